@@ -1,0 +1,74 @@
+"""Commands: every change that a person or an import makes, as entries of the journal.
+
+What a command defines (persons, devices, zones, orders, plans) is known to the watch by the journal alone, so a replay knows it too.
+A command says what; when it counts is the journal's time of its entry.
+"""
+
+from typing import Final
+
+import msgspec
+
+from alerting.book.types import Command as BookCommand
+from geofence.orders import Order, Role, Zone
+
+COMMAND_FORMAT: Final = 1
+
+
+class DefinePerson(msgspec.Struct, frozen=True, kw_only=True, tag="define-person"):
+    """A wearer or a protected person."""
+
+    person_id: str
+    role: Role
+
+
+class DefineDevice(msgspec.Struct, frozen=True, kw_only=True, tag="define-device"):
+    """A registered device; `handle` is the registry's number for it, which frames are journalled under.
+
+    Defining a device again takes back that it was set aside. Keys are in the registry alone.
+    """
+
+    handle: int
+    device_id: str
+    person_id: str | None
+    role: Role
+    enabled: bool = True
+
+
+class DefineZone(msgspec.Struct, frozen=True, kw_only=True, tag="define-zone"):
+    """A zone, or a new version of one."""
+
+    zone: Zone
+
+
+class DefineOrder(msgspec.Struct, frozen=True, kw_only=True, tag="define-order"):
+    """An order, or a new version of one."""
+
+    order: Order
+
+
+Definition = DefinePerson | DefineDevice | DefineZone | DefineOrder
+JournalCommand = Definition | BookCommand
+
+
+class CommandError(ValueError):
+    """A command entry that cannot be read; the message is safe to show."""
+
+
+def encode_command(command: JournalCommand) -> bytes:
+    """The blob of a `command` entry."""
+    return msgspec.msgpack.encode((COMMAND_FORMAT, command))
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
+_BODY: Final = msgspec.msgpack.Decoder(JournalCommand)
+
+
+def decode_command(blob: bytes) -> JournalCommand:
+    """The reverse of `encode_command`. Raises CommandError."""
+    try:
+        version, body = _DECODER.decode(blob)
+        if version != COMMAND_FORMAT:
+            raise CommandError(f"command of format {version}; this program reads {COMMAND_FORMAT}")
+        return _BODY.decode(body)
+    except msgspec.MsgspecError as error:
+        raise CommandError(f"not a command: {error}") from None

@@ -1,0 +1,324 @@
+"""The configuration: one TOML file, environment overrides, checked on load.
+
+Every problem names file, key and reason, and all sections are checked before the first answer, so that an engineer mends a
+file in one go. Secrets are never in the file: a value `env:NAME` or `file:PATH` says where each one is. An environment
+variable `AFSTAND_SECTION__KEY` (two underscores between levels) replaces a key, e.g. `AFSTAND_BROKER__PORT=8883`.
+"""
+
+import base64
+import binascii
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from alerting.notify.settings import BrokerSettings, NotifySettings, Target, TlsSettings
+
+ENV_PREFIX: Final = "AFSTAND_"
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Partition = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing wrong with the configuration."""
+
+    file: str
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.key}: {self.reason}"
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; `problems` has every reason found."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file: an unknown key is an error, not a wish unheard."""
+
+
+class Store(Section):
+    """The Redis or Valkey server that keeps journal, outbox and registry (`appendfsync always`)."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^(redis|rediss|unix)://")] = (
+        "redis://127.0.0.1:6379/0"
+    )
+    password: str = ""
+
+
+class Broker(Section):
+    """The MQTT broker."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    version: Literal["5", "3.1.1"] = "5"
+    username: str = ""
+    password: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+class Intake(Section):
+    """The intake's identity at the broker; each intake has its own `client_id`."""
+
+    client_id: Name = "afstand-intake-1"
+    group: Name = "intake"
+    health_port: Port = 9101
+
+
+class Watch(Section):
+    """The replicas that fold the journal. Each keeps snapshots in a folder of its own below `data_dir`."""
+
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=9)] = 2
+    data_dir: str = "afstand-data"
+    snapshot_entries: Annotated[int, msgspec.Meta(ge=100)] = 20_000
+    health_port: Port = 9110
+    """Of replica 0; replica n listens on the n-th port after it (0: any free port)."""
+
+
+class Notify(Section):
+    """The notifier; receivers post their later acknowledgements to `port`."""
+
+    consumer: Name = "notifier-1"
+    host: str = "127.0.0.1"
+    port: Port = 8480
+    health_port: Port = 9102
+    client_id: Name = "afstand-notify-1"
+    language: Literal["nl", "en"] = "nl"
+    """Of the texts on devices."""
+
+
+class Registry(Section):
+    """Where device keys are encrypted at rest."""
+
+    master_key: str = ""
+    """`env:NAME` or `file:PATH` of 32 bytes, as hexadecimal or base64."""
+
+
+class Http(Section):
+    """The interface on which every role serves `/metrics`, `/-/healthy` and `/-/ready`."""
+
+    host: str = "127.0.0.1"
+
+
+class Log(Section):
+    """Logs are JSON lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration after defaults, file and environment."""
+
+    store: Store = Store()
+    broker: Broker = Broker()
+    intake: Intake = Intake()
+    watch: Watch = Watch()
+    notify: Notify = Notify()
+    registry: Registry = Registry()
+    http: Http = Http()
+    log: Log = Log()
+    partitions: tuple[Partition, ...] = ("0",)
+    targets: dict[str, Target] = msgspec.field(default_factory=dict)
+    """Whom the notifier can reach: `kind = "cap"` or `"cloudevents"`; their secrets are references too."""
+    source: str = "(defaults)"
+
+    def master_key(self) -> bytes:
+        """The 32 bytes under which device keys are kept. Raises ConfigError when they cannot be had."""
+        text = self.secret("registry.master_key", self.registry.master_key)
+        for decode in (bytes.fromhex, base64.b64decode):
+            try:
+                key = decode(text)
+            except (ValueError, binascii.Error):
+                continue
+            if len(key) == 32:
+                return key
+        raise ConfigError(
+            [Problem(self.source, "registry.master_key", "not 32 bytes in hexadecimal or base64")]
+        )
+
+    def notify_settings(self) -> NotifySettings:
+        """What the notifier needs to know. Raises ConfigError for a secret that cannot be had."""
+        broker = self.broker
+        tls = TlsSettings(
+            ca_file=broker.ca_file or None,
+            cert_file=broker.cert_file or None,
+            key_file=broker.key_file or None,
+        )
+        return NotifySettings(
+            targets=self.targets,
+            broker=BrokerSettings(
+                host=broker.host,
+                port=broker.port,
+                protocol=broker.version,
+                client_id=self.notify.client_id,
+                username=broker.username or None,
+                password=self.optional_secret("broker.password", broker.password) or None,
+                tls=tls if broker.tls else None,
+                language=self.notify.language,
+            ),
+        )
+
+    def secret(self, key: str, reference: str) -> str:
+        """The secret behind `env:NAME` or `file:PATH`. Raises ConfigError naming `key`."""
+        return resolve_secret(self.source, key, reference)
+
+    def optional_secret(self, key: str, reference: str) -> str:
+        """As `secret`, with "" for no reference."""
+        return self.secret(key, reference) if reference else ""
+
+
+def resolve_secret(source: str, key: str, reference: str) -> str:
+    """Read one secret. Raises ConfigError that names file, key and reason, never the secret."""
+    kind, _, where = reference.partition(":")
+    if kind == "env" and where:
+        value = os.environ.get(where)
+        if value:
+            return value
+        reason = f"the environment has no {where}"
+    elif kind == "file" and where:
+        try:
+            text = Path(where).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = f"cannot read {where}: {error}"
+        else:
+            if text:
+                return text
+            reason = f"{where} is empty"
+    else:
+        reason = "must say env:NAME or file:PATH; a secret is never in the file itself"
+    raise ConfigError([Problem(source, key, reason)])
+
+
+_SECTIONS: Final[Mapping[str, Any]] = {
+    "store": Store,
+    "broker": Broker,
+    "intake": Intake,
+    "watch": Watch,
+    "notify": Notify,
+    "registry": Registry,
+    "http": Http,
+    "log": Log,
+    "partitions": tuple[Partition, ...],
+}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError([Problem(str(path), "-", "no such file")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), "-", f"cannot be read: {error}")]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(str(path), "-", f"not TOML: {error}")]) from None
+
+
+def _toml_value(text: str) -> Any:
+    """An environment value as TOML would read it; else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _overridden(document: dict[str, Any], environ: Mapping[str, str]) -> list[Problem]:
+    """Put the environment's values into `document`; gives the variables that fit nowhere."""
+    problems = []
+    for variable in sorted(environ):
+        if not variable.startswith(ENV_PREFIX) or "__" not in variable:
+            continue
+        *tables, key = variable.removeprefix(ENV_PREFIX).lower().split("__")
+        table: Any = document
+        for name in tables:
+            table = table.setdefault(name, {}) if isinstance(table, dict) else None
+        if not isinstance(table, dict):
+            problems.append(Problem("environment", variable, "names a value as if it were a table"))
+            continue
+        table[key] = _toml_value(environ[variable])
+    return problems
+
+
+def _converted(file: str, key: str, value: Any, kind: Any, problems: list[Problem]) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `$")
+        path = where.rstrip("`").lstrip(".")
+        problems.append(Problem(file, ".".join(part for part in (key, path) if part), reason))
+        return None
+
+
+def _targets(file: str, tables: Any, problems: list[Problem]) -> dict[str, Target]:
+    """The targets, with their secrets read from where they are."""
+    if not isinstance(tables, dict):
+        problems.append(Problem(file, "targets", "must be a table of tables"))
+        return {}
+    found: dict[str, Target] = {}
+    for name, table in tables.items():
+        key = f"targets.{name}"
+        if isinstance(table, dict):
+            table = dict(table)
+            _resolve_target_secrets(file, key, table, problems)
+        target = _converted(file, key, table, Target, problems)
+        if target is not None:
+            found[name] = target
+    try:
+        NotifySettings(targets=found)
+    except ValueError as error:
+        problems.append(Problem(file, "targets", str(error)))
+    return found
+
+
+def _resolve_target_secrets(
+    file: str, key: str, table: dict[str, Any], problems: list[Problem]
+) -> None:
+    try:
+        if isinstance(table.get("secrets"), list):
+            table["secrets"] = [
+                resolve_secret(file, f"{key}.secrets[{index}]", str(reference))
+                for index, reference in enumerate(table["secrets"])
+            ]
+        if isinstance(table.get("bearer_token"), str):
+            table["bearer_token"] = resolve_secret(
+                file, f"{key}.bearer_token", table["bearer_token"]
+            )
+    except ConfigError as error:
+        problems += error.problems
+        # Something of the right shape, so that the other keys of the table are checked too.
+        table["secrets"] = ["whsec_" + "A" * 32]
+        table.pop("bearer_token", None)
+
+
+def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read, override and check. `path` None: defaults and environment only. Raises ConfigError with all problems."""
+    file = "(defaults)" if path is None else str(path)
+    document = {} if path is None else _read(path)
+    problems = _overridden(document, os.environ if environ is None else environ)
+    found: dict[str, Any] = {"source": file}
+    targets = document.pop("targets", {})
+    for key, value in document.items():
+        if key not in _SECTIONS:
+            problems.append(
+                Problem(file, key, f"unknown; known: targets, {', '.join(_SECTIONS)}")
+            )
+            continue
+        found[key] = _converted(file, key, value, _SECTIONS[key], problems)
+    found["targets"] = _targets(file, targets, problems)
+    partitions = found.get("partitions", ("0",))
+    if partitions is not None and (not partitions or len(set(partitions)) != len(partitions)):
+        problems.append(Problem(file, "partitions", "must name at least one, each once"))
+    if problems:
+        raise ConfigError(problems)
+    return Config(**found)

@@ -1,0 +1,111 @@
+"""Every bound of the service, by name, in one place.
+
+Reaching a bound is a counter and a reason, never silence. This module imports nothing; it is the one module of `afstand`
+that every other package may import (docs/adr/0002-limits-are-shared.md).
+"""
+
+from typing import Final
+
+# --- firmware_contracts -------------------------------------------------------------------------------------------
+FRAME_RECORDS_MAX: Final = 64
+FRAME_BYTES_MAX: Final = 4096
+OWNTRACKS_BYTES_MAX: Final = 16_384
+
+# --- ingest -------------------------------------------------------------------------------------------------------
+STORE_CONNECT_TIMEOUT_S: Final = 5.0
+STORE_TIMEOUT_S: Final = 15.0  # longer than the longest blocking read; a stopped Redis is known after this
+JOURNAL_FRAMES_MAX: Final = 4096  # frames in one entry
+JOURNAL_BLOB_BYTES_MAX: Final = 4 * 1024 * 1024
+REGISTRY_DEVICES_MAX: Final = 1_000_000
+REGISTRY_WRITE_MAX: Final = 500  # devices in one write
+MQTT_PACKET_BYTES_MAX: Final = 65_536  # a longer one is quarantined by its first bytes and the rest skipped
+MQTT_PACKET_KEPT_BYTES: Final = 8_192
+MQTT_BUFFER_BYTES: Final = 262_144  # one read takes at most this
+MQTT_INBOX_MESSAGES_MAX: Final = 8_192  # read and not yet taken: above it reading stops
+MQTT_INBOX_BYTES_MAX: Final = 8 * 1024 * 1024
+MQTT_RECEIVE_MAX: Final = 2_000  # unacknowledged messages the broker may send (MQTT 5)
+MQTT_CONNECT_TIMEOUT_S: Final = 10.0
+MQTT_RECONNECT_DELAY_S_MAX: Final = 5.0
+
+# --- geofence -----------------------------------------------------------------------------------------------------
+ZONE_VERTICES_MAX: Final = 40_000
+PERSONS_MAX: Final = 4_000_000
+ZONES_PER_ORDER_MAX: Final = 64
+PROTECTED_PER_ORDER_MAX: Final = 64
+ORDERS_PER_PERSON_MAX: Final = 256  # about zones, on one wearer
+ZONES_PER_PERSON_MAX: Final = 4_096  # over all orders of one wearer
+PAIRS_PER_PERSON_MAX: Final = 1_024
+SCHEDULE_WINDOWS_MAX: Final = 128
+SCHEDULE_EXCEPTIONS_MAX: Final = 400
+DISTANCE_M_MAX: Final = 100_000  # of a radius or a ring around it
+ORDER_TEXT_CHARACTERS_MAX: Final = 300
+ORDER_BYTES_MAX: Final = 262_144
+FIX_BATCH_MAX: Final = 1_000_000  # fixes in one call of the engine
+
+# --- alerting/book ------------------------------------------------------------------------------------------------
+BOOK_INCIDENTS_MAX: Final = 50_000  # open at once; panic, proximity, tamper and area breach are exempt
+BOOK_UNKNOWN_DEVICE_INCIDENTS_MAX: Final = 500  # presses of unknown devices beyond this share one incident
+BOOK_NOTICES_PER_HOUR_MAX: Final = 500  # of one incident; critical classes are exempt
+BOOK_CONDITIONS_MAX: Final = 500_000  # lasting conditions; critical classes are exempt
+BOOK_SOURCES_PER_ALARM_MAX: Final = 64  # further sources are counted, not kept
+BOOK_CASES_MAX: Final = 500_000
+BOOK_CASE_PERSONS_MAX: Final = 32
+BOOK_CASE_DEVICES_MAX: Final = 128
+BOOK_CASES_PER_PERSON_MAX: Final = 32
+BOOK_PLANS_MAX: Final = 2_000
+BOOK_PLAN_BYTES_MAX: Final = 65_536
+BOOK_PLAN_STEPS_MAX: Final = 32
+BOOK_STEP_TARGETS_MAX: Final = 16
+BOOK_COMMANDS_PENDING_MAX: Final = 100_000  # device commands without an answer yet
+BOOK_OUT_OF_SERVICE_MAX: Final = 20_000
+BOOK_HISTORY_ROWS_MAX: Final = 100_000  # orders whose late breaches are being gathered
+BOOK_TEXT_CHARS_MAX: Final = 2_000  # notes, reasons, details
+BOOK_TIMERS_PER_STEP_MAX: Final = 10_000  # the rest fire with the next entry
+BOOK_MASS_LOSS_PERSONS: Final = 25  # silent within the window: one SYSTEM alarm instead of one each
+BOOK_MASS_LOSS_WINDOW_MS: Final = 120_000
+BOOK_MASS_LOSS_MAX_MS: Final = 1_800_000  # suppression is always limited in time
+BOOK_MASS_LOSS_RELEASE_PER_MIN: Final = 10  # what is still blind afterwards pages in this rhythm
+BOOK_MASS_LOSS_SUPPRESSED_MAX: Final = 20_000
+
+# --- alerting/notify ----------------------------------------------------------------------------------------------
+NOTIFY_SETTLING_MAX: Final = 1_000  # outbox entries whose receipts wait for the journal, beside what the targets hold
+NOTIFY_TAKE_MAX: Final = 256  # outbox entries in one read
+NOTIFY_QUEUE_MAX: Final = 1_000  # deliveries waiting per target, unless its settings say otherwise
+NOTIFY_TARGETS_MAX: Final = 1_000
+NOTIFY_SECRETS_MAX: Final = 4  # per target: the present one and those being rotated out
+NOTIFY_ATTEMPTS_MAX: Final = 1_000
+NOTIFY_AGE_MS_MAX: Final = 24 * 3_600_000  # how long any target may keep a delivery alive
+NOTIFY_ORDER_WAIT_MS_MAX: Final = 30_000  # an update waits this long for the earlier notice of its incident
+NOTIFY_LOG_CHECK_MS_MAX: Final = 250  # the log of what was delivered may hold an attempt up no longer
+NOTIFY_LOG_KEYS_MAX: Final = 100_000
+NOTIFY_SETTLE_RETRY_MS_MAX: Final = 5_000  # between attempts to journal a receipt or acknowledge an entry
+NOTIFY_STOP_MS_MAX: Final = 5_000  # what is under way at a stop may take this long
+WEBHOOK_RESPONSE_BYTES_MAX: Final = 16_384
+WEBHOOK_ANSWER_MS_MAX: Final = 1_000  # a message that was taken is delivered, however slow the rest of the answer
+RECEIPT_DETAIL_CHARACTERS_MAX: Final = 200
+RECEIPT_BY_CHARACTERS_MAX: Final = 64
+ACKNOWLEDGEMENT_BYTES_MAX: Final = 8_192
+ACKNOWLEDGEMENT_AGE_MS_MAX: Final = 300_000  # Standard Webhooks: tolerance of the time stamp, both ways
+ACKNOWLEDGEMENT_IDS_MAX: Final = 10_000  # remembered, so that a replay is answered and not journalled again
+
+# --- afstand ------------------------------------------------------------------------------------------------------
+SEEN_RUNS_MAX: Final = 256  # gaps and earlier boots of a device whose frames are known one by one
+WATCH_QUIET_MS: Final = 250  # a journal quiet for so long gets a tick
+WATCH_READ_ENTRIES_MAX: Final = 512  # journal entries in one read
+WATCH_RETRY_S_MAX: Final = 2.0  # between attempts while the store does not answer
+SNAPSHOTS_KEPT: Final = 3
+CASES_BYTES_MAX: Final = 64 * 1024 * 1024
+
+# --- simulators ---------------------------------------------------------------------------------------------------
+SIM_RING_FRAMES_MAX: Final = 20_000  # frames a simulated device keeps without an ack: 13 days at one a minute
+SIM_PENDING_FIXES_MAX: Final = 32  # fixes of a device out of coverage that are put into one frame
+SIM_COMMANDS_REMEMBERED_MAX: Final = 64
+SIM_BURST_S_MAX: Final = 3_600
+SIM_INTERVAL_S_MAX: Final = 65_534
+SIM_SCENARIO_BYTES_MAX: Final = 16 * 1024 * 1024
+SIM_PERSONS_MAX: Final = 200_000
+SIM_SCENARIO_EVENTS_MAX: Final = 10_000
+SIM_TRACK_BYTES_MAX: Final = 64 * 1024 * 1024
+SIM_TRACK_POINTS_MAX: Final = 500_000
+SIM_TRACK_FILES_MAX: Final = 10_000
+SIM_IN_FLIGHT_MAX: Final = 65_535  # packet ids of one MQTT connection

@@ -1,0 +1,1 @@
+"""The watch: a pure, deterministic fold over the journal, and the replica that runs it."""

@@ -1,0 +1,294 @@
+"""The watch: `(state, journal entry) -> (state, outbox entry)`, nothing else.
+
+It reads no clock, no random number and no network: time is the millisecond part of the entry's id. So any number of replicas compute
+the same bytes, and any alarm can be computed again from the journal.
+
+What raises is answered the same way everywhere. The engine and the book each leave their state as it was when they raise, so the
+entry is done again in parts, the part that cannot be done is set aside with a reason, and a SYSTEM alarm says so. Nothing stops.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from afstand.commands import (
+    CommandError,
+    DefineDevice,
+    DefineOrder,
+    DefinePerson,
+    DefineZone,
+    decode_command,
+)
+from afstand.watch.envelope import encode_envelope, entry_key
+from afstand.watch.frames import Devices, DumpedDevices, Inputs, read_inputs
+from afstand.watch.signals import read_signal
+from alerting.book.book import Book
+from alerting.book.types import (
+    Input,
+    Output,
+    Receipt,
+    Rejected,
+    RejectReason,
+    SignalKind,
+    SystemSignal,
+)
+from geofence.engine import Engine, FixBatch, OrderRejected
+from geofence.verdicts import Finding
+from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
+
+STATE_FORMAT: Final = 1
+RECEIPT_FORMAT: Final = 1
+
+
+class WatchError(ValueError):
+    """A dumped state that cannot be loaded."""
+
+
+class Step(NamedTuple):
+    """What one entry gave: the outbox blob (None: nothing) and counts of what was in it, for the metrics."""
+
+    blob: bytes | None
+    outputs: list[Output]
+    notes: Counter[str]
+
+
+class _State(msgspec.Struct, array_like=True):
+    format: int
+    partition: str
+    engine: bytes
+    book: bytes
+    devices: DumpedDevices
+
+
+_RECEIPT: Final = msgspec.msgpack.Decoder(tuple[int, Receipt])
+
+
+class Watch:
+    """The state of one partition."""
+
+    def __init__(self, partition: str) -> None:
+        self._partition = partition
+        self._engine = Engine()
+        self._book = Book()
+        self._devices = Devices()
+
+    def step(self, entry: Entry) -> Step:
+        """Fold one entry. Never raises for what stands in it; MemoryError passes, because it is this machine's alone."""
+        work = _Work(entry, self._partition)
+        self._advance(work)
+        match entry.kind:
+            case EntryKind.FRAMES:
+                self._frames(work)
+            case EntryKind.COMMAND:
+                self._command(work)
+            case EntryKind.RECEIPT:
+                self._receipt(work)
+            case EntryKind.SIGNAL:
+                work.inputs += read_signal(entry.blob, work.now_ms)
+            case EntryKind.INVALID:
+                work.poison(entry.blob.decode(errors="replace"))
+            case EntryKind.TICK:
+                pass
+        self._book_all(work)
+        outputs = work.outputs
+        blob = encode_envelope(work.received_ms, outputs) if outputs else None
+        return Step(blob, outputs, work.notes)
+
+    def dump(self) -> bytes:
+        """The whole state; `load` of it goes on bit for bit."""
+        return msgspec.msgpack.encode(
+            [
+                STATE_FORMAT,
+                self._partition,
+                self._engine.dump(),
+                self._book.dump(),
+                self._devices.dump(),
+            ]
+        )
+
+    @classmethod
+    def load(cls, partition: str, raw: bytes) -> "Watch":
+        """The reverse of `dump`. Raises WatchError for another format or partition, or what is no dump at all."""
+        try:
+            state = msgspec.msgpack.decode(raw, type=_State)
+        except msgspec.MsgspecError as error:
+            raise WatchError(f"not the state of a watch: {error}") from None
+        if state.format != STATE_FORMAT or state.partition != partition:
+            raise WatchError(f"state of format {state.format}, partition {state.partition}")
+        watch = cls(partition)
+        try:
+            watch._engine = Engine.load(state.engine)
+            watch._book = Book.load(state.book)
+        except ValueError as error:
+            raise WatchError(f"state of another format: {error}") from None
+        watch._devices = Devices.load(state.devices)
+        return watch
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def _advance(self, work: "_Work") -> None:
+        findings = _tried(lambda: self._engine.advance(work.now_ms), work, "timers of the engine")
+        work.inputs += findings or []
+
+    # --- frames -------------------------------------------------------------------------------------------------
+
+    def _frames(self, work: "_Work") -> None:
+        try:
+            batch = FrameBatch.read(work.entry.blob)
+        except EntryVersionError:
+            raise  # a later program wrote it: this one must stop, not guess
+        except EntryError as error:
+            work.poison(str(error))
+            return
+        inputs = read_inputs(batch, self._devices, work.now_ms)
+        work.received_ms = inputs.received_ms
+        work.notes += inputs.notes
+        # A press comes before everything else of its entry.
+        work.inputs[:0] = inputs.events
+        if len(inputs.handles):
+            work.inputs += self._observe(inputs, work)
+
+    def _observe(self, inputs: Inputs, work: "_Work") -> list[Finding]:
+        try:
+            return self._engine.observe(inputs.fixes, work.now_ms)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - isolated below, reported, the same on every replica
+            return self._observe_apart(inputs, work, error)
+
+    def _observe_apart(self, inputs: Inputs, work: "_Work", why: Exception) -> list[Finding]:
+        """Device by device, in the order of first appearance; a device whose fixes raise is set aside."""
+        findings: list[Finding] = []
+        work.poison(f"fixes: {_named(why)}")
+        for handle in dict.fromkeys(inputs.handles.tolist()):
+            rows = np.flatnonzero(inputs.handles == handle)
+            part = FixBatch(*(column[rows] for column in inputs.fixes))
+            try:
+                findings += self._engine.observe(part, work.now_ms)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the device is set aside with this as the reason
+                reason = _named(error)
+                self._devices.set_fixes_aside(handle, reason)
+                name = self._devices.known[handle].device_id
+                work.signal(SignalKind.DEVICE_SET_ASIDE, f"{name}: {reason}")
+        return findings
+
+    # --- commands, receipts ---------------------------------------------------------------------------------------
+
+    def _command(self, work: "_Work") -> None:
+        try:
+            command = decode_command(work.entry.blob)
+        except CommandError as error:
+            work.rejected(RejectReason.BAD_COMMAND, "command", "", str(error))
+            return
+        if isinstance(command, DefinePerson | DefineDevice | DefineZone | DefineOrder):
+            work.inputs += (
+                _tried(lambda: self._define(command, work), work, type(command).__name__) or []
+            )
+        else:
+            work.inputs.append(command)
+
+    def _define(
+        self, command: DefinePerson | DefineDevice | DefineZone | DefineOrder, work: "_Work"
+    ) -> list[Finding]:
+        match command:
+            case DefinePerson():
+                self._engine.put_person(command.person_id, command.role)
+            case DefineDevice():
+                row = self._engine.person_handle(command.person_id) if command.person_id else None
+                self._devices.define(command, -1 if row is None else row)
+            case DefineZone():
+                return self._engine.put_zone(command.zone, work.now_ms)
+            case DefineOrder():
+                try:
+                    return self._engine.put_order(command.order, work.now_ms)
+                except OrderRejected as error:
+                    detail = f"{error.reason}: {error.detail}"
+                    work.rejected(RejectReason.BAD_ORDER, "order", command.order.id, detail)
+                    work.signal(SignalKind.ORDER_REJECTED, f"{command.order.id}: {detail}")
+        return []
+
+    def _receipt(self, work: "_Work") -> None:
+        try:
+            version, receipt = _RECEIPT.decode(work.entry.blob)
+        except msgspec.MsgspecError as error:
+            work.poison(f"receipt: {error}")
+            return
+        if version != RECEIPT_FORMAT:
+            work.poison(f"receipt of format {version}")
+            return
+        # When a receipt counts is the journal's time, not the clock of whoever wrote it.
+        work.inputs.append(msgspec.structs.replace(receipt, at_ms=work.now_ms))
+
+    # --- the book -------------------------------------------------------------------------------------------------
+
+    def _book_all(self, work: "_Work") -> None:
+        """All inputs at once; when that raises one by one, so that one that cannot be done hides no other."""
+        first = len(work.outputs)
+        try:
+            work.outputs += self._book.step(work.inputs, work.now_ms, work.key, first)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - isolated below, reported, the same on every replica
+            work.poison(f"book: {_named(error)}")
+            for one in tuple(work.inputs):
+                self._book_one(one, work)
+
+    def _book_one(self, one: Input, work: "_Work") -> None:
+        try:
+            work.outputs += self._book.step([one], work.now_ms, work.key, len(work.outputs))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the input is set aside with this as the reason
+            what = type(one).__name__
+            work.rejected(RejectReason.POISON, what, "", _named(error))
+
+
+class _Work:
+    """One entry on its way through the fold."""
+
+    def __init__(self, entry: Entry, partition: str) -> None:
+        self.entry = entry
+        self.now_ms = entry.id.ms
+        self.key = entry_key(partition, entry.id)
+        self.received_ms = 0
+        self.inputs: list[Input] = []
+        self.outputs: list[Output] = []
+        self.notes: Counter[str] = Counter()
+
+    def signal(self, kind: SignalKind, detail: str) -> None:
+        """Tell the book something about the service itself."""
+        self.inputs.append(SystemSignal(kind=kind, at_ms=self.now_ms, detail=detail[:200]))
+
+    def poison(self, detail: str) -> None:
+        """An entry, or a part of it, that cannot be folded."""
+        self.notes["poison"] += 1
+        self.signal(SignalKind.POISON_ENTRY, f"{self.key}: {detail}")
+
+    def rejected(self, reason: RejectReason, what: str, ref: str, detail: str) -> None:
+        """Something that changed nothing, said to whoever sent it."""
+        self.notes["rejected"] += 1
+        self.outputs.append(
+            Rejected(reason=reason, what=what, ref=ref, at_ms=self.now_ms, detail=detail[:400])
+        )
+
+
+def _tried(
+    action: Callable[[], Sequence[Finding]], work: _Work, what: str
+) -> Sequence[Finding] | None:
+    try:
+        return action()
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - reported as a SYSTEM alarm, the same on every replica
+        work.poison(f"{what}: {_named(error)}")
+        return None
+
+
+def _named(error: Exception) -> str:
+    """The kind of an error alone would say too little, its arguments may hold a position: type and first words only."""
+    return f"{type(error).__name__}: {str(error)[:120]}"

@@ -1,0 +1,227 @@
+"""From the frames of a journal entry to fixes and events, each once.
+
+The tags were checked at the intake, and what it found stands in the flags. Copies are dropped here and only here, because only the
+journal knows all of them. Nothing raises for what stands in a frame.
+"""
+
+from collections import Counter
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from afstand.commands import DefineDevice
+from afstand.watch.seen import Run, Seen
+from alerting.book.types import DeviceEvent, EventKind, Position, Role
+from firmware_contracts.batch import DecodedBatch, DecodedEvents, DecodedFixes, decode_batch
+from firmware_contracts.codes import EventCode
+from firmware_contracts.owntracks import owntracks_to_columns
+from geofence.engine import FixBatch
+from ingest.entries import FrameBatch, FrameFlag, LaneCode
+
+NO_POSITION: Final = 65_535
+_KIND_OF: Final = {
+    int(code): EventKind(code.name.lower().replace("_", "-")) for code in EventCode
+}
+
+
+class Inputs(NamedTuple):
+    """What an entry's frames say. `handles` has the device handle of each row of `fixes`."""
+
+    fixes: FixBatch
+    handles: npt.NDArray[np.int64]
+    events: list[DeviceEvent]
+    received_ms: int
+    notes: Counter[str]
+
+
+class Devices:
+    """The registered devices as the journal defined them, and what was seen of each."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, DefineDevice] = {}
+        self.seen: dict[int, Seen] = {}
+        self.set_aside: dict[int, str] = {}
+        self._person_row = np.full(1024, -1, np.int64)
+
+    def define(self, device: DefineDevice, person_row: int) -> None:
+        """Take a device into account. `person_row`: the engine's number of its person, -1 for none."""
+        self.known[device.handle] = device
+        self.set_aside.pop(device.handle, None)
+        if device.handle >= len(self._person_row):
+            grown = np.full(max(device.handle + 1, 2 * len(self._person_row)), -1, np.int64)
+            grown[: len(self._person_row)] = self._person_row
+            self._person_row = grown
+        self._person_row[device.handle] = person_row if device.enabled else -1
+
+    def set_fixes_aside(self, handle: int, reason: str) -> None:
+        """Believe no fix of this device any more; its events still count."""
+        self.set_aside[handle] = reason
+        self._person_row[handle] = -1
+
+    def person_rows(self, handles: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The engine's number of the person of each device, -1 where its fixes do not count."""
+        known = handles < len(self._person_row)
+        rows = np.full(len(handles), -1, np.int64)
+        rows[known] = self._person_row[handles[known]]
+        return rows
+
+    def is_new(self, handle: int, boot: int, sequence: int) -> bool:
+        """Note an authenticated frame; False for a copy."""
+        seen = self.seen.get(handle)
+        if seen is None:
+            self.seen[handle] = Seen(boot, sequence)
+            return True
+        return seen.add(boot, sequence)
+
+    def dump(self) -> list[object]:
+        """All of it, in the order of definition."""
+        return [
+            [(device, int(self._person_row[handle])) for handle, device in self.known.items()],
+            [(handle, seen.dump()) for handle, seen in self.seen.items()],
+            list(self.set_aside.items()),
+        ]
+
+    @classmethod
+    def load(cls, dumped: "DumpedDevices") -> "Devices":
+        """The reverse of `dump`."""
+        devices = cls()
+        for device, row in dumped.known:
+            devices.define(device, row)
+            devices._person_row[device.handle] = row
+        for handle, runs in dumped.seen:
+            devices.seen[handle] = Seen.load(runs)
+        devices.set_aside = dict(dumped.set_aside)
+        return devices
+
+
+class DumpedDevices(msgspec.Struct, array_like=True):
+    """The shape of `Devices.dump`."""
+
+    known: list[tuple[DefineDevice, int]]
+    seen: list[tuple[int, list[Run]]]
+    set_aside: list[tuple[int, str]]
+
+
+def read_inputs(batch: FrameBatch, devices: Devices, now_ms: int) -> Inputs:
+    """Decode all frames of an entry, drop the copies, name persons. Notes what was seen (`devices.seen`)."""
+    notes: Counter[str] = Counter()
+    handles = batch.handles.astype(np.int64)
+    authenticated = (batch.flags & FrameFlag.AUTHENTICATED) != 0
+    em1 = np.flatnonzero(batch.lanes != LaneCode.OWNTRACKS)
+    decoded = decode_batch(batch.payload, batch.offsets[em1], batch.lengths[em1])
+    fresh = _fresh(decoded, handles[em1], authenticated[em1], devices)
+    # The intake reads what it journals, so a frame with a fault is one of a contract that this program is too old for.
+    notes["undecodable"] += int((decoded.fault != 0).sum())
+    notes["duplicate"] += int((~fresh & (decoded.fault == 0)).sum())
+    events = _events(decoded.events, batch, em1, fresh, devices, now_ms)
+    phones = np.flatnonzero((batch.lanes == LaneCode.OWNTRACKS) & authenticated)
+    phoned, faults = owntracks_to_columns(
+        batch.payload, batch.offsets[phones], batch.lengths[phones]
+    )
+    notes["undecodable"] += int((faults != 0).sum())
+    parts = [
+        _columns(decoded.fixes, handles[em1], fresh & authenticated[em1]),
+        # A phone numbers nothing: the engine knows a copy of its fix by its time.
+        _columns(phoned, handles[phones], faults == 0),
+    ]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    owner, rows = columns[0], devices.person_rows(columns[0])
+    ours = rows >= 0
+    notes["fixes"] += int(ours.sum())
+    notes["fixes-without-person"] += int((~ours).sum())
+    notes["events"] += len(events)
+    fixes = FixBatch(rows[ours], *(column[ours] for column in columns[1:]))
+    return Inputs(fixes, owner[ours], events, int(batch.received_ms.min()), notes)
+
+
+def _fresh(
+    decoded: DecodedBatch,
+    handles: npt.NDArray[np.int64],
+    authenticated: npt.NDArray[np.bool_],
+    devices: Devices,
+) -> npt.NDArray[np.bool_]:
+    """Which frames count: sound, and not a copy. A forged frame is never noted, or it could shut out a true one."""
+    boots, sequences = np.zeros(len(handles), np.int64), np.zeros(len(handles), np.int64)
+    for records in (decoded.fixes, decoded.events, decoded.status):
+        boots[records.frame] = records.boot
+        sequences[records.frame] = records.sequence
+    fresh = decoded.fault == 0
+    is_new = devices.is_new
+    for at in np.flatnonzero(fresh & authenticated).tolist():
+        fresh[at] = is_new(int(handles[at]), int(boots[at]), int(sequences[at]))
+    return fresh
+
+
+Columns = tuple[npt.NDArray[np.int64], ...]
+
+
+def _columns(
+    fixes: DecodedFixes, handles: npt.NDArray[np.int64], counts: npt.NDArray[np.bool_]
+) -> Columns:
+    """The handle of each fix and what the engine wants of it, for the frames that count."""
+    keep = counts[fixes.frame]
+    columns = (
+        handles[fixes.frame],
+        fixes.time_ms,
+        fixes.lat_e7,
+        fixes.lon_e7,
+        fixes.accuracy_dm,
+        fixes.speed_cm_s,
+        fixes.heading_cdeg,
+        fixes.mechanism,
+    )
+    return tuple(column[keep] for column in columns)
+
+
+def _events(
+    events: DecodedEvents,
+    batch: FrameBatch,
+    em1: npt.NDArray[np.int64],
+    fresh: npt.NDArray[np.bool_],
+    devices: Devices,
+    now_ms: int,
+) -> list[DeviceEvent]:
+    found = []
+    for row, at in enumerate(events.frame.tolist()):
+        kind = _KIND_OF.get(int(events.code[row]))
+        if not fresh[at] or kind is None:
+            continue
+        index = int(em1[at])
+        handle = int(batch.handles[index])
+        device = devices.known.get(handle)
+        name = device.device_id if device else batch.name(index) or f"handle-{handle}"
+        accuracy = int(events.accuracy_dm[row])
+        device_ms = int(events.time_ms[row])
+        position = None
+        if accuracy != NO_POSITION:
+            position = Position(
+                lat_e7=int(events.lat_e7[row]),
+                lon_e7=int(events.lon_e7[row]),
+                accuracy_mm=accuracy * 100,
+                time_ms=device_ms,
+                mechanism=int(events.mechanism[row]),
+            )
+        found.append(
+            DeviceEvent(
+                device_id=name,
+                person_id=device.person_id if device else None,
+                role=Role(device.role) if device else Role.UNKNOWN,
+                kind=kind,
+                at_ms=now_ms,
+                device_ms=device_ms,
+                authenticated=bool(batch.flags[index] & FrameFlag.AUTHENTICATED),
+                position=position,
+                key=f"{name}/{events.boot[row]}/{events.sequence[row]}/{events.record[row]}",
+                value=int(events.value[row]),
+            )
+        )
+        if batch.flags[index] & FrameFlag.CLOCK_FAULT and handle:
+            found.append(
+                msgspec.structs.replace(
+                    found[-1], kind=EventKind.CLOCK_FAULT, key=f"{found[-1].key}/clock"
+                )
+            )
+    return found
+

@@ -1,0 +1,227 @@
+"""One replica of a partition's watch: reads the journal, folds it, writes the outbox.
+
+Any number of replicas do this at once and need not know each other. Each computes the same outbox; the store refuses an id that is
+there already, so exactly one copy counts and the death of a replica delays nothing. What another replica wrote is compared with
+what this one computed: a difference is a fault of the program or the machine, and is journalled as such.
+"""
+
+import asyncio
+import contextlib
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from afstand import __version__
+from afstand.limits import WATCH_QUIET_MS, WATCH_READ_ENTRIES_MAX, WATCH_RETRY_S_MAX
+from afstand.watch.fold import Watch, WatchError
+from afstand.watch.metrics import WatchMetrics
+from afstand.watch.snapshots import Snapshot, SnapshotError, Snapshots
+from ingest.entries import Entry, EntryKind, EntryVersionError
+from ingest.journal import Journal
+from ingest.outbox import Appended, Outbox, OutboxEntry
+from ingest.store import BEGINNING, EntryId, StoreUnavailableError
+
+log = structlog.get_logger()
+STAGGER_MS: Final = 25
+
+
+class Computed(NamedTuple):
+    """What this replica holds to be the outbox entry of a journal entry."""
+
+    id: EntryId
+    blob: bytes
+
+
+class Replica:
+    """Runs one `Watch`. `index` only staggers the ticks of quiet times."""
+
+    def __init__(
+        self,
+        partition: str,
+        index: int,
+        journal: Journal,
+        outbox: Outbox,
+        snapshots: Snapshots,
+        metrics: WatchMetrics,
+        *,
+        snapshot_entries: int,
+    ) -> None:
+        self._partition = partition
+        self._block_ms = WATCH_QUIET_MS + STAGGER_MS * index
+        self._journal = journal
+        self._outbox = outbox
+        self._snapshots = snapshots
+        self._metrics = metrics
+        self._snapshot_entries = snapshot_entries
+        self._watch = Watch(partition)
+        self._at = BEGINNING
+        self._written = BEGINNING  # the outbox has this id and none below it is missing
+        self._since_snapshot = 0
+        self._snapshot_writer: asyncio.Task[None] | None = None
+        self._divergence_reported = False
+        self.not_ready = "starting"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fold until `stop`. Raises EntryVersionError at an entry that only a later program can read."""
+        self._restore()
+        pause_s = 0.05
+        while not stop.is_set():
+            try:
+                self._written = await self._outbox.last_id(self._partition)
+                await self._follow(stop)
+            except StoreUnavailableError as error:
+                # The fold is ahead of the outbox by what was not confirmed. It is folded again from the last snapshot,
+                # or simply kept: see _deliver, which asks the outbox what it has before it writes.
+                self.not_ready = f"store unavailable: {error}"
+                self._metrics.store_errors.inc()
+                log.warning("store unavailable", partition=self._partition, error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), pause_s)
+                pause_s = min(pause_s * 2, WATCH_RETRY_S_MAX)
+            else:
+                pause_s = 0.05
+        await self._finish()
+
+    def _restore(self) -> None:
+        for path in self._snapshots.candidates():
+            try:
+                snapshot = self._snapshots.read(path)
+                self._watch = Watch.load(self._partition, snapshot.state)
+            except (SnapshotError, WatchError) as error:
+                log.warning("snapshot passed over", partition=self._partition, reason=str(error))
+                continue
+            self._at = snapshot.entry_id
+            log.info("snapshot loaded", partition=self._partition, entry=str(self._at))
+            return
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        self.not_ready = self.not_ready and "replaying the journal"
+        while not stop.is_set():
+            await self._settle()
+            entries = await self._journal.read(
+                self._partition, self._at, WATCH_READ_ENTRIES_MAX, self._block_ms
+            )
+            if len(entries) < WATCH_READ_ENTRIES_MAX:
+                self.not_ready = ""
+            if not entries:
+                # Time is the journal's: in a quiet time somebody must say that it passes. Twice is harmless.
+                await self._journal.append(self._partition, EntryKind.TICK, b"")
+                continue
+            await self._fold(entries)
+
+    async def _fold(self, entries: list[Entry]) -> None:
+        others: list[Computed] = []
+        with self._metrics.reading(entries):
+            for entry in entries:
+                step = self._watch.step(entry)
+                self._at = entry.id
+                self._since_snapshot += 1
+                self._metrics.folded(step)
+                if step.blob is None:
+                    continue
+                computed = Computed(entry.id, step.blob)
+                self._unsettled = computed
+                if not await self._deliver(computed):
+                    others.append(computed)
+                self._unsettled = None
+        if others:
+            await self._compare(others)
+        if self._since_snapshot >= self._snapshot_entries:
+            await self._snapshot()
+
+    _unsettled: Computed | None = None
+
+    async def _settle(self) -> None:
+        """After an error: bring out the entry whose fate was unknown, before anything that follows it."""
+        if self._unsettled is not None:
+            await self._deliver(self._unsettled)
+            self._unsettled = None
+
+    async def _deliver(self, computed: Computed) -> bool:
+        """Write one entry, or see that another replica has. True when this one's copy counts."""
+        if computed.id <= self._written:
+            return False
+        if await self._outbox.append(self._partition, computed.id, computed.blob) is Appended.ACCEPTED:
+            self._written = computed.id
+            self._metrics.written.inc()
+            return True
+        self._metrics.refused.inc()
+        self._written = await self._outbox.last_id(self._partition)
+        return False
+
+    async def _compare(self, mine: list[Computed]) -> None:
+        """Hold what other replicas wrote against what this one computed."""
+        before = EntryId(mine[0].id.ms - 1, 2**63)
+        theirs = {
+            entry.id: entry.blob
+            for entry in await self._read_range(before, mine[-1].id, len(mine))
+        }
+        for computed in mine:
+            blob = theirs.get(computed.id)
+            if blob is None and await self._trimmed(computed.id):
+                continue
+            if blob != computed.blob:
+                await self._report_divergence(computed, missing=blob is None)
+
+    async def _read_range(self, after: EntryId, until: EntryId, count: int) -> list[OutboxEntry]:
+        found: list[OutboxEntry] = []
+        while True:
+            part = await self._outbox.read(self._partition, after, count)
+            found += [entry for entry in part if entry.id <= until]
+            if len(part) < count or part[-1].id >= until:
+                return found
+            after = part[-1].id
+
+    async def _trimmed(self, entry_id: EntryId) -> bool:
+        first = await self._outbox.read(self._partition, BEGINNING, 1)
+        return not first or first[0].id > entry_id
+
+    async def _report_divergence(self, computed: Computed, *, missing: bool) -> None:
+        self._metrics.divergences.inc()
+        log.error(
+            "replicas differ", partition=self._partition, entry=str(computed.id), missing=missing
+        )
+        if self._divergence_reported:
+            return
+        self._divergence_reported = True
+        signal = {
+            "signal": "replica-divergence",
+            "detail": f"outbox entry {computed.id} {'is missing' if missing else 'differs'}",
+        }
+        await self._journal.append(
+            self._partition, EntryKind.SIGNAL, msgspec.msgpack.encode(signal)
+        )
+
+    async def _snapshot(self) -> None:
+        if self._snapshot_writer is not None and not self._snapshot_writer.done():
+            return
+        self._since_snapshot = 0
+        snapshot = Snapshot(self._at, __version__, self._watch.dump())
+        self._snapshot_writer = asyncio.create_task(self._write_snapshot(snapshot))
+
+    async def _write_snapshot(self, snapshot: Snapshot) -> None:
+        try:
+            await asyncio.to_thread(self._snapshots.write, snapshot)
+        except OSError as error:
+            # Without a snapshot the next start takes longer; nothing is lost, so the watch goes on.
+            self._metrics.snapshot_errors.inc()
+            log.error("snapshot not written", partition=self._partition, error=str(error))
+        else:
+            self._metrics.snapshots.inc()
+
+    async def _finish(self) -> None:
+        if self._snapshot_writer is not None:
+            await self._snapshot_writer
+        if self._since_snapshot:
+            await self._write_snapshot(Snapshot(self._at, __version__, self._watch.dump()))
+
+
+async def run_until_version(replica: Replica, stop: asyncio.Event) -> None:
+    """Run a replica; when the journal speaks a later format, stay up, not ready, and say so."""
+    try:
+        await replica.run(stop)
+    except EntryVersionError as error:
+        replica.not_ready = f"this program is too old for the journal: {error}"
+        log.error("program too old for the journal", error=str(error))
+        await stop.wait()

@@ -1,0 +1,1 @@
+"""Deliveries: channels, retries, receipts."""

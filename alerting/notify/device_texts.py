@@ -1,0 +1,131 @@
+"""What is shown on a device: short, plain, calm, and never where anybody is.
+
+A text fits the 64 bytes of a command with the mark of an exercise before it. The wearer reads the
+same words whether a place or a person is near, and never that a button was pressed: a text must not
+teach anybody where the protected person is.
+"""
+
+from typing import Final, Literal
+
+from alerting.book.types import AlarmClass, Audience, Notice, Purpose
+from alerting.notify.delivery import RenderError
+
+Language = Literal["nl", "en"]
+TEXT_BYTES_MAX: Final = 64
+_DRILL: Final = {"nl": "OEFENING. ", "en": "EXERCISE. "}
+
+Words = dict[str, str]
+_PROTECTED: Final[dict[AlarmClass, Words]] = {
+    AlarmClass.PANIC: {
+        "nl": "Uw alarm is ontvangen. Blijf waar het veilig is.",
+        "en": "Your alarm is received. Stay where it is safe.",
+    },
+    AlarmClass.PROXIMITY: {
+        "nl": "Gevaar dichtbij. Ga naar veiligheid. Nood: 112.",
+        "en": "Danger nearby. Go somewhere safe. Emergency: 112.",
+    },
+    AlarmClass.APPROACH: {
+        "nl": "Wees alert: er kan iemand naderen. Nood: 112.",
+        "en": "Be alert: somebody may approach. Emergency: 112.",
+    },
+    AlarmClass.AREA_BREACH: {
+        "nl": "Wees alert: het verbod is geschonden. Nood: 112.",
+        "en": "Be alert: the ban was broken. Emergency: 112.",
+    },
+    AlarmClass.TAMPER: {
+        "nl": "Wees alert: de enkelband is verstoord. Nood: 112.",
+        "en": "Be alert: the ankle monitor failed. Help: 112.",
+    },
+    AlarmClass.PAIR_BLIND: {
+        "nl": "Wees alert: afstand nu onbekend. Nood: 112.",
+        "en": "Be alert: distance unknown now. Emergency: 112.",
+    },
+}
+_PROTECTED_OTHER: Final[Words] = {
+    "nl": "Er is een melding. Vragen? Bel de meldcentrale.",
+    "en": "There is a notice. Questions? Call the centre.",
+}
+_WEARER_AWAY: Final[Words] = {
+    "nl": "U mag hier niet zijn. Ga weg, bel het toezicht.",
+    "en": "You may not be here. Leave, call supervision.",
+}
+_WEARER: Final[dict[AlarmClass, Words]] = {
+    AlarmClass.PROXIMITY: _WEARER_AWAY,
+    AlarmClass.AREA_BREACH: _WEARER_AWAY,
+    AlarmClass.APPROACH: _WEARER_AWAY,
+    AlarmClass.ORDER_BREACH: {
+        "nl": "U bent niet op de afgesproken plek. Ga daarheen.",
+        "en": "You are not where you must be now. Go there.",
+    },
+    AlarmClass.TAMPER: {
+        "nl": "Uw enkelband is verstoord. Bel het toezicht.",
+        "en": "Your ankle monitor failed. Call supervision.",
+    },
+}
+_WEARER_OTHER: Final[Words] = {
+    "nl": "Er is een melding. Bel het toezicht.",
+    "en": "There is a notice. Call supervision.",
+}
+_OWN_BATTERY: Final[Words] = {
+    "nl": "De batterij is bijna leeg. Laad nu op.",
+    "en": "The battery is almost empty. Charge it now.",
+}
+_OWN_LOCATION: Final[Words] = {
+    "nl": "Uw plaats is niet te bepalen. Ga naar buiten.",
+    "en": "Your place cannot be found. Go outside.",
+}
+_CLOSED: Final[Words] = {
+    "nl": "De melding van eerder is gesloten.",
+    "en": "The earlier notice is closed.",
+}
+_TEST: Final[Words] = {
+    "nl": "Test ontvangen. Uw apparaat werkt.",
+    "en": "Test received. Your device works.",
+}
+
+
+def device_text(notice: Notice, language: Language) -> str:
+    """Give the text of a notice for a device; RenderError where there must be none."""
+    words = _words(notice)
+    text = (_DRILL[language] if notice.drill else "") + words[language]
+    if len(text.encode()) > TEXT_BYTES_MAX:
+        msg = f"text of {notice.text_key} is too long"
+        raise RenderError(msg)
+    return text
+
+
+def _words(notice: Notice) -> Words:
+    if notice.audience is Audience.WEARER:
+        return _wearer_words(notice)
+    if notice.audience is not Audience.PROTECTED_PERSON:
+        msg = f"audience {notice.audience.value} is not reached on a device"
+        raise RenderError(msg)
+    if notice.purpose is Purpose.TEST:
+        return _TEST
+    if notice.purpose is Purpose.WITHDRAWN:
+        return _CLOSED
+    if _is_own(notice) and notice.alarm_class is AlarmClass.DEVICE_DYING:
+        return _OWN_BATTERY
+    if _is_own(notice) and notice.alarm_class is AlarmClass.LOCATION_DOUBT:
+        return _OWN_LOCATION
+    return _PROTECTED.get(notice.alarm_class, _PROTECTED_OTHER)
+
+
+def _wearer_words(notice: Notice) -> Words:
+    if notice.alarm_class is AlarmClass.PANIC:
+        msg = "the wearer is never told of a panic"
+        raise RenderError(msg)
+    if notice.purpose is Purpose.TEST:
+        return _TEST
+    if notice.purpose is Purpose.WITHDRAWN:
+        return _CLOSED
+    if notice.alarm_class is AlarmClass.DEVICE_DYING:
+        return _OWN_BATTERY if _is_own(notice) else _WEARER_OTHER
+    if notice.alarm_class is AlarmClass.LOCATION_DOUBT:
+        return _OWN_LOCATION if _is_own(notice) else _WEARER_OTHER
+    return _WEARER.get(notice.alarm_class, _WEARER_OTHER)
+
+
+def _is_own(notice: Notice) -> bool:
+    """Tell whether the alarm is about the device that shows the text."""
+    return notice.device_id is not None and notice.device_id == notice.subject_device_id

@@ -1,0 +1,77 @@
+"""The flat arrays that hold all zones of one ZoneSet, as the kernels see them.
+
+A polygon zone is one closed chain of vertices per ring (the first vertex repeated at the end), its edges, and above them two structures:
+
+* the grid: root cells of 2^shift mm over the bounding box and half a cell around it, each refined 4 x 4 where edges are dense. A cell is 8
+  bytes: the signed distance at its centre and a reference: a block of children, FAR (nothing within the band), or the
+  edges that can be nearest to any point of the cell, as one run of the chain or a list of runs.
+* the boxes: bounding boxes of 16 consecutive edges and of 16 such boxes, for exact distances outside the band and for segments.
+
+All coordinates are integers: a vertex is int32 millimetres from the grid's corner, a point int64 millimetres in the plane. Differences and the
+products of a coordinate with an edge (at most 2 km) fit a float64 exactly, so every sign is exact, not "up to epsilon".
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+EXACT: Final = float("inf")
+NOWHERE_MM: Final = -(10**12)
+
+# Columns of `head`. The first eight are one cache line: all that a far point needs.
+H_STATE: Final = 0  # FREE, or plane << 1 | KIND_
+H_X0: Final = 1  # bounding box in the plane, millimetres
+H_Y0: Final = 2
+H_X1: Final = 3
+H_Y1: Final = 4
+H_GRID: Final = 5  # shift | columns << 8 | rows << 32; of a circle: centre x
+H_CELL: Final = 6  # first root cell; of a circle: centre y
+H_VERTEX: Final = 7  # first vertex; of a circle: radius in millimetres on the earth
+H_RUN: Final = 8  # first row of the lists of runs
+H_BOX: Final = 9  # first box: the upper ones, then the lower ones
+H_UPPER: Final = 10  # number of upper boxes
+HEAD_COLUMNS: Final = 16
+
+FREE: Final = -1
+KIND_POLYGON: Final = 0
+KIND_CIRCLE: Final = 1
+
+# Columns of `cells`.
+C_SD: Final = 0  # signed distance of the centre in the plane, millimetres, never 0
+C_REF: Final = 1  # >= 0 first child; FAR; else -2 - (first << COUNT_BITS | count), count 0 = list of runs at `first`
+CELL_COLUMNS: Final = 2
+FAR: Final = -1
+COUNT_BITS: Final = 7
+RUN_EDGES_MAX: Final = (1 << COUNT_BITS) - 1
+CHILD_BITS: Final = 2  # a block is 2^bits x 2^bits children
+
+# Columns of `boxes`.
+B_X0: Final = 0
+B_Y0: Final = 1
+B_X1: Final = 2
+B_Y1: Final = 3
+B_FIRST: Final = 4  # upper: first lower box; lower: first edge (both relative to the zone)
+B_COUNT: Final = 5
+BOX_COLUMNS: Final = 6
+BOX_EDGES: Final = 16
+
+# A chain and its lists must stay addressable by a reference.
+VERTICES_MAX: Final = 1 << (30 - COUNT_BITS)
+EXTENT_MM_MAX: Final = 1 << 30
+EDGE_MM_MAX: Final = 1 << 21
+
+
+class ZoneArrays(NamedTuple):
+    """All zones; kernels only read."""
+
+    head: npt.NDArray[np.int64]  # [zones, HEAD_COLUMNS]
+    planes: npt.NDArray[np.float64]  # [planes, PLANE_COLUMNS], row 0 is RD
+    cells: npt.NDArray[np.int32]  # [cells, CELL_COLUMNS]
+    vx: npt.NDArray[np.int32]  # [vertices]
+    vy: npt.NDArray[np.int32]
+    runs: npt.NDArray[np.int32]  # [rows, 2]: a row (number of runs, 0), then that many (first edge, edges)
+    boxes: npt.NDArray[np.int32]  # [boxes, BOX_COLUMNS]
+
+
+Array = npt.NDArray[Any]

@@ -1,0 +1,196 @@
+"""What the engine says: the records that every other package reads.
+
+A finding is made only on a change (of state, freshness or enforceability) or for a historic breach,
+never for every fix. Each verdict carries the figures that explain it: zone version, distance,
+accuracy, probability, evidence, speeds and ages. All numbers are integers, so that the same journal
+gives the same bytes everywhere.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+VERDICT_FORMAT: Final = 1
+"""Version of the records below; a consumer that stores them stores it beside them."""
+
+UNIT_1024: Final = 1024
+"""Probabilities and evidence are integers in 1/1024."""
+
+
+class OrderKind(StrEnum):
+    """The three kinds of order (DESIGN section 6)."""
+
+    CONTACT_BAN = "contact-ban"
+    AREA_BAN = "area-ban"
+    LOCATION_ORDER = "location-order"
+
+
+class VerdictState(StrEnum):
+    """What the evidence says about one order (for a contact ban: about one pair of it)."""
+
+    CLEAR = "clear"
+    WARNING = "warning"
+    """In the buffer or warning ring, or contact is possible within the order's time to contact."""
+    POSSIBLE = "possible"
+    """A breach beyond 95 % on one fix, not yet carried by the evidence over time."""
+    CONFIRMED = "confirmed"
+    """A breach: inside a forbidden zone, within the radius, or absent from the required place."""
+    UNKNOWN = "unknown"
+    """No usable position yet."""
+
+
+class Freshness(StrEnum):
+    """Whose last position is too old. Orders about one person know FRESH and WEARER_STALE only."""
+
+    FRESH = "fresh"
+    WEARER_STALE = "wearer-stale"
+    PROTECTED_STALE = "protected-stale"
+    BLIND = "blind"
+    """Both are stale."""
+
+
+class VerdictReason(StrEnum):
+    """Why the verdict changed. The reason of the change, not of the state that lasts."""
+
+    FIRST_POSITION = "first-position"
+    ONE_FIX_BEYOND_DOUBT = "one-fix-beyond-doubt"
+    EVIDENCE_CONFIRMED = "evidence-confirmed"
+    PASSED_THROUGH_BETWEEN_FIXES = "passed-through-between-fixes"
+    INSIDE_BUFFER = "inside-buffer"
+    INSIDE_WARNING_RING = "inside-warning-ring"
+    TIME_TO_CONTACT = "time-to-contact"
+    CLEARED_BY_EVIDENCE = "cleared-by-evidence"
+    DOUBT_ENDED = "doubt-ended"
+    """A possible breach that the next fixes did not bear out."""
+    LEFT_BUFFER = "left-buffer"
+    LEFT_WARNING_RING = "left-warning-ring"
+    CONTACT_NO_LONGER_NEAR = "contact-no-longer-near"
+    IMPLAUSIBLE_JUMP = "implausible-jump"
+    """The fix asks for a speed that no person can have: doubted and asked about, not believed."""
+
+    SCHEDULE_OPENED = "schedule-opened"
+    SCHEDULE_OPENED_WHILE_ABSENT = "schedule-opened-while-absent"
+    SCHEDULE_OPENED_WHILE_INSIDE = "schedule-opened-while-inside"
+    """The hours of a ban began while the wearer was in the zone or near the protected person."""
+    SCHEDULE_ENDED = "schedule-ended"
+    REPORT_DUTY_MISSED = "report-duty-missed"
+    REPORT_DUTY_MET = "report-duty-met"
+
+    ORDER_NOT_IN_FORCE = "order-not-in-force"
+    ORDER_CAME_INTO_FORCE = "order-came-into-force"
+    ORDER_CAME_INTO_FORCE_WHILE_INSIDE = "order-came-into-force-while-inside"
+    ORDER_CAME_INTO_FORCE_WHILE_ABSENT = "order-came-into-force-while-absent"
+    ORDER_CHANGED = "order-changed"
+    ORDER_WITHDRAWN = "order-withdrawn"
+    ORDER_EXPIRING = "order-expiring"
+    ORDER_LAPSED = "order-lapsed"
+    ORDER_SUSPENDED = "order-suspended"
+    ZONE_CHANGED = "zone-changed"
+
+    WEARER_SILENT = "wearer-silent"
+    PROTECTED_SILENT = "protected-silent"
+    BOTH_SILENT = "both-silent"
+    SILENCE_ENDED = "silence-ended"
+
+    LATE_FIX_HISTORY = "late-fix-history"
+    """A fix that came late shows a breach in the past; the present state is untouched."""
+
+
+class RequestReason(StrEnum):
+    """Why a device is asked to report more often for a while."""
+
+    DOUBTFUL_FIX = "doubtful-fix"
+    """The fix leaves open on which side of the boundary the person is."""
+    POSSIBLE_BREACH = "possible-breach"
+    IMPLAUSIBLE_JUMP = "implausible-jump"
+    PARTNER_STALE = "partner-stale"
+    """The other one of the pair reported; this one's last position is too old to decide with."""
+    APPROACH = "approach"
+    """Contact is possible soon: both report often until it is over."""
+    EDGE_DOUBTFUL = "edge-doubtful"
+    """A schedule or an order began and the last position is too old or too vague to judge it."""
+    ABSENCE_UNCERTAIN = "absence-uncertain"
+
+
+class Label(StrEnum):
+    """Remarks for the operator. A label never suppresses and never delays a verdict."""
+
+    LATE_DELIVERY = "late-delivery"
+    """The fix was minutes old when it arrived, though it is the newest of its device."""
+    PARALLEL_TRAVEL = "parallel-travel"
+    JUMP_FROM_STANDSTILL = "jump-from-standstill"
+    IMPLAUSIBLE_SPEED = "implausible-speed"
+    POOR_ACCURACY = "poor-accuracy"
+    POSITION_HELD = "position-held"
+    """Judged with a last known position, at an edge of time, not with a fresh fix."""
+    ORDER_EXPIRING = "order-expiring"
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A position as reported. Degrees x 1e7, the 68 % radius in mm, device time in Unix ms."""
+
+    lat_e7: int
+    lon_e7: int
+    accuracy_mm: int
+    time_ms: int
+    mechanism: int
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag="verdict"):
+    """A change in what the engine holds true about one order (one pair of it for a contact ban).
+
+    An order about zones has one state for all of its zones; `zone_id` names the decisive one.
+    `distance_mm` is signed for zones, positive inside (the forbidden zone of an area ban, the
+    required zone of a location order); for a pair it is the separation. `probability_1024` is the
+    probability of a breach at this moment: in the forbidden zone, within the radius, or outside
+    the required zone. `escalate` is False while the order cannot be enforced (not signed, served,
+    valid, or suspended): such a verdict is observed and never becomes an alarm. `historic` is True
+    for a breach found in fixes that came late; `state` is then what held at `fix_ms`, and the
+    present state of the order is `previous`.
+    """
+
+    order_id: str
+    order_kind: OrderKind
+    wearer_id: str
+    protected_id: str | None
+    plan_id: str
+    risk_class: int
+    state: VerdictState
+    previous: VerdictState
+    freshness: Freshness
+    previous_freshness: Freshness
+    reason: VerdictReason
+    at_ms: int
+    fix_ms: int | None
+    zone_id: str | None
+    zone_version: int | None
+    order_version: int
+    distance_mm: int | None
+    accuracy_mm: int | None
+    probability_1024: int
+    evidence_1024: int
+    speed_mm_s: int | None
+    closing_mm_s: int | None
+    time_to_contact_ms: int | None
+    wearer_age_ms: int | None
+    protected_age_ms: int | None
+    historic: bool
+    escalate: bool
+    labels: tuple[Label, ...]
+    wearer_position: Position | None
+    protected_position: Position | None
+
+
+class PositionRequest(msgspec.Struct, frozen=True, kw_only=True, tag="position-request"):
+    """Ask the device of a person for a fix every `interval_s` during `duration_s` (the burst)."""
+
+    person_id: str
+    order_id: str
+    interval_s: int
+    duration_s: int
+    reason: RequestReason
+    at_ms: int
+
+
+Finding = Verdict | PositionRequest

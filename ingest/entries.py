@@ -1,0 +1,310 @@
+"""What a journal or outbox entry looks like.
+
+A stream entry has three fields: `v` (format, b"1"), `k` (kind) and `b` (blob). Only the blob of
+kind `frames` is defined here; `command`, `receipt` and `signal` blobs belong to who writes them,
+and `tick` has an empty one.
+
+A `frames` blob is everything one intake took in one tick, exactly as received:
+
+    header   20 bytes, little-endian: version u8 = 1, reserved u8, names u16, records u32,
+             names_bytes u32, payload_bytes u32, crc32 u32
+    table    records x 24 bytes (`RECORD`)
+    names    names x (u8 length, ASCII): device ids as in the topic, for records without a handle
+    payload  the frames, one after another
+
+The CRC is over everything but itself, so that a torn or altered blob is told from a good one before
+anything is believed.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from enum import IntEnum, IntFlag, StrEnum
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from afstand.limits import JOURNAL_BLOB_BYTES_MAX, JOURNAL_FRAMES_MAX
+from ingest.store import EntryId
+
+ENTRY_VERSION: Final = b"1"
+FRAMES_VERSION: Final = 1
+
+
+class EntryKind(StrEnum):
+    """What an entry holds.
+
+    `INVALID` is never written: it is how a reader names an entry that has not the three fields.
+    """
+
+    FRAMES = "frames"
+    COMMAND = "command"
+    RECEIPT = "receipt"
+    SIGNAL = "signal"
+    TICK = "tick"
+    INVALID = "invalid"
+
+
+class LaneCode(IntEnum):
+    """Which topic a frame came in on."""
+
+    FIX = 1
+    EVENT = 2
+    STATUS = 3
+    OWNTRACKS = 4
+
+
+class FrameFlag(IntFlag):
+    """What the intake found out about a frame."""
+
+    AUTHENTICATED = 1  # tag right, device registered and enabled, right direction
+    CLOCK_FAULT = 2  # the device's clock is too far ahead to be true
+    DUPLICATE_SUSPECT = 4  # the broker marked it as sent again: the fold may have it already
+
+
+class EntryError(ValueError):
+    """A blob that is not what its kind says.
+
+    The entry is the journal's, so this is corruption and not a device's fault.
+    """
+
+
+class EntryVersionError(EntryError):
+    """An entry of a later format.
+
+    Going on without it would give another outbox than its writer's: the reader must stop.
+    """
+
+
+class Entry(NamedTuple):
+    """One entry as read. `blob` of an `INVALID` entry is a description of what was wrong."""
+
+    id: EntryId
+    kind: EntryKind
+    blob: bytes
+
+
+class FrameRecord(NamedTuple):
+    """One frame to be journalled.
+
+    `name` is the device id of the topic when there is no handle, else empty.
+    """
+
+    handle: int
+    lane: LaneCode
+    flags: FrameFlag
+    received_ms: int
+    payload: bytes
+    name: str = ""
+
+
+RECORD: Final = np.dtype(
+    [
+        ("handle", "<u4"),  # 0 = no registered device
+        ("lane", "u1"),
+        ("flags", "u1"),
+        ("ext", "<u2"),  # 0, or 1 + index into the names
+        ("received_ms", "<u8"),  # the intake's clock when the bytes arrived
+        ("offset", "<u4"),  # into the payload
+        ("length", "<u4"),
+    ]
+)
+_HEADER: Final = struct.Struct("<BBHIIII")
+_RECORD_STRUCT: Final = struct.Struct("<IBBHQII")
+_LANES: Final = frozenset(int(code) for code in LaneCode)
+_FLAGS_KNOWN: Final = int(
+    FrameFlag.AUTHENTICATED | FrameFlag.CLOCK_FAULT | FrameFlag.DUPLICATE_SUSPECT
+)
+assert RECORD.itemsize == _RECORD_STRUCT.size
+
+
+class FrameBatch:
+    """The frames of one entry.
+
+    A column per field of `RECORD` (read-only), the payload, and the names of unregistered devices.
+    """
+
+    __slots__ = (
+        "ext",
+        "flags",
+        "handles",
+        "lanes",
+        "lengths",
+        "names",
+        "offsets",
+        "payload",
+        "received_ms",
+    )
+
+    def __init__(
+        self, table: npt.NDArray[np.void], names: tuple[str, ...], payload: memoryview
+    ) -> None:
+        self.handles: npt.NDArray[np.uint32] = table["handle"]
+        self.lanes: npt.NDArray[np.uint8] = table["lane"]
+        self.flags: npt.NDArray[np.uint8] = table["flags"]
+        self.ext: npt.NDArray[np.uint16] = table["ext"]
+        self.received_ms: npt.NDArray[np.uint64] = table["received_ms"]
+        self.offsets: npt.NDArray[np.uint32] = table["offset"]
+        self.lengths: npt.NDArray[np.uint32] = table["length"]
+        self.names = names
+        self.payload = payload
+
+    def __len__(self) -> int:
+        return len(self.handles)
+
+    def frame(self, index: int) -> memoryview:
+        """Return the bytes of one frame, as the device sent them."""
+        start = int(self.offsets[index])
+        return self.payload[start : start + int(self.lengths[index])]
+
+    def name(self, index: int) -> str:
+        """Return the device id that the topic of an unregistered device had.
+
+        Empty for a registered one.
+        """
+        ext = int(self.ext[index])
+        return self.names[ext - 1] if ext else ""
+
+    def records(self) -> list[FrameRecord]:
+        """Return the batch as a list, for tests and tools."""
+        return [
+            FrameRecord(
+                int(self.handles[i]),
+                LaneCode(int(self.lanes[i])),
+                FrameFlag(int(self.flags[i])),
+                int(self.received_ms[i]),
+                bytes(self.frame(i)),
+                self.name(i),
+            )
+            for i in range(len(self))
+        ]
+
+    @staticmethod
+    def build(records: Sequence[FrameRecord]) -> bytes:
+        """Return the blob of `records`, in their order.
+
+        Raises ValueError above the bounds of `afstand.limits`.
+        """
+        return build_frames(records)
+
+    @classmethod
+    def read(cls, blob: bytes) -> FrameBatch:
+        """Return the batch of a blob.
+
+        Raises EntryVersionError or EntryError and never believes a length it has not checked.
+        """
+        return read_frames(blob)
+
+
+def frame_cost_bytes(payload_bytes: int, name_chars: int = 0) -> int:
+    """Return how much one frame adds to a blob, so that a writer knows when it is full."""
+    return RECORD.itemsize + payload_bytes + (1 + name_chars if name_chars else 0)
+
+
+def build_frames(records: Sequence[FrameRecord]) -> bytes:
+    """See `FrameBatch.build`."""
+    if not 0 < len(records) <= JOURNAL_FRAMES_MAX:
+        raise ValueError(f"{len(records)} frames in one entry; 1 to {JOURNAL_FRAMES_MAX} allowed")
+    rows: list[bytes] = []
+    names: dict[str, int] = {}
+    payloads: list[bytes] = []
+    offset = 0
+    pack = _RECORD_STRUCT.pack
+    for handle, lane, flags, received_ms, payload, name in records:
+        ext = 0
+        if name:
+            ext = names.setdefault(name, len(names) + 1)
+        length = len(payload)
+        rows.append(pack(handle, lane, flags, ext, received_ms, offset, length))
+        payloads.append(payload)
+        offset += length
+    name_bytes = b"".join(bytes([len(raw)]) + raw for raw in (n.encode("ascii") for n in names))
+    body = b"".join((*rows, name_bytes, *payloads))
+    head = _HEADER.pack(FRAMES_VERSION, 0, len(names), len(rows), len(name_bytes), offset, 0)
+    head = head[:16]
+    if len(head) + 4 + len(body) > JOURNAL_BLOB_BYTES_MAX:
+        raise ValueError(f"an entry of {len(body)} bytes; at most {JOURNAL_BLOB_BYTES_MAX} allowed")
+    return b"".join((head, zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "little"), body))
+
+
+def read_frames(blob: bytes) -> FrameBatch:
+    """See `FrameBatch.read`."""
+    if len(blob) < _HEADER.size:
+        raise EntryError(f"frames blob of {len(blob)} bytes is shorter than its header")
+    version, reserved, names_n, records_n, names_bytes, payload_bytes, crc = _HEADER.unpack_from(
+        blob
+    )
+    if version != FRAMES_VERSION:
+        raise EntryVersionError(
+            f"frames blob of version {version}; this program reads {FRAMES_VERSION}"
+        )
+    table_bytes = records_n * RECORD.itemsize
+    expected = _HEADER.size + table_bytes + names_bytes + payload_bytes
+    if reserved or not 0 < records_n <= JOURNAL_FRAMES_MAX or expected != len(blob):
+        raise EntryError(f"frames blob of {len(blob)} bytes; its header says {expected}")
+    if zlib.crc32(memoryview(blob)[_HEADER.size :], zlib.crc32(blob[:16])) != crc:
+        raise EntryError("frames blob has a wrong checksum")
+    table = np.frombuffer(blob, RECORD, records_n, _HEADER.size)
+    names_at = _HEADER.size + table_bytes
+    names = _read_names(blob[names_at : names_at + names_bytes], names_n)
+    _check_table(table, len(names), payload_bytes)
+    return FrameBatch(table, names, memoryview(blob)[names_at + names_bytes :])
+
+
+def _read_names(raw: bytes, names_n: int) -> tuple[str, ...]:
+    names: list[str] = []
+    at = 0
+    while at < len(raw):
+        end = at + 1 + raw[at]
+        name = raw[at + 1 : end]
+        if end > len(raw) or not name or not name.isascii():
+            raise EntryError("frames blob has a broken table of names")
+        names.append(name.decode("ascii"))
+        at = end
+    if len(names) != names_n:
+        raise EntryError(f"frames blob has {len(names)} names; its header says {names_n}")
+    return tuple(names)
+
+
+def _check_table(table: npt.NDArray[np.void], names_n: int, payload_bytes: int) -> None:
+    ends = table["offset"].astype(np.int64) + table["length"]
+    if int(ends.max()) > payload_bytes:
+        raise EntryError("frames blob has a frame beyond its payload")
+    if int(table["ext"].max()) > names_n:
+        raise EntryError("frames blob has a frame with a name it does not hold")
+    if not set(np.unique(table["lane"]).tolist()) <= _LANES:
+        raise EntryError("frames blob has an unknown lane")
+    if np.any(table["flags"] & ~np.uint8(_FLAGS_KNOWN)):
+        raise EntryError("frames blob has an unknown flag")
+
+
+def entry_fields(kind: EntryKind, blob: bytes) -> tuple[bytes, ...]:
+    """Return field and value, in turn, as XADD takes them."""
+    return (b"v", ENTRY_VERSION, b"k", kind.encode("ascii"), b"b", blob)
+
+
+def read_entry(raw_id: bytes, fields: dict[bytes, bytes] | None) -> Entry:
+    """Return an entry from what XREAD gives.
+
+    Raises EntryVersionError for a later format; anything else wrong is `INVALID`.
+    """
+    entry_id = EntryId.parse(raw_id)
+    fields = fields or {}
+    version = fields.get(b"v")
+    if version is not None and version != ENTRY_VERSION:
+        raise EntryVersionError(
+            f"entry {entry_id} has format {version!r}; this program reads {ENTRY_VERSION!r}"
+        )
+    kind, blob = fields.get(b"k"), fields.get(b"b")
+    if version is None or kind is None or blob is None:
+        return Entry(entry_id, EntryKind.INVALID, b"entry without the fields v, k and b")
+    try:
+        known = EntryKind(kind.decode("ascii", "replace"))
+    except ValueError:
+        return Entry(entry_id, EntryKind.INVALID, b"entry of unknown kind " + kind[:32])
+    if known is EntryKind.INVALID:
+        return Entry(entry_id, known, b"entry of unknown kind invalid")
+    return Entry(entry_id, known, blob)

@@ -1,0 +1,1 @@
+"""People, GNSS error, devices, networks, scenarios with ground truth, receivers, load."""

@@ -1,0 +1,175 @@
+"""What a device keeps in flash until the server's ack covers it.
+
+A frame leaves the ring for two reasons only: an ack range of the server covers it, or the ring is
+full. In the second case status goes first, then the oldest fix, then the oldest event, and the loss
+is counted.
+"""
+
+from typing import Final
+
+import msgspec
+
+from firmware_contracts import Kind, Lane
+
+FrameKey = tuple[int, int]  # boot, sequence
+
+LANES: Final[dict[Kind, Lane]] = {
+    Kind.FIX: Lane.FIX,
+    Kind.EVENT: Lane.EVENT,
+    Kind.STATUS: Lane.STATUS,
+}
+
+
+class Stored(msgspec.Struct):
+    """One sealed frame and when it is to be sent again (None: it is not under way)."""
+
+    kind: Kind
+    boot: int
+    sequence: int
+    payload: bytes
+    due_ms: int | None = None
+    sends: int = 0
+
+    @property
+    def key(self) -> FrameKey:
+        """What an ack range names it by."""
+        return self.boot, self.sequence
+
+    @property
+    def lane(self) -> Lane:
+        """The topic it goes to."""
+        return LANES[self.kind]
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How a device sends.
+
+    Frames under way at once, and after how long without the server's ack it sends again.
+    """
+
+    window: int = 16
+    resend_ms: int = 30_000
+    event_resend_ms: int = 10_000
+    doublings_max: int = 4
+
+
+class Ring:
+    """Frames by (boot, sequence), in the order they were made, events apart from the rest."""
+
+    def __init__(self, frames_max: int) -> None:
+        if frames_max < 1:
+            raise ValueError("a ring holds at least one frame")
+        self._frames_max = frames_max
+        self._events: dict[FrameKey, Stored] = {}
+        self._fixes: dict[FrameKey, Stored] = {}
+        self._status: dict[FrameKey, Stored] = {}
+        self._under_way: dict[FrameKey, Stored] = {}
+        self.dropped: dict[Kind, int] = {Kind.FIX: 0, Kind.EVENT: 0, Kind.STATUS: 0}
+
+    def __len__(self) -> int:
+        return len(self._events) + len(self._fixes) + len(self._status)
+
+    def __contains__(self, key: FrameKey) -> bool:
+        return key in self._events or key in self._fixes or key in self._status
+
+    def frames(self) -> list[Stored]:
+        """Return every kept frame: events, then fixes, then status, oldest first."""
+        return [*self._events.values(), *self._fixes.values(), *self._status.values()]
+
+    def keep(self, frame: Stored) -> Stored | None:
+        """Keep a frame; return the one that had to go for it, if any."""
+        lost = self._make_room(frame) if len(self) >= self._frames_max else None
+        if lost is not frame:
+            self._shelf(frame.kind)[frame.key] = frame
+        return lost
+
+    def _shelf(self, kind: Kind) -> dict[FrameKey, Stored]:
+        return {Kind.EVENT: self._events, Kind.FIX: self._fixes, Kind.STATUS: self._status}[kind]
+
+    def _make_room(self, arriving: Stored) -> Stored:
+        for kind in (Kind.STATUS, Kind.FIX):
+            shelf = self._shelf(kind)
+            if shelf:
+                lost = shelf.pop(next(iter(shelf)))
+                break
+            if arriving.kind is kind:
+                lost = arriving  # Nothing less important is kept: it goes itself.
+                break
+        else:
+            lost = self._events.pop(next(iter(self._events)))
+        self._under_way.pop(lost.key, None)
+        self.dropped[lost.kind] += 1
+        return lost
+
+    def covered(self, boot: int, first: int, last: int) -> int:
+        """Let go of what an ack range covers; return how many frames that were."""
+        gone = 0
+        for shelf in (self._events, self._fixes, self._status):
+            # A range may span four billion: walk whichever is shorter.
+            if last - first < len(shelf):
+                keys = [
+                    (boot, sequence)
+                    for sequence in range(first, last + 1)
+                    if (boot, sequence) in shelf
+                ]
+            else:
+                keys = [key for key in shelf if key[0] == boot and first <= key[1] <= last]
+            for key in keys:
+                del shelf[key]
+                self._under_way.pop(key, None)
+            gone += len(keys)
+        return gone
+
+    def forget_sending(self) -> None:
+        """Forget what was under way: the link was lost, or came back."""
+        for frame in self._under_way.values():
+            frame.due_ms = None
+        self._under_way.clear()
+
+    def to_send(self, now_ms: int, pace: Pace) -> list[Stored]:
+        """Return what goes out now and count it as under way.
+
+        Events, the newest fix, the rest oldest first.
+
+        Events do not count against the window: nothing that is being sent may delay a panic press.
+        """
+        for frame in [
+            frame
+            for frame in self._under_way.values()
+            if frame.due_ms is None or frame.due_ms <= now_ms
+        ]:
+            frame.due_ms = None
+            del self._under_way[frame.key]
+        chosen = [frame for frame in self._events.values() if frame.due_ms is None]
+        room = pace.window - sum(
+            1 for frame in self._under_way.values() if frame.kind is not Kind.EVENT
+        )
+        chosen += self._choose(room)
+        for frame in chosen:
+            wait_ms = pace.event_resend_ms
+            if frame.kind is not Kind.EVENT:
+                wait_ms = pace.resend_ms << min(frame.sends, pace.doublings_max)
+            frame.due_ms = now_ms + wait_ms
+            frame.sends += 1
+            self._under_way[frame.key] = frame
+        return chosen
+
+    def _choose(self, room: int) -> list[Stored]:
+        chosen: list[Stored] = []
+        newest = next(reversed(self._fixes.values()), None)
+        if newest is not None and newest.due_ms is None and room > 0:
+            chosen.append(newest)
+        for shelf in (self._fixes, self._status):
+            for frame in shelf.values():
+                if len(chosen) >= room:
+                    return chosen
+                if frame.due_ms is None and frame is not newest:
+                    chosen.append(frame)
+        return chosen
+
+    def next_resend_ms(self) -> int | None:
+        """Return when the first frame under way is due again."""
+        return min(
+            (frame.due_ms for frame in self._under_way.values() if frame.due_ms is not None),
+            default=None,
+        )
