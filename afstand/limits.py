@@ -1,24 +1,28 @@
 """Every bound of the service, by name, in one place.
 
-Reaching a bound is a counter and a reason, never silence. This module imports nothing; it is the one module of `afstand`
-that every other package may import (docs/adr/0002-limits-are-shared.md).
+Reaching a bound is a counter and a reason, never silence. This module imports nothing; it is the
+one module of `afstand` that every other package may import (docs/adr/0002-limits-are-shared.md).
 """
 
 from typing import Final
 
-# --- firmware_contracts -------------------------------------------------------------------------------------------
+# --- firmware_contracts -----------------------------------------------------------------------
 FRAME_RECORDS_MAX: Final = 64
 FRAME_BYTES_MAX: Final = 4096
 OWNTRACKS_BYTES_MAX: Final = 16_384
 
-# --- ingest -------------------------------------------------------------------------------------------------------
+# --- ingest -----------------------------------------------------------------------------------
 STORE_CONNECT_TIMEOUT_S: Final = 5.0
-STORE_TIMEOUT_S: Final = 15.0  # longer than the longest blocking read; a stopped Redis is known after this
+STORE_TIMEOUT_S: Final = (
+    15.0  # longer than the longest blocking read; a stopped Redis is known after this
+)
 JOURNAL_FRAMES_MAX: Final = 4096  # frames in one entry
 JOURNAL_BLOB_BYTES_MAX: Final = 4 * 1024 * 1024
 REGISTRY_DEVICES_MAX: Final = 1_000_000
 REGISTRY_WRITE_MAX: Final = 500  # devices in one write
-MQTT_PACKET_BYTES_MAX: Final = 65_536  # a longer one is quarantined by its first bytes and the rest skipped
+MQTT_PACKET_BYTES_MAX: Final = (
+    65_536  # a longer one is quarantined by its first bytes and the rest skipped
+)
 MQTT_PACKET_KEPT_BYTES: Final = 8_192
 MQTT_BUFFER_BYTES: Final = 262_144  # one read takes at most this
 MQTT_INBOX_MESSAGES_MAX: Final = 8_192  # read and not yet taken: above it reading stops
@@ -26,9 +30,42 @@ MQTT_INBOX_BYTES_MAX: Final = 8 * 1024 * 1024
 MQTT_RECEIVE_MAX: Final = 2_000  # unacknowledged messages the broker may send (MQTT 5)
 MQTT_CONNECT_TIMEOUT_S: Final = 10.0
 MQTT_RECONNECT_DELAY_S_MAX: Final = 5.0
+CLOCK_AHEAD_MS_MAX: Final = 60_000  # a device's clock may be so far ahead of ours
+SEEN_FRAMES_MAX: Final = (
+    200_000  # frames remembered, so that a copy is not journalled again (twice as many at most)
+)
+REPLAY_AFTER_MS: Final = (
+    600_000  # a copy that comes later than this was not sent for want of an acknowledgement
+)
+UNPROVEN_WINDOW_MS: Final = 60_000  # alarms without proof, in one window:
+UNPROVEN_PER_DEVICE_MAX: Final = 3
+UNPROVEN_PER_KIND_MAX: Final = 100  # of registered devices together, and of unknown ones together
+UNPROVEN_DEVICES_MAX: Final = 1_000
+QUARANTINE_ENTRIES_MAX: Final = 100_000  # the oldest go; nobody's decision reads them
+QUARANTINE_PAYLOAD_BYTES_MAX: Final = 4_096
+QUARANTINE_TEXT_CHARACTERS_MAX: Final = 200
+QUARANTINE_BURST_MESSAGES: Final = 20  # so many in one window are a burst
+QUARANTINE_BURST_WINDOW_MS: Final = 10_000
+QUARANTINE_SIGNAL_EVERY_MS: Final = 10_000
+CLOCK_SIGNAL_EVERY_MS: Final = 3_600_000  # of one device
+CLOCK_SIGNAL_DEVICES_MAX: Final = 10_000
+SIGNAL_DEVICES_MAX: Final = 20  # named in one signal
+ACK_INTERVAL_MS: Final = 10_000  # acknowledgements of fixes, of one device
+ACK_RANGES_KEPT: Final = 4  # of one device, to go on from
+ACK_SEND_MAX: Final = 100  # acknowledgements sealed in one go
+INTAKE_TAKE_MAX: Final = 512  # messages checked in one go: nothing else runs meanwhile
+INTAKE_HELD_MAX: Final = (
+    10_000  # messages taken and not yet durable, per connection: above it nothing is taken
+)
+INTAKE_RETRY_MS_MIN: Final = 50
+INTAKE_RETRY_MS_MAX: Final = 2_000
+REGISTRY_POLL_MS: Final = 1_000
 
-# --- geofence -----------------------------------------------------------------------------------------------------
+# --- geofence ---------------------------------------------------------------------------------
 ZONE_VERTICES_MAX: Final = 40_000
+ZONE_GEOJSON_BYTES_MAX: Final = 8 * 1024 * 1024
+ZONE_CIRCLE_RADIUS_M_MAX: Final = 100_000.0
+ZONE_EXTENT_KM_MAX: Final = 1_000
 PERSONS_MAX: Final = 4_000_000
 ZONES_PER_ORDER_MAX: Final = 64
 PROTECTED_PER_ORDER_MAX: Final = 64
@@ -42,9 +79,13 @@ ORDER_TEXT_CHARACTERS_MAX: Final = 300
 ORDER_BYTES_MAX: Final = 262_144
 FIX_BATCH_MAX: Final = 1_000_000  # fixes in one call of the engine
 
-# --- alerting/book ------------------------------------------------------------------------------------------------
-BOOK_INCIDENTS_MAX: Final = 50_000  # open at once; panic, proximity, tamper and area breach are exempt
-BOOK_UNKNOWN_DEVICE_INCIDENTS_MAX: Final = 500  # presses of unknown devices beyond this share one incident
+# --- alerting/book ----------------------------------------------------------------------------
+BOOK_INCIDENTS_MAX: Final = (
+    50_000  # open at once; panic, proximity, tamper and area breach are exempt
+)
+BOOK_UNKNOWN_DEVICE_INCIDENTS_MAX: Final = (
+    500  # presses of unknown devices beyond this share one incident
+)
 BOOK_NOTICES_PER_HOUR_MAX: Final = 500  # of one incident; critical classes are exempt
 BOOK_CONDITIONS_MAX: Final = 500_000  # lasting conditions; critical classes are exempt
 BOOK_SOURCES_PER_ALARM_MAX: Final = 64  # further sources are counted, not kept
@@ -67,37 +108,51 @@ BOOK_MASS_LOSS_MAX_MS: Final = 1_800_000  # suppression is always limited in tim
 BOOK_MASS_LOSS_RELEASE_PER_MIN: Final = 10  # what is still blind afterwards pages in this rhythm
 BOOK_MASS_LOSS_SUPPRESSED_MAX: Final = 20_000
 
-# --- alerting/notify ----------------------------------------------------------------------------------------------
-NOTIFY_SETTLING_MAX: Final = 1_000  # outbox entries whose receipts wait for the journal, beside what the targets hold
+# --- alerting/notify --------------------------------------------------------------------------
+NOTIFY_SETTLING_MAX: Final = 1_000  # outbox entries that wait for the journal alone
 NOTIFY_TAKE_MAX: Final = 256  # outbox entries in one read
-NOTIFY_QUEUE_MAX: Final = 1_000  # deliveries waiting per target, unless its settings say otherwise
+NOTIFY_QUEUE_MAX: Final = 1_000  # deliveries waiting per target; its settings may differ
 NOTIFY_TARGETS_MAX: Final = 1_000
 NOTIFY_SECRETS_MAX: Final = 4  # per target: the present one and those being rotated out
 NOTIFY_ATTEMPTS_MAX: Final = 1_000
 NOTIFY_AGE_MS_MAX: Final = 24 * 3_600_000  # how long any target may keep a delivery alive
-NOTIFY_ORDER_WAIT_MS_MAX: Final = 30_000  # an update waits this long for the earlier notice of its incident
-NOTIFY_LOG_CHECK_MS_MAX: Final = 250  # the log of what was delivered may hold an attempt up no longer
+NOTIFY_ORDER_WAIT_MS_MAX: Final = 30_000  # an update waits so long for the earlier notice
+NOTIFY_LOG_CHECK_MS_MAX: Final = 250  # the delivery log holds an attempt up no longer
+NOTIFY_RECONNECT_MS_MAX: Final = 5_000
 NOTIFY_LOG_KEYS_MAX: Final = 100_000
-NOTIFY_SETTLE_RETRY_MS_MAX: Final = 5_000  # between attempts to journal a receipt or acknowledge an entry
+NOTIFY_THREADS_MAX: Final = 10_000  # alarms per control room whose messages are remembered
+NOTIFY_THREAD_MESSAGES_MAX: Final = 16  # per alarm
+NOTIFY_SETTLE_RETRY_MS_MAX: Final = 5_000  # between attempts to journal or acknowledge
+NOTIFY_SETTLE_MS_MAX: Final = 20_000  # for one write of a receipt or of acknowledgements
 NOTIFY_STOP_MS_MAX: Final = 5_000  # what is under way at a stop may take this long
 WEBHOOK_RESPONSE_BYTES_MAX: Final = 16_384
-WEBHOOK_ANSWER_MS_MAX: Final = 1_000  # a message that was taken is delivered, however slow the rest of the answer
+WEBHOOK_ANSWER_MS_MAX: Final = 1_000  # for the body of an answer that is a success already
 RECEIPT_DETAIL_CHARACTERS_MAX: Final = 200
 RECEIPT_BY_CHARACTERS_MAX: Final = 64
 ACKNOWLEDGEMENT_BYTES_MAX: Final = 8_192
-ACKNOWLEDGEMENT_AGE_MS_MAX: Final = 300_000  # Standard Webhooks: tolerance of the time stamp, both ways
-ACKNOWLEDGEMENT_IDS_MAX: Final = 10_000  # remembered, so that a replay is answered and not journalled again
+ACKNOWLEDGEMENT_AGE_MS_MAX: Final = 300_000  # of the time stamp, both ways
+ACKNOWLEDGEMENT_IDS_MAX: Final = 10_000  # remembered, so that a replay is not journalled
 
-# --- afstand ------------------------------------------------------------------------------------------------------
+# --- afstand ----------------------------------------------------------------------------------
 SEEN_RUNS_MAX: Final = 256  # gaps and earlier boots of a device whose frames are known one by one
 WATCH_QUIET_MS: Final = 250  # a journal quiet for so long gets a tick
 WATCH_READ_ENTRIES_MAX: Final = 512  # journal entries in one read
 WATCH_RETRY_S_MAX: Final = 2.0  # between attempts while the store does not answer
 SNAPSHOTS_KEPT: Final = 3
+COMMAND_ANSWER_S_MAX: Final = 5.0  # how long the command line waits for the watch
+TAIL_SAMPLES_MAX: Final = 20_000
+TAIL_NOTICES_MAX: Final = 100_000
+OUTBOX_WAIT_S: Final = 0.25  # how long a read of the outbox waits for the next entry
+OUTBOX_CLAIM_IDLE_MS: Final = 60_000  # what another notifier left pending for so long is taken over
+OUTBOX_CLAIM_PAUSE_S: Final = 15.0
 CASES_BYTES_MAX: Final = 64 * 1024 * 1024
 
-# --- simulators ---------------------------------------------------------------------------------------------------
-SIM_RING_FRAMES_MAX: Final = 20_000  # frames a simulated device keeps without an ack: 13 days at one a minute
+# --- simulators -------------------------------------------------------------------------------
+RECEIVER_BODY_BYTES_MAX: Final = 262_144
+RECEIVER_ARRIVALS_MAX: Final = 100_000  # remembered per receiver; the oldest go first
+SIM_RING_FRAMES_MAX: Final = (
+    20_000  # frames a simulated device keeps without an ack: 13 days at one a minute
+)
 SIM_PENDING_FIXES_MAX: Final = 32  # fixes of a device out of coverage that are put into one frame
 SIM_COMMANDS_REMEMBERED_MAX: Final = 64
 SIM_BURST_S_MAX: Final = 3_600

@@ -1,4 +1,7 @@
-"""Structured logs: one JSON object a line on standard error; never a position, a name or a secret."""
+"""Structured logs.
+
+One JSON object a line on standard error; never a position, a name or a secret.
+"""
 
 import logging
 import sys

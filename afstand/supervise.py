@@ -1,7 +1,7 @@
 """Processes of our own, kept running: for the demo and for `afstand watch` with several replicas.
 
-In real use systemd or Kubernetes does this. A child that ends is started again after a pause that grows; on stop each gets SIGTERM
-and, when it does not end, SIGKILL by its own handle.
+In real use systemd or Kubernetes does this. A child that ends is started again after a pause that
+grows; on stop each gets SIGTERM and, when it does not end, SIGKILL by its own handle.
 """
 
 import asyncio
@@ -63,7 +63,8 @@ class Child:
         while not self._stopping:
             started = time.monotonic()
             with self._output() as output:
-                # A session of its own: Ctrl-C reaches the parent alone, which then stops its children in order.
+                # A session of its own: Ctrl-C reaches the parent alone, which then stops its
+                # children in order.
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command,
                     env=self._environ,

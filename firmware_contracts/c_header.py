@@ -132,7 +132,7 @@ def _declaration(field: Field) -> str:
 
 def _struct(layout: Layout) -> str:
     rows = [
-        f"  {_declaration(field)}; {_comment(f'{field.doc} [{field.unit}]' if field.unit else field.doc)}"
+        f"  {_declaration(field)}; {_comment(field.doc + (f' [{field.unit}]' * bool(field.unit)))}"
         for field in layout.fields
     ]
     return "\n".join(
@@ -331,7 +331,8 @@ static inline size_t afs1_encode_@NAME@(uint8_t *out, size_t capacity, uint32_t 
   header.major = AFS1_MAJOR;
   header.minor = AFS1_MINOR;
   header.kind = AFS1_KIND_@KIND@;
-  header.flags = afs1_server_kind(AFS1_KIND_@KIND@) ? AFS1_FLAG_FROM_SERVER : 0;
+  if (afs1_server_kind(AFS1_KIND_@KIND@))
+    header.flags = AFS1_FLAG_FROM_SERVER;
   header.record_bytes = AFS1_@UPPER@_BYTES;
   header.count = (uint8_t)count;
   header.boot = boot;
@@ -372,7 +373,7 @@ _REFUSE: Final = {
 }
 
 _TAGS: Final = """\
-/* Tells whether an ack record covers a frame: the frames of its boot from first to last, no other. */
+/* Tells whether an ack record covers a frame: those of its boot from first to last, no other. */
 static inline int afs1_ack_covers(const afs1_ack_t *ack, uint32_t boot, uint32_t sequence)
 {
   return ack->boot == boot && ack->first <= sequence && sequence <= ack->last;

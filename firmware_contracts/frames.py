@@ -310,7 +310,7 @@ def encode_command(
     sequence: int = 0,
     server_time_ms: int = 0,
 ) -> bytes:
-    """Encode one command; ValueError for a text beyond 64 bytes of UTF-8 or with a zero byte.
+    """Encode one command; ValueError for a text beyond 64 bytes or with a zero byte.
 
     The device answers with an event whose value is the command id, so an id is at most
     COMMAND_ID_MAX.
@@ -370,5 +370,5 @@ def decode_commands(frame: bytes | memoryview) -> list[Command]:
 
 
 def fix_records(count: int) -> npt.NDArray[Any]:
-    """Give `count` fix records to fill in for encode_fixes: unknown where that can be said, else zero."""
+    """Give `count` records to fill in for encode_fixes: unknown where it can be said, else zero."""
     return empty_records(Kind.FIX, count)

@@ -23,7 +23,7 @@ from afstand.limits import OWNTRACKS_BYTES_MAX
 from firmware_contracts.batch import DecodedFixes
 from firmware_contracts.codes import Mechanism
 from firmware_contracts.faults import FAULT_NUMBER, Fault, FrameError
-from firmware_contracts.table import LAT, LON, TIME_MS_MAX, TIME_MS_MIN, U8_UNKNOWN, U16_UNKNOWN
+from firmware_contracts.table import TIME_MS_MAX, TIME_MS_MIN, U8_UNKNOWN, U16_UNKNOWN
 
 DEPTH_MAX: Final = 16
 ALTITUDE_UNKNOWN: Final = -32768
@@ -187,7 +187,7 @@ _BRACKETS: Final = re.compile(rb"[^\[\]{}]+")
 
 
 def _depth(raw: bytes) -> int:
-    """Give the depth of the nesting of brackets outside strings, before anything recurses over it."""
+    """Give the depth of nesting of brackets outside strings, before anything recurses over it."""
     if raw.count(b"[") + raw.count(b"{") <= DEPTH_MAX:
         return 0  # too few of them to be too deep: nearly every message
     deepest = depth = 0
@@ -322,33 +322,34 @@ def _read_message(message: Any) -> OwnTracksResult:
 
 
 def _scaled(value: float | None, factor: float, low: int, high: int, unknown: int) -> int:
-    """Give value x factor, rounded; `unknown` for no value and for one below `low`, `high` for a greater one."""
+    """Give value x factor, rounded; `unknown` for no value and for one outside `low` to `high`."""
     if value is None:
         return unknown
+    # Bounded first: a float times a factor may be infinite, which nothing rounds.
     scaled = round(min(max(value, -1e9), 1e9) * factor)
-    return unknown if scaled < low else min(scaled, high)
+    return scaled if low <= scaled <= high else unknown
 
 
 def _fix(message: dict[str, Any]) -> OwnTracksResult:
     lat, lon, time_s = message["lat"], message["lon"], message["tst"]
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180):
+        return Ignored(IgnoredReason.IMPOSSIBLE_POSITION)
     lat_e7, lon_e7 = round(lat * 1e7), round(lon * 1e7)
-    on_earth = LAT[0] <= lat_e7 <= LAT[1] and LON[0] <= lon_e7 <= LON[1]
-    if not on_earth or lat_e7 == lon_e7 == 0:
+    if lat_e7 == lon_e7 == 0:
         return Ignored(IgnoredReason.IMPOSSIBLE_POSITION)
     time_ms = int(time_s) * 1000
     if not TIME_MS_MIN <= time_ms <= TIME_MS_MAX:
         return Ignored(IgnoredReason.IMPLAUSIBLE_TIME)
     # Phones say -1 for "not known"; km/h x 250/9 are cm/s.
     heading = _scaled(message.get("cog"), 100, 0, 36_000, U16_UNKNOWN)
-    battery = _scaled(message.get("batt"), 1, 0, 101, U8_UNKNOWN)
     return OwnTracksFix(
         time_ms=time_ms,
         lat_e7=lat_e7,
         lon_e7=lon_e7,
-        accuracy_dm=_scaled(message.get("acc"), 10, 1, U16_UNKNOWN, U16_UNKNOWN),
-        speed_cm_s=_scaled(message.get("vel"), 250 / 9, 0, U16_UNKNOWN, U16_UNKNOWN),
+        accuracy_dm=_scaled(message.get("acc"), 10, 1, U16_UNKNOWN - 1, U16_UNKNOWN),
+        speed_cm_s=_scaled(message.get("vel"), 250 / 9, 0, U16_UNKNOWN - 1, U16_UNKNOWN),
         heading_cdeg=0 if heading == 36_000 else heading,
-        battery_pct=battery if battery <= 100 else U8_UNKNOWN,
+        battery_pct=_scaled(message.get("batt"), 1, 0, 100, U8_UNKNOWN),
         altitude_m=_scaled(message.get("alt"), 1, -1000, 32_767, ALTITUDE_UNKNOWN),
         trigger=message.get("t", ""),
     )
@@ -357,7 +358,7 @@ def _fix(message: dict[str, Any]) -> OwnTracksResult:
 def owntracks_to_columns(
     payload: bytes | memoryview, offsets: npt.NDArray[Any], lengths: npt.NDArray[Any]
 ) -> tuple[DecodedFixes, npt.NDArray[np.uint8]]:
-    """Give the fixes of many payloads in the columns of batch.decode_batch, and one fault number per payload.
+    """Give the fixes of many payloads as batch.decode_batch does, and a fault number per payload.
 
     A phone has no boot and no sequence: both are 0. Payload i stands at payload[offsets[i] :
     offsets[i] + lengths[i]]. Messages without a fix give no row. Never raises for what stands in

@@ -48,7 +48,7 @@ _EM_LANES: Final[dict[str, Lane]] = {lane.value: lane for lane in KIND_OF_LANE}
 
 
 def valid_device_id(device_id: str) -> bool:
-    """Tell whether this can be a device's id: 1 to 64 letters, digits, dots, underscores, hyphens."""
+    """Tell whether this can be a device's id: 1 to 64 of letters, digits, . _ -."""
     return _DEVICE_ID.fullmatch(device_id) is not None
 
 

@@ -1,7 +1,7 @@
 """The decision, one step at a time: probability, evidence, state. Scalars in, integers out.
 
-Every function here is called from kernels and is exact: a signed distance in millimetres becomes a probability in 1/1024,
-and from there on only integers are compared.
+Every function here is called from kernels and is exact: a signed distance in millimetres becomes a
+probability in 1/1024, and from there on only integers are compared.
 """
 
 import math
@@ -40,7 +40,7 @@ _HALF: Final = UNIT // 2
 
 @jit_inline
 def believed_accuracy_mm(accuracy_mm: int, mechanism: int) -> int:
-    """Return the 68 % radius that is believed: as claimed, but not below the floor of the mechanism."""
+    """Return the 68 % radius that is believed: as claimed, not below the floor of its mechanism."""
     floor = _FLOORS[mechanism] if 0 <= mechanism < _FLOORS.size else _FLOORS[0]
     return max(accuracy_mm, int(floor))
 
@@ -76,7 +76,7 @@ def phi(z: float) -> float:
 def probability_1024(depth_mm: float, sigma: float) -> int:
     """Return P(depth > 0) = 0.95 Phi(depth / sigma) + 0.025 in 1/1024, rounded."""
     p = BELIEF_SPAN * phi(depth_mm / sigma) + BELIEF_FLOOR
-    return int(math.floor(p * 1024.0 + 0.5))
+    return math.floor(p * 1024.0 + 0.5)
 
 
 @jit_inline
@@ -120,13 +120,12 @@ def step_evidence(evidence: int, p_1024: int, weight_65536: int, threshold: int)
 
 
 @jit_inline
-def next_state(  # noqa: PLR0911 - one return per rung of the ladder reads best
-    state: int, evidence: int, threshold: int, p_1024: int, ring_1024: int
-) -> int:
+def next_state(state: int, evidence: int, threshold: int, p_1024: int, ring_1024: int) -> int:
     """Return the state after a step.
 
-    Confirmed at G >= H and held until G = 0. A possible breach (one fix with P > 0.95) is held while evidence is left. The
-    ring (buffer, warning ring, time to contact) is entered and left at different probabilities.
+    Confirmed at G >= H and held until G = 0. A possible breach (one fix with P > 0.95) is held
+    while evidence is left. The ring (buffer, warning ring, time to contact) is entered and left at
+    different probabilities.
     """
     if evidence >= threshold:
         return CONFIRMED

@@ -1,7 +1,8 @@
 """The numbers of the decision, by name, with where they come from.
 
-Nothing here depends on an order: what differs per order (risk class, rings, silence) is in the order. A change of a number
-changes verdicts, so it is a change of the rule version that is stored with the state (`RULES_VERSION`).
+Nothing here depends on an order: what differs per order (risk class, rings, silence) is in the
+order. A change of a number changes verdicts, so it is a change of the rule version that is stored
+with the state (`RULES_VERSION`).
 """
 
 from typing import Final
@@ -15,7 +16,7 @@ UNIT: Final = 65536
 
 # --- error of a fix -------------------------------------------------------------------------------
 SIGMA_PER_ACCURACY: Final = 1.3 / 1.515
-"""Sigma across the boundary from the reported 68 % radius, times 1.3 because receivers are optimistic."""
+"""Sigma across the boundary from the 68 % radius, times 1.3: receivers are optimistic."""
 SIGMA_FLOOR_MM: Final = 5000.0
 """sigma_eff^2 = (1.3 sigma)^2 + 5^2 m."""
 ACCURACY_FLOOR_MM: Final = (3_000, 3_000, 20_000, 200_000, 1_000)
@@ -66,7 +67,7 @@ VELOCITY_AGE_MAX_MS: Final = 120_000
 SEGMENT_MAX_MS: Final = 600_000
 """Between fixes further apart than this the straight line says nothing about the path."""
 APPROACH_MS: Final = 90_000
-"""A wearer who can reach a boundary within this time at the present speed is asked to report often."""
+"""Who can reach a boundary within this time at the present speed is asked to report often."""
 APPROACH_SPEED_MAX_MM_S: Final = 50_000
 CLOSING_MIN_MM_S: Final = 800
 """Slower closing than this is not an approach."""
@@ -88,15 +89,15 @@ HISTORY_GAP_MS: Final = 600_000
 """Late fixes further apart than this do not belong to one stay."""
 TRACK_POINTS: Final = 64
 TRACK_SPACING_MS: Final = 20_000
-"""Persons in a contact ban keep their last positions, so that late fixes find the partner of then."""
+"""Persons in a contact ban keep their last positions: late fixes find the partner of then."""
 
 # --- position requests ----------------------------------------------------------------------------
 BURST_INTERVAL_S: Final = 5
 BURST_DURATION_S: Final = 60
 REQUEST_GAP_MS: Final = 45_000
-"""At most one request a person in this time; a doubt that lasts renews the burst before it ends."""
+"""At most one request a person in this time; a doubt that lasts renews the burst."""
 DOUBT_REQUESTS_PER_HOUR: Final = 20
-"""Who lives beside a boundary is in doubt all day; this keeps the battery. Breaches are not counted."""
+"""Who lives beside a boundary is in doubt all day; this keeps the battery. Not for breaches."""
 STALE_PARTNER_MS: Final = 30_000
 """With a contact in doubt, a partner whose position is older than this is asked for one."""
 

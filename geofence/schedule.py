@@ -1,15 +1,18 @@
 """Weekly schedules in local time, as intervals of Unix milliseconds.
 
-Windows are local ("20:00-06:00" may pass midnight), so their edges move with daylight saving. The rules, because a court
-order has to mean one thing:
+Windows are local ("20:00-06:00" may pass midnight), so their edges move with daylight saving. The
+rules, because a court order has to mean one thing:
 
-- A window belongs to the day on which it starts. An exception replaces the windows that start on its dates, and
-  nothing else: a night that began the day before runs on until its own end.
-- A local time that does not exist (the spring gap) is read with the offset from before the gap: 02:30 is then 03:30.
-- A local time that comes twice (autumn) belongs to the window both times: a start means the first, an end the second.
+- A window belongs to the day on which it starts. An exception replaces the windows that start on
+  its dates, and nothing else: a night that began the day before runs on until its own end.
+- A local time that does not exist (the spring gap) is read with the offset from before the gap:
+  02:30 is then 03:30.
+- A local time that comes twice (autumn) belongs to the window both times: a start means the first,
+  an end the second.
 - Windows that touch or overlap are one.
 
-Time zone data is the pinned `tzdata` package, never the machine's, so that every machine computes the same edges.
+Time zone data is the pinned `tzdata` package, never the machine's, so that every machine computes
+the same edges.
 """
 
 import bisect
@@ -92,49 +95,45 @@ def schedule_problem(schedule: Schedule) -> str | None:
             return f"exception {exception.date_from} to {exception.date_to} is not a period"
         windows += exception.windows
     for window in windows:
-        if window.start == window.end or window.start == "24:00":
+        if window.start in (window.end, "24:00"):
             return f"window {window.start} to {window.end} has no length"
     return None
 
 
 def is_open(schedule: Schedule, at_ms: int) -> bool:
     """Return whether a window holds at `at_ms`."""
-    around = _around(schedule, at_ms)
+    around = _chunk(schedule, _aligned(at_ms // _DAY_MS))
     i = bisect.bisect_right(around.opens, at_ms) - 1
     return i >= 0 and at_ms < around.closes[i]
 
 
 def next_edge_ms(schedule: Schedule, after_ms: int) -> int | None:
-    """Return the first instant after `after_ms` at which a window opens or closes; None if never."""
-    start_day = after_ms // _DAY_MS
-    starts = [start_day + i * _CHUNK_DAYS for i in range(_SEARCH_CHUNKS)]
+    """Return the first instant after `after_ms` when a window opens or closes; None if never."""
+    first = _aligned(after_ms // _DAY_MS)
+    days = [first + i * _CHUNK_DAYS for i in range(_SEARCH_CHUNKS)]
     for exception in schedule.exceptions:
-        starts += [
-            (dt.date.fromisoformat(text) - _EPOCH).days - 2
-            for text in (exception.date_from, exception.date_to)
-        ]
-    for day in sorted(starts):
-        if day < start_day:
-            continue
-        # The last day of a chunk is left to the next one: a window may run on past the chunk.
-        limit_ms = (day + _CHUNK_DAYS) * _DAY_MS
-        found = _chunk(schedule, day)
-        edges = [e for pair in zip(found.opens, found.closes, strict=True) for e in pair]
-        i = bisect.bisect_right(edges, after_ms)
-        if i < len(edges) and edges[i] <= limit_ms:
+        for text in (exception.date_from, exception.date_to):
+            day = _aligned((dt.date.fromisoformat(text) - _EPOCH).days - 2)
+            days += [day, day + _CHUNK_DAYS]
+    for day in sorted(days):
+        # Edges outside of the days of a chunk may be its own ends and not those of a window.
+        low_ms = max(after_ms, day * _DAY_MS - 1)
+        high_ms = (day + _CHUNK_DAYS) * _DAY_MS
+        chunk = _chunk(schedule, day)
+        edges = [e for pair in zip(chunk.opens, chunk.closes, strict=True) for e in pair]
+        i = bisect.bisect_right(edges, low_ms)
+        if i < len(edges) and edges[i] < high_ms:
             return edges[i]
     return None
 
 
-def _around(schedule: Schedule, at_ms: int) -> Intervals:
-    """Return intervals that are complete around `at_ms`; aligned, so that the cache serves a week."""
-    day = at_ms // _DAY_MS
-    return _chunk(schedule, day - day % _CHUNK_DAYS)
+def _aligned(day: int) -> int:
+    return day - day % _CHUNK_DAYS
 
 
 @lru_cache(maxsize=4096)
 def _chunk(schedule: Schedule, day: int) -> Intervals:
-    """Return the intervals of windows that start from two days before `day` to two past its chunk."""
+    """Return the intervals of the windows that start from `day` - 2 to two days past its chunk."""
     zone = _zone(schedule.timezone)
     found: list[tuple[int, int]] = []
     for offset in range(day - 2, day + _CHUNK_DAYS + 3):
@@ -171,7 +170,7 @@ def _minutes(start: str, end: str) -> tuple[int, int]:
 
 
 def _to_ms(date: dt.date, minutes: int, zone: ZoneInfo, *, fold: int) -> int:
-    """Return the instant of a local time. In the spring gap both folds give the offset before it."""
+    """Return the instant of a local time. In the spring gap both folds use the offset before it."""
     local = dt.datetime.combine(date, dt.time(), zone) + dt.timedelta(minutes=minutes)
     first = local.utcoffset()
     second = local.replace(fold=1).utcoffset()

@@ -1,8 +1,8 @@
 """Phi, logit and the weight of time as tables of rounded numbers.
 
-Kernels use +, -, *, / and the square root only, which IEEE 754 fixes to the bit; the functions of libm differ in the last
-place between machines. The tables are made once with libm and rounded so coarsely (1e-12 and 1/65536) that its last place
-cannot show; a test pins their checksum.
+Kernels use +, -, *, / and the square root only, which IEEE 754 fixes to the bit; the functions of
+libm differ in the last place between machines. The tables are made once with libm and rounded so
+coarsely (1e-12 and 1/65536) that its last place cannot show; a test pins their checksum.
 """
 
 import math

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from afstand.limits import JOURNAL_BLOB_BYTES_MAX
+from ingest.devices import check_partition
 from ingest.entries import Entry, EntryKind, entry_fields, read_entry
 from ingest.store import (
     BEGINNING,
@@ -18,7 +19,6 @@ from ingest.store import (
     Pipeline,
     Store,
     StoreUnavailableError,
-    check_partition,
     command,
     journal_key,
     pipeline,

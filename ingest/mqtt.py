@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
@@ -93,7 +94,8 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     receive_max: int = MQTT_RECEIVE_MAX
 
     def __repr__(self) -> str:
-        return f"MqttSettings({self.host}:{self.port}, client_id={self.client_id!r})"  # never the password
+        where = f"{self.host}:{self.port}"
+        return f"MqttSettings({where}, client_id={self.client_id!r})"  # never the password
 
 
 class MqttClient:
@@ -128,6 +130,8 @@ class MqttClient:
         self._waiter: asyncio.Future[None] | None = None
         self._woken = False
         self._keep_alive_s: int | None = None
+        self._left: list[Message] = []  # read on a connection that is gone: still worth writing
+        self._left_taken = asyncio.Event()
         self.connected = False  # and subscribed
         self.reason = "not connected yet"
         self.shared = False
@@ -148,7 +152,7 @@ class MqttClient:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return when there is something to take, after `wake`, or after `timeout_s`."""
-        if self._woken or (self._link is not None and self._link.waiting()):
+        if self._woken or self._left or (self._link is not None and self._link.waiting()):
             self._woken = False
             return
         loop = asyncio.get_running_loop()
@@ -174,6 +178,11 @@ class MqttClient:
 
         What is taken must be acknowledged in time.
         """
+        if self._left:
+            taken, self._left = self._left[:limit], self._left[limit:]
+            if not self._left:
+                self._left_taken.set()
+            return taken
         return [] if self._link is None else self._link.take(limit)
 
     def ack(self, messages: Iterable[Message]) -> int:
@@ -219,6 +228,9 @@ class MqttClient:
             if reason == _TAKEN_OVER:
                 delay_s = MQTT_RECONNECT_DELAY_S_MAX
             self._set(False, reason)
+            while self._left:  # bounded: one connection's messages at a time
+                self._left_taken.clear()
+                await self._left_taken.wait()
             await asyncio.sleep(delay_s * random.uniform(0.8, 1.2))  # noqa: S311 spreads reconnects, guards nothing
             delay_s = min(2 * delay_s, MQTT_RECONNECT_DELAY_S_MAX)
 
@@ -335,6 +347,7 @@ class MqttClient:
     def _end_session(self) -> None:
         link, self._link = self._link, None
         if link is not None:
+            self._left += link.take(sys.maxsize)
             link.write(DISCONNECT)  # the session stays: its expiry was set in CONNECT
             link.close("closed by us")
 

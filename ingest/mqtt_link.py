@@ -198,7 +198,7 @@ class Link(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _drain(self, end: int) -> int:
-        """Take in the buffer up to `end`, keep what is left of it, return the number of messages."""
+        """Take in the buffer up to `end`, keep what is left, return the number of messages."""
         start = min(self._skip, end)
         self._skip -= start
         drained = drain(self.codec, self._view[start:end], self._now_ms(), self.number)

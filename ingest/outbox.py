@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import redis.exceptions
 
+from ingest.devices import check_partition
 from ingest.entries import ENTRY_VERSION, EntryVersionError
 from ingest.journal import last_id
 from ingest.store import (
@@ -22,7 +23,6 @@ from ingest.store import (
     EntryId,
     Store,
     StoreUnavailableError,
-    check_partition,
     command,
     outbox_key,
 )

@@ -18,9 +18,7 @@ import base64
 import binascii
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +27,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from afstand.limits import REGISTRY_DEVICES_MAX, REGISTRY_WRITE_MAX
+from ingest.devices import (
+    Contract,
+    DeviceRecord,
+    RegistryError,
+    Role,
+    check_record,
+    owntracks_id,
+)
 from ingest.store import (
     REGISTRY_CHANGES_KEY,
     REGISTRY_DEVICES_KEY,
@@ -36,56 +42,25 @@ from ingest.store import (
     REGISTRY_NEXT_HANDLE_KEY,
     REGISTRY_VERSION_KEY,
     Store,
-    check_partition,
     command,
 )
 
+__all__ = [
+    "MASTER_KEY_VARIABLE",
+    "Contract",
+    "DeviceRecord",
+    "KeyBox",
+    "Registry",
+    "RegistryError",
+    "Role",
+    "owntracks_id",
+    "read_master_key",
+]
+
 MASTER_KEY_VARIABLE: Final = "AFSTAND_REGISTRY_KEY"
 RECORD_VERSION: Final = 1
-_DEVICE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NONCE_BYTES: Final = 12
 _KEY_ID_BYTES: Final = 4
-
-
-class Role(StrEnum):
-    """Whose device it is."""
-
-    WEARER = "wearer"
-    PROTECTED = "protected"
-
-
-class Contract(StrEnum):
-    """What the device speaks."""
-
-    EM1 = "em1"
-    OWNTRACKS = "owntracks"
-
-
-class RegistryError(ValueError):
-    """A record, or a master key, that cannot be used."""
-
-
-class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One device.
-
-    `handle` 0 = not given yet; `key` is 16 bytes for `em1` and empty for `owntracks`.
-    """
-
-    device_id: str
-    partition: str
-    role: Role
-    contract: Contract = Contract.EM1
-    key: bytes = b""
-    person_id: str = ""
-    enabled: bool = True
-    handle: int = 0
-
-    def __repr__(self) -> str:
-        return (
-            f"DeviceRecord({self.device_id!r}, handle={self.handle},"
-            f" partition={self.partition!r}, role={self.role.value},"
-            f" contract={self.contract.value}, enabled={self.enabled})"  # never the key
-        )
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -96,18 +71,6 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     person_id: str
     enabled: bool
     sealed_key: bytes
-
-
-def owntracks_id(user: str, device: str) -> str:
-    """Return the registry id of a phone that publishes on `owntracks/{user}/{device}`.
-
-    The id is `{user}.{device}`. The user has no full stop, so that no two phones share an id; that
-    none speaks for a monitor is seen to by the record's contract. Raises RegistryError.
-    """
-    name = f"{user}.{device}"
-    if not user or "." in user or not device or _DEVICE_ID.fullmatch(name) is None:
-        raise RegistryError(f"not the names of an OwnTracks topic: {user!r}, {device!r}")
-    return name
 
 
 def read_master_key(path: Path | None = None, environ: Mapping[str, str] | None = None) -> bytes:
@@ -247,7 +210,7 @@ class Registry:
         again is harmless).
         """
         for record in records:
-            _check(record)
+            check_record(record)
         if len(self._devices) + len(records) > REGISTRY_DEVICES_MAX:
             raise RegistryError(f"more than {REGISTRY_DEVICES_MAX} devices")
         written: list[DeviceRecord] = []
@@ -360,7 +323,7 @@ class Registry:
             enabled=stored.enabled,
             handle=int(handle),
         )
-        _check(device)
+        check_record(device)
         return device
 
     def _remember(self, device: DeviceRecord) -> None:
@@ -371,18 +334,3 @@ class Registry:
         device = self._devices.pop(device_id, None)
         if device is not None:
             self._by_handle.pop(device.handle, None)
-
-
-def _check(record: DeviceRecord) -> None:
-    name = record.device_id
-    if _DEVICE_ID.fullmatch(name) is None:
-        raise RegistryError(f"not a device id: {name!r}")
-    if record.person_id and _DEVICE_ID.fullmatch(record.person_id) is None:
-        raise RegistryError(f"device {name}: not a person id: {record.person_id!r}")
-    try:
-        check_partition(record.partition)
-    except ValueError as error:
-        raise RegistryError(f"device {name}: {error}") from None
-    wanted = 16 if record.contract is Contract.EM1 else 0
-    if len(record.key) != wanted:
-        raise RegistryError(f"device {name}: a key of {len(record.key)} bytes, {wanted} needed")

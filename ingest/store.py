@@ -20,7 +20,6 @@ from redis.backoff import NoBackoff
 from afstand.limits import STORE_CONNECT_TIMEOUT_S, STORE_TIMEOUT_S
 
 _ENTRY_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
-_PARTITION = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 class StoreUnavailableError(Exception):
@@ -131,13 +130,6 @@ async def pipeline(store: Store, fill: Callable[[Pipeline], None]) -> list[Any]:
     except _UNAVAILABLE as error:
         raise StoreUnavailableError(f"pipeline: {type(error).__name__}: {error}") from error
     return answers
-
-
-def check_partition(partition: str) -> str:
-    """Return `partition` when it may be part of a key: `[A-Za-z0-9_-]{1,32}`. Raises ValueError."""
-    if _PARTITION.fullmatch(partition) is None:
-        raise ValueError(f"not a partition name: {partition!r}")
-    return partition
 
 
 # Braces are the cluster's hash tag: a partition's streams live on one node, the registry's keys on

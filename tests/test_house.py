@@ -1,4 +1,7 @@
-"""The rules of the house that can be run: who may import whom, what pure code may not touch, sizes, versions."""
+"""The rules of the house that can be run.
+
+Who may import whom, what pure code may not touch, sizes, versions.
+"""
 
 import ast
 import re
@@ -10,10 +13,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = ("afstand", "alerting", "benchmarks", "console", "firmware_contracts", "geofence", "ingest", "simulators")
+OURS = (
+    "afstand",
+    "alerting",
+    "benchmarks",
+    "console",
+    "firmware_contracts",
+    "geofence",
+    "ingest",
+    "simulators",
+)
 SHARED = "afstand.limits"
 
-# What each room may import of ours, besides itself and the shared bounds. The longest prefix counts.
+# What each room may import of ours, besides itself and the shared bounds. The longest prefix
+# counts.
 MAY_IMPORT = {
     "firmware_contracts": (),
     "geofence": (),
@@ -25,11 +38,17 @@ MAY_IMPORT = {
     "afstand": OURS,
     "benchmarks": OURS,
 }
-PURE = ("firmware_contracts", "geofence", "alerting/book", "afstand/watch/fold.py", "afstand/watch/frames.py",
-        "afstand/watch/seen.py", "afstand/watch/envelope.py", "afstand/watch/signals.py")  # fmt: skip
+PURE = (
+    "firmware_contracts",
+    "geofence",
+    "alerting/book",
+    *(f"afstand/watch/{name}.py" for name in ("fold", "frames", "seen", "envelope", "signals")),
+)
 IMPURE_MODULES = ("asyncio", "redis", "aiomqtt", "paho", "mqtt5", "time", "random", "os", "socket",
                   "threading", "subprocess", "aiohttp", "pathlib", "secrets", "uuid")  # fmt: skip
-IMPURE_CALLS = re.compile(r"\bdatetime\.(now|utcnow|today)\b|\bdate\.today\b|\bopen\(|np\.random|hash\(")
+IMPURE_CALLS = re.compile(
+    r"\bdatetime\.(now|utcnow|today)\b|\bdate\.today\b|\bopen\(|np\.random|hash\("
+)
 # Command lines and generators at the edge of a pure package; they write files and print.
 EDGES = ("firmware_contracts/__main__.py", "geofence/kernels/check.py")
 
@@ -92,7 +111,9 @@ def test_the_rule_sees_a_wrong_import(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     bad = tmp_path / "geofence" / "bad.py"
     bad.parent.mkdir()
-    bad.write_text("from ingest.journal import Journal\nimport alerting.book.book\nimport afstand.limits\n")
+    bad.write_text(
+        "from ingest.journal import Journal\nimport alerting.book.book\nimport afstand.limits\n"
+    )
     wrong = wrong_imports(bad)
     assert [line.split(" imports ")[1] for line in wrong] == [
         "ingest.journal", "ingest.journal.Journal", "alerting.book.book",
@@ -112,7 +133,9 @@ def test_pure_code_touches_no_clock_network_or_chance():
         wrong += [
             f"{path.relative_to(ROOT)}:{number} {line.strip()}"
             for number, line in enumerate(path.read_text().splitlines(), 1)
-            if IMPURE_CALLS.search(line.split("#")[0]) and '"""' not in line and "def __hash__" not in line
+            if IMPURE_CALLS.search(line.split("#")[0])
+            and '"""' not in line
+            and "def __hash__" not in line
         ]
     assert wrong == []
 
@@ -128,7 +151,8 @@ def test_pure_code_iterates_no_set():
                 iterated = [generator.iter for generator in node.generators]
             for part in iterated:
                 is_set = isinstance(part, ast.Set | ast.SetComp) or (
-                    isinstance(part, ast.Call) and getattr(part.func, "id", "") in ("set", "frozenset")
+                    isinstance(part, ast.Call)
+                    and getattr(part.func, "id", "") in ("set", "frozenset")
                 )
                 if is_set:
                     wrong.append(f"{path.relative_to(ROOT)}:{part.lineno}")
@@ -165,13 +189,17 @@ def test_locks_have_hashes_and_no_addresses(lock):
 def test_every_direct_dependency_is_locked():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [re.split(r"[<>=]", name)[0] for name in project["dependencies"]]
-    locked = re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "locks/run.txt").read_text(), re.MULTILINE)
+    locked = re.findall(
+        r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "locks/run.txt").read_text(), re.MULTILINE
+    )
     assert [name for name in wanted if name not in locked] == []
 
 
 def test_the_run_script_is_posix_and_lists_its_targets():
     subprocess.run(["/bin/sh", "-n", str(ROOT / "run")], check=True)
-    shown = subprocess.run([str(ROOT / "run"), "help"], check=True, capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        [str(ROOT / "run"), "help"], check=True, capture_output=True, text=True
+    ).stdout
     targets = re.findall(r"^(\w+)\)", (ROOT / "run").read_text(), re.MULTILINE)
     assert targets
     assert [name for name in targets if f"\n  {name} " not in shown] == []

@@ -1,7 +1,7 @@
 """The blob of an outbox entry: all outputs of one journal entry.
 
-The idempotency key of an output is `{partition}-{entry id}-{index}`: the place where it stands, the same for every replica and
-after every restart.
+The idempotency key of an output is `{partition}-{entry id}-{index}`: the place where it stands, the
+same for every replica and after every restart.
 """
 
 from typing import Final
@@ -15,7 +15,10 @@ ENVELOPE_FORMAT: Final = 1
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """`received_ms`: when the intake read the oldest frame of the entry (0: no frame), to measure latency with."""
+    """`received_ms`: when the intake read the oldest frame of the entry (0.
+
+    No frame), to measure latency with.
+    """
 
     format: int
     output_format: int

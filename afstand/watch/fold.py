@@ -1,10 +1,12 @@
 """The watch: `(state, journal entry) -> (state, outbox entry)`, nothing else.
 
-It reads no clock, no random number and no network: time is the millisecond part of the entry's id. So any number of replicas compute
-the same bytes, and any alarm can be computed again from the journal.
+It reads no clock, no random number and no network: time is the millisecond part of the entry's id.
+So any number of replicas compute the same bytes, and any alarm can be computed again from the
+journal.
 
-What raises is answered the same way everywhere. The engine and the book each leave their state as it was when they raise, so the
-entry is done again in parts, the part that cannot be done is set aside with a reason, and a SYSTEM alarm says so. Nothing stops.
+What raises is answered the same way everywhere. The engine and the book each leave their state as
+it was when they raise, so the entry is done again in parts, the part that cannot be done is set
+aside with a reason, and a SYSTEM alarm says so. Nothing stops.
 """
 
 from collections import Counter
@@ -13,6 +15,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+from alerting.book.book import Book
+from geofence.engine import Engine, FixBatch, OrderRejected
 
 from afstand.commands import (
     CommandError,
@@ -25,7 +29,6 @@ from afstand.commands import (
 from afstand.watch.envelope import encode_envelope, entry_key
 from afstand.watch.frames import Devices, DumpedDevices, Inputs, read_inputs
 from afstand.watch.signals import read_signal
-from alerting.book.book import Book
 from alerting.book.types import (
     Input,
     Output,
@@ -35,7 +38,6 @@ from alerting.book.types import (
     SignalKind,
     SystemSignal,
 )
-from geofence.engine import Engine, FixBatch, OrderRejected
 from geofence.verdicts import Finding
 from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
 
@@ -48,7 +50,10 @@ class WatchError(ValueError):
 
 
 class Step(NamedTuple):
-    """What one entry gave: the outbox blob (None: nothing) and counts of what was in it, for the metrics."""
+    """What one entry gave.
+
+    The outbox blob (None: nothing) and counts of what was in it, for the metrics.
+    """
 
     blob: bytes | None
     outputs: list[Output]
@@ -76,7 +81,10 @@ class Watch:
         self._devices = Devices()
 
     def step(self, entry: Entry) -> Step:
-        """Fold one entry. Never raises for what stands in it; MemoryError passes, because it is this machine's alone."""
+        """Fold one entry. Never raises for what stands in it.
+
+        MemoryError passes, because it is this machine's alone.
+        """
         work = _Work(entry, self._partition)
         self._advance(work)
         match entry.kind:
@@ -87,7 +95,7 @@ class Watch:
             case EntryKind.RECEIPT:
                 self._receipt(work)
             case EntryKind.SIGNAL:
-                work.inputs += read_signal(entry.blob, work.now_ms)
+                work.inputs += read_signal(entry.blob, work.key, work.now_ms, self._devices.find)
             case EntryKind.INVALID:
                 work.poison(entry.blob.decode(errors="replace"))
             case EntryKind.TICK:
@@ -111,7 +119,10 @@ class Watch:
 
     @classmethod
     def load(cls, partition: str, raw: bytes) -> "Watch":
-        """The reverse of `dump`. Raises WatchError for another format or partition, or what is no dump at all."""
+        """The reverse of `dump`.
+
+        Raises WatchError for another format or partition, or what is no dump at all.
+        """
         try:
             state = msgspec.msgpack.decode(raw, type=_State)
         except msgspec.MsgspecError as error:
@@ -127,13 +138,13 @@ class Watch:
         watch._devices = Devices.load(state.devices)
         return watch
 
-    # --- time ---------------------------------------------------------------------------------------------------
+    # --- time ---------------------------------------------------------------------------------
 
     def _advance(self, work: "_Work") -> None:
         findings = _tried(lambda: self._engine.advance(work.now_ms), work, "timers of the engine")
         work.inputs += findings or []
 
-    # --- frames -------------------------------------------------------------------------------------------------
+    # --- frames -------------------------------------------------------------------------------
 
     def _frames(self, work: "_Work") -> None:
         try:
@@ -160,7 +171,10 @@ class Watch:
             return self._observe_apart(inputs, work, error)
 
     def _observe_apart(self, inputs: Inputs, work: "_Work", why: Exception) -> list[Finding]:
-        """Device by device, in the order of first appearance; a device whose fixes raise is set aside."""
+        """Device by device.
+
+        In the order of first appearance; a device whose fixes raise is set aside.
+        """
         findings: list[Finding] = []
         work.poison(f"fixes: {_named(why)}")
         for handle in dict.fromkeys(inputs.handles.tolist()):
@@ -177,7 +191,7 @@ class Watch:
                 work.signal(SignalKind.DEVICE_SET_ASIDE, f"{name}: {reason}")
         return findings
 
-    # --- commands, receipts ---------------------------------------------------------------------------------------
+    # --- commands, receipts -------------------------------------------------------------------
 
     def _command(self, work: "_Work") -> None:
         try:
@@ -224,10 +238,13 @@ class Watch:
         # When a receipt counts is the journal's time, not the clock of whoever wrote it.
         work.inputs.append(msgspec.structs.replace(receipt, at_ms=work.now_ms))
 
-    # --- the book -------------------------------------------------------------------------------------------------
+    # --- the book -----------------------------------------------------------------------------
 
     def _book_all(self, work: "_Work") -> None:
-        """All inputs at once; when that raises one by one, so that one that cannot be done hides no other."""
+        """All inputs at once.
+
+        When that raises one by one, so that one that cannot be done hides no other.
+        """
         first = len(work.outputs)
         try:
             work.outputs += self._book.step(work.inputs, work.now_ms, work.key, first)
@@ -290,5 +307,8 @@ def _tried(
 
 
 def _named(error: Exception) -> str:
-    """The kind of an error alone would say too little, its arguments may hold a position: type and first words only."""
+    """The kind of an error alone would say too little.
+
+    Its arguments may hold a position: type and first words only.
+    """
     return f"{type(error).__name__}: {str(error)[:120]}"

@@ -1,7 +1,8 @@
 """From the frames of a journal entry to fixes and events, each once.
 
-The tags were checked at the intake, and what it found stands in the flags. Copies are dropped here and only here, because only the
-journal knows all of them. Nothing raises for what stands in a frame.
+The tags were checked at the intake, and what it found stands in the flags. Copies are dropped here
+and only here, because only the journal knows all of them. Nothing raises for what stands in a
+frame.
 """
 
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from geofence.engine import FixBatch
 
 from afstand.commands import DefineDevice
 from afstand.watch.seen import Run, Seen
@@ -17,13 +19,10 @@ from alerting.book.types import DeviceEvent, EventKind, Position, Role
 from firmware_contracts.batch import DecodedBatch, DecodedEvents, DecodedFixes, decode_batch
 from firmware_contracts.codes import EventCode
 from firmware_contracts.owntracks import owntracks_to_columns
-from geofence.engine import FixBatch
 from ingest.entries import FrameBatch, FrameFlag, LaneCode
 
 NO_POSITION: Final = 65_535
-_KIND_OF: Final = {
-    int(code): EventKind(code.name.lower().replace("_", "-")) for code in EventCode
-}
+_KIND_OF: Final = {int(code): EventKind(code.name.lower().replace("_", "-")) for code in EventCode}
 
 
 class Inputs(NamedTuple):
@@ -43,11 +42,16 @@ class Devices:
         self.known: dict[int, DefineDevice] = {}
         self.seen: dict[int, Seen] = {}
         self.set_aside: dict[int, str] = {}
+        self._handles: dict[str, int] = {}
         self._person_row = np.full(1024, -1, np.int64)
 
     def define(self, device: DefineDevice, person_row: int) -> None:
-        """Take a device into account. `person_row`: the engine's number of its person, -1 for none."""
+        """Take a device into account.
+
+        `person_row`: the engine's number of its person, -1 for none.
+        """
         self.known[device.handle] = device
+        self._handles[device.device_id] = device.handle
         self.set_aside.pop(device.handle, None)
         if device.handle >= len(self._person_row):
             grown = np.full(max(device.handle + 1, 2 * len(self._person_row)), -1, np.int64)
@@ -59,6 +63,11 @@ class Devices:
         """Believe no fix of this device any more; its events still count."""
         self.set_aside[handle] = reason
         self._person_row[handle] = -1
+
+    def find(self, device_id: str) -> DefineDevice | None:
+        """Give the device with this id."""
+        handle = self._handles.get(device_id)
+        return None if handle is None else self.known[handle]
 
     def person_rows(self, handles: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The engine's number of the person of each device, -1 where its fixes do not count."""
@@ -105,14 +114,18 @@ class DumpedDevices(msgspec.Struct, array_like=True):
 
 
 def read_inputs(batch: FrameBatch, devices: Devices, now_ms: int) -> Inputs:
-    """Decode all frames of an entry, drop the copies, name persons. Notes what was seen (`devices.seen`)."""
+    """Decode all frames of an entry, drop the copies, name persons.
+
+    Notes what was seen (`devices.seen`).
+    """
     notes: Counter[str] = Counter()
     handles = batch.handles.astype(np.int64)
     authenticated = (batch.flags & FrameFlag.AUTHENTICATED) != 0
     em1 = np.flatnonzero(batch.lanes != LaneCode.OWNTRACKS)
     decoded = decode_batch(batch.payload, batch.offsets[em1], batch.lengths[em1])
     fresh = _fresh(decoded, handles[em1], authenticated[em1], devices)
-    # The intake reads what it journals, so a frame with a fault is one of a contract that this program is too old for.
+    # The intake reads what it journals, so a frame with a fault is one of a contract that this
+    # program is too old for.
     notes["undecodable"] += int((decoded.fault != 0).sum())
     notes["duplicate"] += int((~fresh & (decoded.fault == 0)).sum())
     events = _events(decoded.events, batch, em1, fresh, devices, now_ms)
@@ -142,7 +155,10 @@ def _fresh(
     authenticated: npt.NDArray[np.bool_],
     devices: Devices,
 ) -> npt.NDArray[np.bool_]:
-    """Which frames count: sound, and not a copy. A forged frame is never noted, or it could shut out a true one."""
+    """Which frames count: sound, and not a copy.
+
+    A forged frame is never noted, or it could shut out a true one.
+    """
     boots, sequences = np.zeros(len(handles), np.int64), np.zeros(len(handles), np.int64)
     for records in (decoded.fixes, decoded.events, decoded.status):
         boots[records.frame] = records.boot
@@ -224,4 +240,3 @@ def _events(
                 )
             )
     return found
-

@@ -3,27 +3,25 @@
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from afstand.watch.fold import Step
 from ingest.entries import Entry
 
-if TYPE_CHECKING:
-    from afstand.watch.fold import Step
-
-BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+BUCKETS_S: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+)
 
 
 class WatchMetrics:
-    """The metrics of one replica; their names are the reference in docs/metrics.md."""
+    """The metrics of one process, for all partitions that it watches."""
 
-    def __init__(self, registry: CollectorRegistry, partition: str) -> None:
-        label = ["partition"]
-
-        def counter(name: str, text: str) -> Counter:
-            made = Counter(f"afstand_watch_{name}", text, label, registry=registry)
-            return made.labels(partition)
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            names = ("partition", *labels)
+            return Counter(f"afstand_watch_{name}", text, names, registry=registry)
 
         self.entries = counter("entries", "Journal entries folded")
         self.written = counter("outbox_written", "Outbox entries that this replica wrote first")
@@ -32,32 +30,51 @@ class WatchMetrics:
         self.snapshots = counter("snapshots", "Snapshots written")
         self.snapshot_errors = counter("snapshot_errors", "Snapshots that could not be written")
         self.store_errors = counter("store_errors", "Times the store did not answer")
-        self._partition = partition
-        self._inputs = Counter(
-            "afstand_watch_inputs", "What entries held, by kind", ["partition", "kind"], registry=registry
+        self.inputs = counter("inputs", "What entries held, by kind", "kind")
+        self.outputs = counter("outputs", "Outputs, by kind", "kind")
+        self.lag = Gauge(
+            "afstand_watch_lag_seconds",
+            "Age of the newest folded entry when it was read",
+            ("partition",),
+            registry=registry,
         )
-        self._outputs = Counter(
-            "afstand_watch_outputs", "Outputs, by kind", ["partition", "kind"], registry=registry
-        )
-        self._lag = Gauge(
-            "afstand_watch_lag_seconds", "Age of the newest folded entry when read", label, registry=registry
-        ).labels(partition)
-        self._fold = Histogram(
+        self.fold = Histogram(
             "afstand_watch_fold_seconds",
             "Time to fold what one read gave, outbox included",
-            label,
+            ("partition",),
             buckets=BUCKETS_S,
             registry=registry,
-        ).labels(partition)
+        )
 
-    def folded(self, step: "Step") -> None:
+    def of(self, partition: str) -> "PartitionMetrics":
+        """The metrics of one partition."""
+        return PartitionMetrics(self, partition)
+
+
+class PartitionMetrics:
+    """The metrics of one replica of one partition."""
+
+    def __init__(self, all_of_them: WatchMetrics, partition: str) -> None:
+        self._all = all_of_them
+        self._partition = partition
+        self.written = all_of_them.written.labels(partition)
+        self.refused = all_of_them.refused.labels(partition)
+        self.divergences = all_of_them.divergences.labels(partition)
+        self.snapshots = all_of_them.snapshots.labels(partition)
+        self.snapshot_errors = all_of_them.snapshot_errors.labels(partition)
+        self.store_errors = all_of_them.store_errors.labels(partition)
+        self._entries = all_of_them.entries.labels(partition)
+        self._lag = all_of_them.lag.labels(partition)
+        self._fold = all_of_them.fold.labels(partition)
+
+    def folded(self, step: Step) -> None:
         """Count one entry."""
-        self.entries.inc()
+        self._entries.inc()
         for kind, count in step.notes.items():
             if count:
-                self._inputs.labels(self._partition, kind).inc(count)
+                self._all.inputs.labels(self._partition, kind).inc(count)
         for output in step.outputs:
-            self._outputs.labels(self._partition, type(output).__name__).inc()
+            self._all.outputs.labels(self._partition, type(output).__name__).inc()
 
     @contextlib.contextmanager
     def reading(self, entries: Sequence[Entry]) -> Iterator[None]:

@@ -1,8 +1,9 @@
 """One replica of a partition's watch: reads the journal, folds it, writes the outbox.
 
-Any number of replicas do this at once and need not know each other. Each computes the same outbox; the store refuses an id that is
-there already, so exactly one copy counts and the death of a replica delays nothing. What another replica wrote is compared with
-what this one computed: a difference is a fault of the program or the machine, and is journalled as such.
+Any number of replicas do this at once and need not know each other. Each computes the same outbox;
+the store refuses an id that is there already, so exactly one copy counts and the death of a replica
+delays nothing. What another replica wrote is compared with what this one computed: a difference is
+a fault of the program or the machine, and is journalled as such.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import structlog
 from afstand import __version__
 from afstand.limits import WATCH_QUIET_MS, WATCH_READ_ENTRIES_MAX, WATCH_RETRY_S_MAX
 from afstand.watch.fold import Watch, WatchError
-from afstand.watch.metrics import WatchMetrics
+from afstand.watch.metrics import PartitionMetrics
 from afstand.watch.snapshots import Snapshot, SnapshotError, Snapshots
 from ingest.entries import Entry, EntryKind, EntryVersionError
 from ingest.journal import Journal
@@ -43,7 +44,7 @@ class Replica:
         journal: Journal,
         outbox: Outbox,
         snapshots: Snapshots,
-        metrics: WatchMetrics,
+        metrics: PartitionMetrics,
         *,
         snapshot_entries: int,
     ) -> None:
@@ -63,7 +64,10 @@ class Replica:
         self.not_ready = "starting"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Fold until `stop`. Raises EntryVersionError at an entry that only a later program can read."""
+        """Fold until `stop`.
+
+        Raises EntryVersionError at an entry that only a later program can read.
+        """
         self._restore()
         pause_s = 0.05
         while not stop.is_set():
@@ -71,8 +75,9 @@ class Replica:
                 self._written = await self._outbox.last_id(self._partition)
                 await self._follow(stop)
             except StoreUnavailableError as error:
-                # The fold is ahead of the outbox by what was not confirmed. It is folded again from the last snapshot,
-                # or simply kept: see _deliver, which asks the outbox what it has before it writes.
+                # The fold is ahead of the outbox by what was not confirmed. It is folded again from
+                # the last snapshot, or simply kept: see _deliver, which asks the outbox what it has
+                # before it writes.
                 self.not_ready = f"store unavailable: {error}"
                 self._metrics.store_errors.inc()
                 log.warning("store unavailable", partition=self._partition, error=str(error))
@@ -105,7 +110,8 @@ class Replica:
             if len(entries) < WATCH_READ_ENTRIES_MAX:
                 self.not_ready = ""
             if not entries:
-                # Time is the journal's: in a quiet time somebody must say that it passes. Twice is harmless.
+                # Time is the journal's: in a quiet time somebody must say that it passes. Twice is
+                # harmless.
                 await self._journal.append(self._partition, EntryKind.TICK, b"")
                 continue
             await self._fold(entries)
@@ -133,7 +139,10 @@ class Replica:
     _unsettled: Computed | None = None
 
     async def _settle(self) -> None:
-        """After an error: bring out the entry whose fate was unknown, before anything that follows it."""
+        """After an error: bring out the entry whose fate was unknown.
+
+        Before anything that follows it.
+        """
         if self._unsettled is not None:
             await self._deliver(self._unsettled)
             self._unsettled = None
@@ -142,7 +151,10 @@ class Replica:
         """Write one entry, or see that another replica has. True when this one's copy counts."""
         if computed.id <= self._written:
             return False
-        if await self._outbox.append(self._partition, computed.id, computed.blob) is Appended.ACCEPTED:
+        if (
+            await self._outbox.append(self._partition, computed.id, computed.blob)
+            is Appended.ACCEPTED
+        ):
             self._written = computed.id
             self._metrics.written.inc()
             return True
@@ -154,8 +166,7 @@ class Replica:
         """Hold what other replicas wrote against what this one computed."""
         before = EntryId(mine[0].id.ms - 1, 2**63)
         theirs = {
-            entry.id: entry.blob
-            for entry in await self._read_range(before, mine[-1].id, len(mine))
+            entry.id: entry.blob for entry in await self._read_range(before, mine[-1].id, len(mine))
         }
         for computed in mine:
             blob = theirs.get(computed.id)

@@ -1,8 +1,9 @@
 """Which frames of a device were folded already: the exact answer to "is this a copy?".
 
-Every intake gets every event, a broker delivers again, a device sends again until it has an ack, and an attacker may replay:
-the journal may hold a frame several times. Each counts once. What was seen is kept as runs of sequence numbers per boot.
-Past the bound the oldest run is forgotten and a copy from it would count again: duplicates are preferred to misses.
+Every intake gets every event, a broker delivers again, a device sends again until it has an ack,
+and an attacker may replay: the journal may hold a frame several times. Each counts once. What was
+seen is kept as runs of sequence numbers per boot. Past the bound the oldest run is forgotten and a
+copy from it would count again: duplicates are preferred to misses.
 """
 
 from typing import Final
@@ -19,7 +20,8 @@ class Seen:
     __slots__ = ("boot", "first", "last", "runs")
 
     def __init__(self, boot: int, sequence: int) -> None:
-        # The run that grows with each frame in order; the others are gaps being filled and earlier boots.
+        # The run that grows with each frame in order; the others are gaps being filled and earlier
+        # boots.
         self.boot, self.first, self.last = boot, sequence, sequence
         self.runs: list[Run] = []
 
@@ -37,7 +39,8 @@ class Seen:
         if any(run[0] == boot and run[1] <= sequence <= run[2] for run in self.runs):
             return False
         if boot > self.boot:
-            # After a reboot the device counts on from a new run; the old one is kept for its stored frames.
+            # After a reboot the device counts on from a new run; the old one is kept for its stored
+            # frames.
             self.runs.append((self.boot, self.first, self.last))
             self.boot, self.first, self.last = boot, sequence, sequence
         elif boot == self.boot and sequence == self.first - 1:

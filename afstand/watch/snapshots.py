@@ -1,8 +1,9 @@
 """Snapshots of a watch, in files.
 
-A file is written whole under another name, synced and renamed, so a name that exists is a snapshot that was complete. It
-carries its format, the program that wrote it, the id of the last folded entry and a checksum; one that does not read is
-passed over for the one before it (a replica may start from any snapshot and reach the same state), never repaired.
+A file is written whole under another name, synced and renamed, so a name that exists is a snapshot
+that was complete. It carries its format, the program that wrote it, the id of the last folded entry
+and a checksum; one that does not read is passed over for the one before it (a replica may start
+from any snapshot and reach the same state), never repaired.
 """
 
 import os
@@ -82,7 +83,10 @@ class Snapshots:
         return self._files()
 
     def read(self, path: Path) -> Snapshot:
-        """Read one. Raises SnapshotError with the reason when it is torn, of another format or another partition's."""
+        """Read one. Raises SnapshotError with the reason when it is torn.
+
+        Of another format or another partition's.
+        """
         try:
             found = msgspec.msgpack.decode(path.read_bytes(), type=_File)
             state = zlib.decompress(found.state)

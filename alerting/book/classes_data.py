@@ -175,7 +175,9 @@ ROWS: Final = (
             "Storing, afscherming of stilte: de plaats kan onwaar zijn.",
             "Jamming, shielding or silence: the position may be untrue.",
         ),
-        action=Text("Oordeel met de kaart; bel bij twijfel.", "Judge with the map; call if in doubt."),
+        action=Text(
+            "Oordeel met de kaart; bel bij twijfel.", "Judge with the map; call if in doubt."
+        ),
         respond_s=600,
         first_actions=(FirstAction.BURST_DEVICE,),
         settle_s=120,

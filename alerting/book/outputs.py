@@ -233,7 +233,8 @@ class IncidentRecord(
     wearer_id: str | None = None
     protected_id: str | None = None
     case_id: str | None = None
-    priority: Priority
+    priority: Priority | None = None
+    """The most urgent of `alarm_classes`, which are all that were ever in it."""
     alarm_classes: tuple[AlarmClass, ...] = ()
     plan_ids: tuple[str, ...] = ()
     related: tuple[str, ...] = ()

@@ -82,15 +82,13 @@ class StepStatus(StrEnum):
 class StepState(msgspec.Struct, frozen=True, omit_defaults=True):
     """One step of a running plan. `due_ms`: its start when waiting, its deadline when running.
 
-    `unsettled` counts notices without a final failure; at 0 nobody can answer any more. `missed_once` is set
-    when the steps that wait for this one to be missed have been set going.
+    `unsettled` counts notices without a final failure; at 0 nobody can answer any more.
     """
 
     status: StepStatus
     due_ms: int | None = None
     unsettled: int = 0
     fallback_used: bool = False
-    missed_once: bool = False
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -149,7 +147,10 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     drill: bool = False
     closed: bool = False
     protected_released: bool = False
+    classes: tuple[AlarmClass, ...] = ()
+    """Every class that was ever in it."""
     alarm_ids: tuple[str, ...] = ()
+    """The alarms that are open."""
     alarm_count: int = 0
     plan_keys: tuple[str, ...] = ()
     hour_ms: int = 0
@@ -193,22 +194,18 @@ class Silenced(msgspec.Struct, frozen=True):
 
 
 class LateBreaches(msgspec.Struct, frozen=True):
-    """Late breaches of one order since the last notice about them."""
+    """Late breaches of one order since the last notice about them, and the facts of the latest."""
 
-    told_ms: int
     untold: int
+    facts: Facts
 
 
 class MassLoss(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who went silent lately, and whether that is a mass loss. `recent`: (at_ms, person)."""
+    """Whether many went silent at once. `recent`: (at_ms, person, risk class) that count towards it."""
 
-    recent: tuple[tuple[int, str], ...] = ()
+    recent: tuple[tuple[int, str, int], ...] = ()
     since_ms: int | None = None
-    silent: tuple[str, ...] = ()
-    """Persons silent since the mass loss began, in order."""
     peak: int = 0
-    alarm_ids: tuple[str, ...] = ()
-    """Alarms that it suppresses."""
 
 
 class Rows(msgspec.Struct, kw_only=True):
@@ -231,6 +228,10 @@ class Rows(msgspec.Struct, kw_only=True):
     out_of_service: dict[str, Silenced] = {}
     late: dict[str, LateBreaches] = {}
     mass: dict[str, MassLoss] = {}
+    mass_silent: dict[str, int] = {}
+    """Person silent in the mass loss -> risk class."""
+    mass_suppressed: dict[str, int] = {}
+    """Alarm suppressed by the mass loss -> risk class."""
     numbers: dict[str, int] = {}
     timers: dict[str, int] = {}
 
@@ -267,6 +268,8 @@ class State:
         self.out_of_service: Table[Silenced] = Table(rows.out_of_service, log)
         self.late: Table[LateBreaches] = Table(rows.late, log)
         self.mass: Table[MassLoss] = Table(rows.mass, log)
+        self.mass_silent: Table[int] = Table(rows.mass_silent, log)
+        self.mass_suppressed: Table[int] = Table(rows.mass_suppressed, log)
         self.numbers: Table[int] = Table(rows.numbers, log)
         self.timers = Timers(rows.timers, log)
 

@@ -121,4 +121,4 @@ class SignalKind(StrEnum):
     BOOK_LIMIT = "book-limit"
     """A named bound of the alarm book was reached."""
     TIMER_FAULT = "timer-fault"
-    """A timer of the book raised; it was set aside and its alarm sent to the last resort."""
+    """A timer of the book raised and was set aside; the detail names its alarm, which a person must look at."""

@@ -73,9 +73,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
     retry_after_ms: int | None = None
     """The target asked to be left alone this long."""
-    reached_target: bool = True
-    """The target itself answered and is well, whatever it said about this message; False counts
-    against its circuit.
+    reached_target: bool | None = True
+    """The target itself answered and is well, whatever it said of this message. False: it did not,
+    which counts against its circuit. None: it was not asked.
     """
 
 
@@ -84,10 +84,6 @@ class Channel(Protocol):
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
         """Make one attempt. Raises RenderError for a message that cannot be put into form."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of connections."""
         ...
 
 

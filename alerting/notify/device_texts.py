@@ -1,13 +1,14 @@
 """What is shown on a device: short, plain, calm, and never where anybody is.
 
-A text fits the 64 bytes of a command with the mark of an exercise before it. The wearer reads the
-same words whether a place or a person is near, and never that a button was pressed: a text must not
-teach anybody where the protected person is.
+A text fits the 64 bytes of a command with the mark of an exercise before it. The wearer reads
+nothing of a contact ban or of a button that was pressed: no text may teach where the protected
+person is.
 """
 
 from typing import Final, Literal
 
-from alerting.book.types import AlarmClass, Audience, Notice, Purpose
+from alerting.book.classes_data import ALARM_BOOK
+from alerting.book.types import AlarmClass, Audience, Notice, OrderKind, Purpose
 from alerting.notify.delivery import RenderError
 
 Language = Literal["nl", "en"]
@@ -45,27 +46,6 @@ _PROTECTED_OTHER: Final[Words] = {
     "nl": "Er is een melding. Vragen? Bel de meldcentrale.",
     "en": "There is a notice. Questions? Call the centre.",
 }
-_WEARER_AWAY: Final[Words] = {
-    "nl": "U mag hier niet zijn. Ga weg, bel het toezicht.",
-    "en": "You may not be here. Leave, call supervision.",
-}
-_WEARER: Final[dict[AlarmClass, Words]] = {
-    AlarmClass.PROXIMITY: _WEARER_AWAY,
-    AlarmClass.AREA_BREACH: _WEARER_AWAY,
-    AlarmClass.APPROACH: _WEARER_AWAY,
-    AlarmClass.ORDER_BREACH: {
-        "nl": "U bent niet op de afgesproken plek. Ga daarheen.",
-        "en": "You are not where you must be now. Go there.",
-    },
-    AlarmClass.TAMPER: {
-        "nl": "Uw enkelband is verstoord. Bel het toezicht.",
-        "en": "Your ankle monitor failed. Call supervision.",
-    },
-}
-_WEARER_OTHER: Final[Words] = {
-    "nl": "Er is een melding. Bel het toezicht.",
-    "en": "There is a notice. Call supervision.",
-}
 _OWN_BATTERY: Final[Words] = {
     "nl": "De batterij is bijna leeg. Laad nu op.",
     "en": "The battery is almost empty. Charge it now.",
@@ -73,6 +53,23 @@ _OWN_BATTERY: Final[Words] = {
 _OWN_LOCATION: Final[Words] = {
     "nl": "Uw plaats is niet te bepalen. Ga naar buiten.",
     "en": "Your place cannot be found. Go outside.",
+}
+_WEARER_AWAY: Final[Words] = {
+    "nl": "U mag hier niet zijn. Ga weg, bel het toezicht.",
+    "en": "You may not be here. Leave, call supervision.",
+}
+_WEARER: Final[dict[AlarmClass, Words]] = {
+    AlarmClass.AREA_BREACH: _WEARER_AWAY,
+    AlarmClass.APPROACH: _WEARER_AWAY,
+    AlarmClass.ORDER_BREACH: {
+        "nl": "U bent niet op de afgesproken plek. Ga daarheen.",
+        "en": "You are not where you must be now. Go there.",
+    },
+    AlarmClass.DEVICE_DYING: _OWN_BATTERY,
+}
+_WEARER_OTHER: Final[Words] = {
+    "nl": "Er is een melding. Bel het toezicht.",
+    "en": "There is a notice. Call supervision.",
 }
 _CLOSED: Final[Words] = {
     "nl": "De melding van eerder is gesloten.",
@@ -112,17 +109,15 @@ def _words(notice: Notice) -> Words:
 
 
 def _wearer_words(notice: Notice) -> Words:
-    if notice.alarm_class is AlarmClass.PANIC:
-        msg = "the wearer is never told of a panic"
+    # The alarm book has decided this already; a mistake there must not end on the wearer's wrist.
+    contact_ban = notice.order_kind is OrderKind.CONTACT_BAN
+    if contact_ban or not ALARM_BOOK[notice.alarm_class].wearer_may_know:
+        msg = f"the wearer is never told of {notice.alarm_class.value} or of a contact ban"
         raise RenderError(msg)
     if notice.purpose is Purpose.TEST:
         return _TEST
     if notice.purpose is Purpose.WITHDRAWN:
         return _CLOSED
-    if notice.alarm_class is AlarmClass.DEVICE_DYING:
-        return _OWN_BATTERY if _is_own(notice) else _WEARER_OTHER
-    if notice.alarm_class is AlarmClass.LOCATION_DOUBT:
-        return _OWN_LOCATION if _is_own(notice) else _WEARER_OTHER
     return _WEARER.get(notice.alarm_class, _WEARER_OTHER)
 
 

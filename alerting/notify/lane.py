@@ -137,7 +137,9 @@ class Lane:
         Final are: delivered, acknowledged, refused, failed; and a retry after the last attempt or
         past the greatest age, which becomes failed with its reason.
         """
-        if outcome.reached_target:
+        if outcome.reached_target is None:
+            self._circuit.abandoned()
+        elif outcome.reached_target:
             self._circuit.succeeded()
         else:
             self._circuit.failed(now_ms)

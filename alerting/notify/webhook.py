@@ -97,10 +97,11 @@ class WebhookChannel:
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
         """Make one attempt; RenderError when there is nothing to send."""
-        message = self._render(delivery)
-        if not message.body:
-            msg = "nothing to send"
-            raise RenderError(msg)
+        try:
+            message = self._render(delivery)
+        except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
+            # Rendering is pure: what raised once raises each time. OSError is a time out of range.
+            raise RenderError(error_text(error)) from error
         signature = self._signer.headers(delivery.key, message.body, now_ms)
         try:
             async with self._session.post(
@@ -113,11 +114,8 @@ class WebhookChannel:
                 return await self._outcome(response, now_ms)
         except (aiohttp.ClientError, OSError) as error:
             return Outcome(
-                status=OutcomeStatus.RETRY, detail=_error_text(error), reached_target=False
+                status=OutcomeStatus.RETRY, detail=error_text(error), reached_target=False
             )
-
-    async def close(self) -> None:
-        """Nothing of its own to close: the session is shared."""
 
     async def _outcome(self, response: aiohttp.ClientResponse, now_ms: int) -> Outcome:
         detail = f"http-{response.status}"
@@ -187,6 +185,7 @@ def plain_text(text: str, characters_max: int) -> str:
     return cleaned.strip()
 
 
-def _error_text(error: Exception) -> str:
+def error_text(error: Exception) -> str:
+    """Name an error for a receipt or a log line."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return plain_text(text, RECEIPT_DETAIL_CHARACTERS_MAX)

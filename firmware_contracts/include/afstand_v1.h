@@ -548,7 +548,8 @@ static inline size_t afs1_encode_fix(uint8_t *out, size_t capacity, uint32_t boo
   header.major = AFS1_MAJOR;
   header.minor = AFS1_MINOR;
   header.kind = AFS1_KIND_FIX;
-  header.flags = afs1_server_kind(AFS1_KIND_FIX) ? AFS1_FLAG_FROM_SERVER : 0;
+  if (afs1_server_kind(AFS1_KIND_FIX))
+    header.flags = AFS1_FLAG_FROM_SERVER;
   header.record_bytes = AFS1_FIX_BYTES;
   header.count = (uint8_t)count;
   header.boot = boot;
@@ -589,7 +590,8 @@ static inline size_t afs1_encode_event(uint8_t *out, size_t capacity, uint32_t b
   header.major = AFS1_MAJOR;
   header.minor = AFS1_MINOR;
   header.kind = AFS1_KIND_EVENT;
-  header.flags = afs1_server_kind(AFS1_KIND_EVENT) ? AFS1_FLAG_FROM_SERVER : 0;
+  if (afs1_server_kind(AFS1_KIND_EVENT))
+    header.flags = AFS1_FLAG_FROM_SERVER;
   header.record_bytes = AFS1_EVENT_BYTES;
   header.count = (uint8_t)count;
   header.boot = boot;
@@ -630,7 +632,8 @@ static inline size_t afs1_encode_status(uint8_t *out, size_t capacity, uint32_t 
   header.major = AFS1_MAJOR;
   header.minor = AFS1_MINOR;
   header.kind = AFS1_KIND_STATUS;
-  header.flags = afs1_server_kind(AFS1_KIND_STATUS) ? AFS1_FLAG_FROM_SERVER : 0;
+  if (afs1_server_kind(AFS1_KIND_STATUS))
+    header.flags = AFS1_FLAG_FROM_SERVER;
   header.record_bytes = AFS1_STATUS_BYTES;
   header.count = (uint8_t)count;
   header.boot = boot;
@@ -671,7 +674,8 @@ static inline size_t afs1_encode_ack(uint8_t *out, size_t capacity, uint32_t boo
   header.major = AFS1_MAJOR;
   header.minor = AFS1_MINOR;
   header.kind = AFS1_KIND_ACK;
-  header.flags = afs1_server_kind(AFS1_KIND_ACK) ? AFS1_FLAG_FROM_SERVER : 0;
+  if (afs1_server_kind(AFS1_KIND_ACK))
+    header.flags = AFS1_FLAG_FROM_SERVER;
   header.record_bytes = AFS1_ACK_BYTES;
   header.count = (uint8_t)count;
   header.boot = boot;
@@ -714,7 +718,8 @@ static inline size_t afs1_encode_command(uint8_t *out, size_t capacity, uint32_t
   header.major = AFS1_MAJOR;
   header.minor = AFS1_MINOR;
   header.kind = AFS1_KIND_COMMAND;
-  header.flags = afs1_server_kind(AFS1_KIND_COMMAND) ? AFS1_FLAG_FROM_SERVER : 0;
+  if (afs1_server_kind(AFS1_KIND_COMMAND))
+    header.flags = AFS1_FLAG_FROM_SERVER;
   header.record_bytes = AFS1_COMMAND_BYTES;
   header.count = (uint8_t)count;
   header.boot = boot;
@@ -739,7 +744,7 @@ static inline int afs1_read_command(const uint8_t *frame, const afs1_header_t *h
   return AFS1_OK;
 }
 
-/* Tells whether an ack record covers a frame: the frames of its boot from first to last, no other. */
+/* Tells whether an ack record covers a frame: those of its boot from first to last, no other. */
 static inline int afs1_ack_covers(const afs1_ack_t *ack, uint32_t boot, uint32_t sequence)
 {
   return ack->boot == boot && ack->first <= sequence && sequence <= ack->last;

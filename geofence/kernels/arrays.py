@@ -26,52 +26,49 @@ H_Y0: Final = 2
 H_X1: Final = 3
 H_Y1: Final = 4
 H_GRID: Final = 5  # shift | columns << 8 | rows << 32; of a circle: centre x
-H_CELL: Final = 6  # first root cell; of a circle: centre y
-H_VERTEX: Final = 7  # first vertex; of a circle: radius in millimetres on the earth
-H_RUN: Final = 8  # first row of the lists of runs
-H_BOX: Final = 9  # first box: the upper ones, then the lower ones
-H_UPPER: Final = 10  # number of upper boxes
+H_CELL: Final = 6  # where in `data` the root cells begin; of a circle: centre y
+H_VX: Final = 7  # where the x of the chain begin; of a circle: radius in millimetres on the earth
+H_VY: Final = 8
+H_RUN: Final = 9  # where the lists of runs begin
+H_BOX: Final = 10  # where the boxes begin: the upper ones, then the lower ones
+H_UPPER: Final = 11  # number of upper boxes
 HEAD_COLUMNS: Final = 16
 
 FREE: Final = -1
 KIND_POLYGON: Final = 0
 KIND_CIRCLE: Final = 1
 
-# Columns of `cells`.
+# A cell: two numbers. A block of children has 2^CHILD_BITS x 2^CHILD_BITS cells.
 C_SD: Final = 0  # signed distance of the centre in the plane, millimetres, never 0
 C_REF: Final = 1  # >= 0 first child; FAR; else -2 - (first << COUNT_BITS | count), count 0 = list of runs at `first`
 CELL_COLUMNS: Final = 2
 FAR: Final = -1
 COUNT_BITS: Final = 7
 RUN_EDGES_MAX: Final = (1 << COUNT_BITS) - 1
-CHILD_BITS: Final = 2  # a block is 2^bits x 2^bits children
+CHILD_BITS: Final = 2
 
-# Columns of `boxes`.
+# A run: first edge, number of edges; a list of runs is headed by (number of runs, 0).
+RUN_COLUMNS: Final = 2
+
+# A box: corners, then for a lower one its first edge and their number, for an upper one its first box and their number.
 B_X0: Final = 0
 B_Y0: Final = 1
 B_X1: Final = 2
 B_Y1: Final = 3
-B_FIRST: Final = 4  # upper: first lower box; lower: first edge (both relative to the zone)
+B_FIRST: Final = 4
 B_COUNT: Final = 5
 BOX_COLUMNS: Final = 6
 BOX_EDGES: Final = 16
 
-# A chain and its lists must stay addressable by a reference.
+# A chain and its lists must stay addressable by a reference; products of coordinates must stay exact in a float64.
 VERTICES_MAX: Final = 1 << (30 - COUNT_BITS)
 EXTENT_MM_MAX: Final = 1 << 30
 EDGE_MM_MAX: Final = 1 << 21
 
 
 class ZoneArrays(NamedTuple):
-    """All zones; kernels only read."""
+    """All zones; kernels only read. Few arrays, because each costs at every call between kernels."""
 
     head: npt.NDArray[np.int64]  # [zones, HEAD_COLUMNS]
     planes: npt.NDArray[np.float64]  # [planes, PLANE_COLUMNS], row 0 is RD
-    cells: npt.NDArray[np.int32]  # [cells, CELL_COLUMNS]
-    vx: npt.NDArray[np.int32]  # [vertices]
-    vy: npt.NDArray[np.int32]
-    runs: npt.NDArray[np.int32]  # [rows, 2]: a row (number of runs, 0), then that many (first edge, edges)
-    boxes: npt.NDArray[np.int32]  # [boxes, BOX_COLUMNS]
-
-
-Array = npt.NDArray[Any]
+    data: npt.NDArray[np.int32]  # of each zone in one span: cells, x, y, lists of runs, boxes

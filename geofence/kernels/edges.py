@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from geofence.kernels.compile import jit_inline
 
-# Half an ulp of nothing: pushes a point that lies exactly on an edge to one and the same side in every test (see `crossings`).
+# Below every product of an edge and a half-integer: decides points exactly on an edge, and nothing else.
 _NUDGE = 2.0**-24
 
 
@@ -33,55 +33,61 @@ def squared_distance(ax: float, ay: float, bx: float, by: float) -> float:
 
 
 @jit_inline
+def crosses(ax: float, ay: float, bx: float, by: float, ux: float, uy: float) -> bool:
+    """Whether the edge a-b crosses the path u -> (0, uy) -> origin an odd number of times; integers in, exact.
+
+    u has half-integer coordinates, so no vertex lies on its row; the origin is taken an infinitesimal step to the right,
+    which decides vertices on its column and edges through the corner alike.
+    """
+    dx = bx - ax
+    dy = by - ay
+    origin = ax * dy - ay * dx
+    corner = origin + uy * dx - dy * _NUDGE
+    start = corner - ux * dy
+    row = ((ay > uy) != (by > uy)) & ((start < 0.0) != (corner < 0.0))
+    column = ((ax > 0.0) != (bx > 0.0)) & ((corner < 0.0) != (origin < 0.0))
+    return row != column
+
+
+@jit_inline
 def nearest_bits(
-    vx: npt.NDArray[np.int32],
-    vy: npt.NDArray[np.int32],
-    first: int,
-    count: int,
-    px: float,
-    py: float,
-    best: int,
+    data: npt.NDArray[np.int32], vx: int, vy: int, count: int, px: float, py: float, best: int
 ) -> int:
-    """Bits of the smallest squared distance of p to `count` edges from `first` on, at most `best`."""
-    for i in range(first, first + count):
+    """Bits of the smallest squared distance of p to `count` edges, at most `best`.
+
+    The edges begin at data[vx], data[vy]. Unsigned indexes, because a signed one might count from the end, and a load that
+    might do so is no load of eight numbers at once.
+    """
+    for i in range(count):
         d2 = squared_distance(
-            float(vx[i]) - px, float(vy[i]) - py, float(vx[i + 1]) - px, float(vy[i + 1]) - py
+            float(data[np.uintp(vx + i)]) - px,
+            float(data[np.uintp(vy + i)]) - py,
+            float(data[np.uintp(vx + i + 1)]) - px,
+            float(data[np.uintp(vy + i + 1)]) - py,
         )
         best = min(best, bits_of(d2))
     return best
 
 
 @jit_inline
-def crossings(
-    vx: npt.NDArray[np.int32],
-    vy: npt.NDArray[np.int32],
-    first: int,
+def nearest_and_crossings(
+    data: npt.NDArray[np.int32],
+    vx: int,
+    vy: int,
     count: int,
     px: float,
     py: float,
-    cx: float,
-    cy: float,
-) -> int:
-    """How many edges the path c -> (px, cy) -> p crosses.
-
-    c has half-integer coordinates, so no vertex lies on its row; p is taken an infinitesimal step to the right, which
-    decides vertices on its column and edges through the corner alike. All products are exact.
-    """
-    ux = cx - px
-    uy = cy - py
+    ux: float,
+    uy: float,
+    best: int,
+) -> tuple[int, int]:
+    """`nearest_bits`, and how many of the edges the path from p + u crosses (see `crosses`)."""
     total = 0
-    for i in range(first, first + count):
-        ax = float(vx[i]) - px
-        ay = float(vy[i]) - py
-        bx = float(vx[i + 1]) - px
-        by = float(vy[i + 1]) - py
-        dx = bx - ax
-        dy = by - ay
-        at_p = ax * dy - ay * dx
-        nudged = at_p + uy * dx - dy * _NUDGE
-        at_corner = nudged < 0.0
-        at_centre = nudged - ux * dy < 0.0
-        row = ((ay > uy) != (by > uy)) & (at_centre != at_corner)
-        column = ((ax > 0.0) != (bx > 0.0)) & (at_corner != (at_p < 0.0))
-        total += int(row) ^ int(column)
-    return total
+    for i in range(count):
+        ax = float(data[np.uintp(vx + i)]) - px
+        ay = float(data[np.uintp(vy + i)]) - py
+        bx = float(data[np.uintp(vx + i + 1)]) - px
+        by = float(data[np.uintp(vy + i + 1)]) - py
+        best = min(best, bits_of(squared_distance(ax, ay, bx, by)))
+        total += int(crosses(ax, ay, bx, by, ux, uy))
+    return best, total

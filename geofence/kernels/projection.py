@@ -131,12 +131,7 @@ def _rd(lat_deg: float, lon_deg: float) -> tuple[float, float]:
     )
     w = _GAUSS_N * log(ratio) - (1.0 + _GAUSS_N) * _BESSEL_E * atanh
     expw = 1.0 + w * (
-        1.0
-        + w
-        * (
-            0.5
-            + w * (1.0 / 6.0 + w * (1.0 / 24.0 + w * (1.0 / 120.0 + w * (1.0 / 720.0))))
-        )
+        1.0 + w * (0.5 + w * (1.0 / 6.0 + w * (1.0 / 24.0 + w * (1.0 / 120.0 + w * (1.0 / 720.0)))))
     )
     t = _GAUSS_K * ratio * expw
     # Longitude from the origin times the exponent, by turning: first to the origin, then by the small rest.

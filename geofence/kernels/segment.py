@@ -25,7 +25,11 @@ def segment_depth(
         best = max(
             best,
             signed_distance(
-                zones, zone, x0_mm + (x1_mm - x0_mm) * i // n, y0_mm + (y1_mm - y0_mm) * i // n, tolerance_m
+                zones,
+                zone,
+                x0_mm + (x1_mm - x0_mm) * i // n,
+                y0_mm + (y1_mm - y0_mm) * i // n,
+                tolerance_m,
             ),
         )
     return best
@@ -33,7 +37,13 @@ def segment_depth(
 
 @jit
 def segment_depth_wgs84(
-    zones: Any, zone: int, lat0_e7: int, lon0_e7: int, lat1_e7: int, lon1_e7: int, tolerance_m: float
+    zones: Any,
+    zone: int,
+    lat0_e7: int,
+    lon0_e7: int,
+    lat1_e7: int,
+    lon1_e7: int,
+    tolerance_m: float,
 ) -> int:
     x0, y0 = project(zones, zone, lat0_e7, lon0_e7)
     x1, y1 = project(zones, zone, lat1_e7, lon1_e7)

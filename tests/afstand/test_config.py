@@ -27,6 +27,7 @@ secrets = ["file:{secret_file}"]
 audiences = ["probation"]
 oin = "00000001234567890000"
 """
+M = "targets.meldkamer-rotterdam"
 SECRET = "whsec_" + "A" * 32
 
 
@@ -82,10 +83,10 @@ def test_every_problem_is_told_at_once_with_file_key_and_reason(write):
 @pytest.mark.parametrize(
     ("replaced", "by", "key", "reason"),
     [
-        ("https://meldkamer.example", "http://meldkamer.example", "targets.meldkamer-rotterdam", "must be https"),
-        ('"cap"', '"fax"', "targets.meldkamer-rotterdam", "Invalid value 'fax'"),
-        ("env:MELDKAMER_SECRET", "env:NOT_THERE", "targets.meldkamer-rotterdam.secrets[0]", "no NOT_THERE"),
-        ("env:MELDKAMER_SECRET", SECRET, "targets.meldkamer-rotterdam.secrets[0]", "never in the file"),
+        ("https://meldkamer.example", "http://meldkamer.example", M, "must be https"),
+        ('"cap"', '"fax"', M, "Invalid value 'fax'"),
+        ("env:MELDKAMER_SECRET", "env:NOT_THERE", M + ".secrets[0]", "no NOT_THERE"),
+        ("env:MELDKAMER_SECRET", SECRET, M + ".secrets[0]", "never in the file"),
         ("{secret_file}", "/does/not/exist", "targets.reclassering.secrets[0]", "cannot read"),
         ("00000001234567890000", "12", "targets.reclassering", "20 digits"),
         ('["0", "1"]', '["0", "0"]', "partitions", "each once"),
@@ -105,7 +106,11 @@ def test_a_file_that_is_no_toml_or_is_not_there(write, tmp_path):
 
 
 def test_the_environment_replaces_keys(write):
-    environ = {"AFSTAND_BROKER__PORT": "1884", "AFSTAND_STORE__URL": "redis://10.0.0.1:1/2", "AFSTAND_SEED": "3"}
+    environ = {
+        "AFSTAND_BROKER__PORT": "1884",
+        "AFSTAND_STORE__URL": "redis://10.0.0.1:1/2",
+        "AFSTAND_SEED": "3",
+    }
     config = load(write(GOOD), environ)
     assert config.broker.port == 1884
     assert config.store.url == "redis://10.0.0.1:1/2"

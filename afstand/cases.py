@@ -1,0 +1,450 @@
+"""The cases document.
+
+Persons, devices, zones, orders and plans, from a file into the registry and the journal.
+
+The whole document is checked before anything is written, and every problem is told with its place.
+Then devices go to the registry (keys encrypted there, nowhere else) and definitions go to the
+journal of the partition that watches the persons: everybody tied by an order or a case is in one
+partition. Importing the same document again changes nothing but the journal's length.
+"""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from afstand.commands import (
+    DefineDevice,
+    DefineOrder,
+    DefinePerson,
+    DefineZone,
+    JournalCommand,
+    encode_command,
+)
+from afstand.limits import CASES_BYTES_MAX
+from alerting.book.plans import BUILT_IN_PLANS, PlanError, parse_plan
+from alerting.book.types import CaseDevice, DefineCase, DefinePlan, VictimPolicy
+from geofence.geojson import GeoJSONError
+from geofence.orders import CircleShape, Id, Known, Order, Person, Role, Version, Zone, problems
+from geofence.zones import build
+from ingest.entries import EntryKind
+from ingest.journal import Journal
+from ingest.registry import Contract, DeviceRecord, Registry
+from ingest.registry import Role as DeviceRole
+
+CASES_FORMAT: Final = "afstand.cases/1"
+_KEY: Final = re.compile(r"[0-9a-fA-F]{32}")
+
+
+class CasesProblem(msgspec.Struct, frozen=True):
+    """One thing wrong with a cases document."""
+
+    file: str
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.place}: {self.reason}"
+
+
+class CasesError(ValueError):
+    """The document cannot be used; nothing was written."""
+
+    def __init__(self, problems: list[CasesProblem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A device and the key it shares with the service (32 hexadecimal digits.
+
+    None for OwnTracks).
+    """
+
+    id: Id
+    person: Id | None = None
+    role: DeviceRole
+    contract: Contract = Contract.EM1
+    key: str = ""
+    enabled: bool = True
+
+
+class ZoneEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A zone: a circle, or RFC 7946 GeoJSON here or in a file beside the document."""
+
+    id: Id
+    version: Version = 1
+    name: str = ""
+    geometry: msgspec.Raw = msgspec.Raw(b"")
+    file: str = ""
+    circle: CircleShape | None = None
+    repairs: tuple[str, ...] = ()
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who belongs together, and what the protected person is told."""
+
+    id: Id
+    wearer: Id | None = None
+    protected: tuple[Id, ...] = ()
+    plan: Id | None = None
+    victim_policy: VictimPolicy = VictimPolicy.TELL
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file."""
+
+    format: Literal["afstand.cases/1"]
+    persons: tuple[Person, ...] = ()
+    devices: tuple[Device, ...] = ()
+    zones: tuple[ZoneEntry, ...] = ()
+    orders: tuple[msgspec.Raw, ...] = ()
+    plans: tuple[msgspec.Raw, ...] = ()
+    cases: tuple[Case, ...] = ()
+
+
+class Cases(NamedTuple):
+    """A document that was checked."""
+
+    persons: tuple[Person, ...]
+    devices: tuple[Device, ...]
+    zones: tuple[Zone, ...]
+    orders: tuple[Order, ...]
+    plans: tuple[bytes, ...]
+    cases: tuple[Case, ...]
+
+
+class Imported(NamedTuple):
+    """What an import wrote."""
+
+    persons: int
+    devices: int
+    zones: int
+    orders: int
+    plans: int
+    cases: int
+    partitions: tuple[str, ...]
+
+
+def read_cases(path: Path) -> Cases:
+    """Read and check a file. Raises CasesError with all problems."""
+    try:
+        if path.stat().st_size > CASES_BYTES_MAX:
+            raise CasesError([CasesProblem(str(path), "-", f"more than {CASES_BYTES_MAX} bytes")])
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CasesError([CasesProblem(str(path), "-", f"cannot be read: {error}")]) from None
+    return check_cases(raw, str(path), path.parent)
+
+
+def check_cases(raw: bytes, name: str, folder: Path | None = None) -> Cases:
+    """Check a document.
+
+    `folder`: where the zones' files are, None for none. Raises CasesError with all problems.
+    """
+    try:
+        document = msgspec.json.decode(raw, type=Document)
+    except msgspec.MsgspecError as error:
+        reason, _, place = str(error).partition(" - at `$")
+        raise CasesError([CasesProblem(name, place.strip("`.") or "-", reason)]) from None
+    checker = _Checker(name, document, folder)
+    return checker.check()
+
+
+class _OnlyId(msgspec.Struct):
+    id: str = ""
+
+
+class _Checker:
+    """Collects the problems of one document."""
+
+    def __init__(self, name: str, document: Document, folder: Path | None) -> None:
+        self._name = name
+        self._document = document
+        self._folder = folder
+        self._problems: list[CasesProblem] = []
+
+    def check(self) -> Cases:
+        document = self._document
+        for place in ("persons", "devices", "zones", "cases"):
+            self._unique(place, [entry.id for entry in getattr(document, place)])
+        self._check_devices()
+        zones = [
+            zone for index, entry in enumerate(document.zones) if (zone := self._zone(index, entry))
+        ]
+        orders = [
+            order for index, one in enumerate(document.orders) if (order := self._order(index, one))
+        ]
+        self._unique("orders", [order.id for order in orders])
+        self._check_orders(orders)
+        plans = self._plans()
+        self._check_cases(plans)
+        if self._problems:
+            raise CasesError(self._problems)
+        return Cases(
+            document.persons,
+            document.devices,
+            tuple(zones),
+            tuple(orders),
+            tuple(plans.values()),
+            document.cases,
+        )
+
+    def _wrong(self, place: str, reason: str) -> None:
+        self._problems.append(CasesProblem(self._name, place, reason))
+
+    def _unique(self, place: str, ids: list[str]) -> None:
+        for index, one in enumerate(ids):
+            if one in ids[:index]:
+                self._wrong(f"{place}[{index}].id", f"{one} stands twice")
+
+    def _roles(self) -> dict[str, Role]:
+        return {person.id: person.role for person in self._document.persons}
+
+    def _check_devices(self) -> None:
+        roles = self._roles()
+        for index, device in enumerate(self._document.devices):
+            place = f"devices[{index}]"
+            if device.person is not None and device.person not in roles:
+                self._wrong(f"{place}.person", f"no person {device.person}")
+            elif device.person is not None and roles[device.person].value != device.role.value:
+                self._wrong(f"{place}.role", f"{device.person} is a {roles[device.person].value}")
+            if device.contract is Contract.EM1 and not _KEY.fullmatch(device.key):
+                self._wrong(f"{place}.key", "must be 32 hexadecimal digits")
+            if device.contract is Contract.OWNTRACKS and device.key:
+                self._wrong(f"{place}.key", "an OwnTracks device has none")
+
+    def _zone(self, index: int, entry: ZoneEntry) -> Zone | None:
+        place = f"zones[{index}]"
+        if [bool(bytes(entry.geometry)), bool(entry.file), entry.circle is not None].count(
+            True
+        ) != 1:
+            self._wrong(place, "must have one of geometry, file and circle")
+            return None
+        if entry.circle is not None:
+            return Zone(id=entry.id, version=entry.version, name=entry.name, circle=entry.circle)
+        raw = bytes(entry.geometry) or self._zone_file(place, entry.file)
+        if not raw:
+            return None
+        try:
+            # Read strictly from the text itself: a parsed object no longer shows a name that stands
+            # twice.
+            build(raw, entry.repairs)
+        except GeoJSONError as error:
+            self._wrong(f"{place}.geometry", str(error))
+            return None
+        return Zone(
+            id=entry.id,
+            version=entry.version,
+            name=entry.name,
+            geometry=msgspec.json.decode(raw),
+            repairs=entry.repairs,
+        )
+
+    def _zone_file(self, place: str, name: str) -> bytes:
+        if self._folder is None:
+            self._wrong(f"{place}.file", "files are not read here")
+            return b""
+        path = (self._folder / name).resolve()
+        if not path.is_relative_to(self._folder.resolve()):
+            self._wrong(f"{place}.file", "must lie beside the document")
+            return b""
+        try:
+            return path.read_bytes() or b" "
+        except OSError as error:
+            self._wrong(f"{place}.file", f"cannot be read: {error.strerror}")
+            return b""
+
+    def _order(self, index: int, raw: msgspec.Raw) -> Order | None:
+        try:
+            return msgspec.json.decode(raw, type=Order)
+        except msgspec.MsgspecError as error:
+            reason, _, place = str(error).partition(" - at `$")
+            self._wrong(f"orders[{index}]{place.rstrip('`')}", reason)
+            return None
+
+    def _check_orders(self, orders: list[Order]) -> None:
+        known = Known(self._roles(), {zone.id: zone for zone in self._document.zones})
+        plans = self._plan_ids()
+        for index, order in enumerate(orders):
+            for problem in problems(order, known):
+                self._wrong(
+                    f"orders[{index}] ({order.id}).{problem.field}",
+                    f"{problem.reason}: {problem.detail}",
+                )
+            if order.plan_id not in plans:
+                self._wrong(f"orders[{index}] ({order.id}).plan_id", f"no plan {order.plan_id}")
+
+    def _plan_ids(self) -> set[str]:
+        """The plans of the document, right or wrong, and those that always exist."""
+        named = {plan.id for plan in BUILT_IN_PLANS}
+        for raw in self._document.plans:
+            with contextlib.suppress(msgspec.MsgspecError):
+                named.add(msgspec.json.decode(raw, type=_OnlyId).id)
+        return named
+
+    def _plans(self) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for index, raw in enumerate(self._document.plans):
+            try:
+                plan = parse_plan(bytes(raw))
+            except PlanError as error:
+                self._wrong(f"plans[{index}]", str(error))
+                continue
+            if plan.id in found:
+                self._wrong(f"plans[{index}].id", f"{plan.id} stands twice")
+            found[plan.id] = bytes(raw)
+        return found
+
+    def _check_cases(self, plans: dict[str, bytes]) -> None:
+        roles = self._roles()
+        for index, case in enumerate(self._document.cases):
+            place = f"cases[{index}]"
+            if case.wearer is not None and roles.get(case.wearer) is not Role.WEARER:
+                self._wrong(f"{place}.wearer", f"no wearer {case.wearer}")
+            for person in case.protected:
+                if roles.get(person) is not Role.PROTECTED:
+                    self._wrong(f"{place}.protected", f"no protected person {person}")
+            if case.plan is not None and case.plan not in plans:
+                self._wrong(f"{place}.plan", f"no plan {case.plan}")
+
+
+# --- partitions ---------------------------------------------------------------------------------
+
+
+class _Groups:
+    """Who is tied to whom: union-find over ids."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._parent = {one: one for one in ids}
+
+    def root(self, one: str) -> str:
+        while self._parent[one] != one:
+            self._parent[one] = self._parent[self._parent[one]]
+            one = self._parent[one]
+        return one
+
+    def tie(self, ids: Iterable[str]) -> None:
+        first, *rest = list(ids) or [""]
+        for other in rest:
+            low, high = sorted((self.root(first), self.root(other)))
+            self._parent[high] = low
+
+
+def partition_of_persons(cases: Cases, partitions: tuple[str, ...]) -> dict[str, str]:
+    """The partition of every person: all who are tied by an order or a case are in one."""
+    groups = _Groups(person.id for person in cases.persons)
+    for order in cases.orders:
+        groups.tie([order.wearer_id, *order.protected_ids])
+    for case in cases.cases:
+        groups.tie([*([case.wearer] if case.wearer else []), *case.protected])
+    return {person.id: spread(groups.root(person.id), partitions) for person in cases.persons}
+
+
+def spread(name: str, partitions: tuple[str, ...]) -> str:
+    """A partition for a name: the same on every machine and after every restart."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return partitions[int.from_bytes(digest, "big") % len(partitions)]
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+async def import_cases(
+    cases: Cases, registry: Registry, journal: Journal, partitions: tuple[str, ...]
+) -> Imported:
+    """Write a checked document.
+
+    Definitions are journalled in the order in which they refer to one another.
+    """
+    where = partition_of_persons(cases, partitions)
+    records = await registry.put_many(
+        [_record(device, where, partitions) for device in cases.devices]
+    )
+    written: list[str] = []
+    for partition in partitions:
+        commands = list(_commands(cases, records, where, partition))
+        if not commands:
+            continue
+        written.append(partition)
+        for command in commands:
+            await journal.append(partition, EntryKind.COMMAND, encode_command(command))
+    return Imported(
+        len(cases.persons),
+        len(cases.devices),
+        len(cases.zones),
+        len(cases.orders),
+        len(cases.plans),
+        len(cases.cases),
+        tuple(written),
+    )
+
+
+def _record(device: Device, where: dict[str, str], partitions: tuple[str, ...]) -> DeviceRecord:
+    partition = where[device.person] if device.person else spread(device.id, partitions)
+    return DeviceRecord(
+        device_id=device.id,
+        partition=partition,
+        role=device.role,
+        contract=device.contract,
+        key=bytes.fromhex(device.key),
+        person_id=device.person or "",
+        enabled=device.enabled,
+    )
+
+
+def _commands(
+    cases: Cases, records: list[DeviceRecord], where: dict[str, str], partition: str
+) -> Iterable[JournalCommand]:
+    here = {person for person, at in where.items() if at == partition}
+    orders = [order for order in cases.orders if order.wearer_id in here]
+    devices = [record for record in records if record.partition == partition]
+    if not here and not devices:
+        return
+    for person in cases.persons:
+        if person.id in here:
+            yield DefinePerson(person_id=person.id, role=person.role)
+    for record in devices:
+        yield DefineDevice(
+            handle=record.handle,
+            device_id=record.device_id,
+            person_id=record.person_id or None,
+            role=Role(record.role.value),
+            enabled=record.enabled,
+        )
+    for plan in cases.plans:
+        yield DefinePlan(plan=plan)
+    for case in cases.cases:
+        members = ([case.wearer] if case.wearer else []) + list(case.protected)
+        if members and members[0] in here:
+            yield _define_case(case, members, devices)
+    zone_ids = {zone_id for order in orders for zone_id in order.zone_ids}
+    for zone in cases.zones:
+        if zone.id in zone_ids:
+            yield DefineZone(zone=zone)
+    for order in orders:
+        yield DefineOrder(order=order)
+
+
+def _define_case(case: Case, members: list[str], devices: list[DeviceRecord]) -> DefineCase:
+    return DefineCase(
+        case_id=case.id,
+        wearer_id=case.wearer,
+        protected_ids=case.protected,
+        devices=tuple(
+            CaseDevice(device_id=device.device_id, person_id=device.person_id)
+            for device in devices
+            if device.person_id in members
+        ),
+        plan_id=case.plan,
+        victim_policy=case.victim_policy,
+    )
+
+
+def dump_json(document: dict[str, Any]) -> bytes:
+    """A cases document as the bytes of a file."""
+    return msgspec.json.encode(document)

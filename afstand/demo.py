@@ -1,0 +1,210 @@
+"""`afstand demo`: the whole service on this machine, with simulated people and scripted events.
+
+The same processes as in real use (one intake, two watch replicas, one notifier) on an embedded
+store and broker; devices, police and reclassering are played. In the end it says of each true
+event, which only the simulated world knows, whether those who had to know were told, and how fast.
+"""
+
+import asyncio
+import contextlib
+import importlib.resources
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from afstand import logs
+from afstand.cases import check_cases, dump_json, import_cases
+from afstand.demo_state import DemoState
+from afstand.demo_view import Rate, line, page, summary
+from afstand.embedded import EmbeddedError, Endpoint
+from afstand.roles import open_store
+from afstand.site import ROLES, Site, SiteError, TargetSpec, new_secret, open_site
+from afstand.supervise import stop_on_signals
+from afstand.tail import Tail, wall_ms
+from ingest.journal import Journal
+from ingest.registry import KeyBox, Registry
+from simulators.client import Broker
+from simulators.clock import RealClock
+from simulators.demo import DemoWorld, build_demo
+from simulators.fleet import Fleet, FleetObserver
+from simulators.receivers import Kind, Receiver
+from simulators.scenario import Scenario, ScenarioError, load_scenario
+
+START_AFTER_MS: Final = 3_000
+LAST_MS: Final = 1_500
+PLAIN_STATUS_S: Final = 5.0
+ACKNOWLEDGE_AFTER_MS: Final = 4_000
+OIN: Final = "00000001823288444000"
+RECEIVERS: Final = (
+    ("meldkamer", Kind.CAP, ("police",)),
+    ("reclassering", Kind.EVENTS, ("probation",)),
+    ("monitoring-centre", Kind.EVENTS, ("monitoring-centre",)),
+    ("shift-lead", Kind.EVENTS, ("shift-lead",)),
+)
+
+
+def run(*, for_s: float | None, plain: bool, broker: str, scenario_file: Path | None) -> int:
+    """Run the demo; 0 when every true event reached everybody it had to reach."""
+    console = Console()
+    logs.configure(level="warning", role="demo")
+    try:
+        scenario = _scenario(scenario_file)
+        with tempfile.TemporaryDirectory(prefix="afstand-demo-") as folder:
+            live = console.is_terminal and not plain
+            return asyncio.run(_run(console, Path(folder), scenario, for_s, live, broker))
+    except (EmbeddedError, SiteError, ScenarioError) as error:
+        console.print(str(error), markup=False)
+        return 1
+
+
+def _scenario(file: Path | None) -> Scenario:
+    if file is not None:
+        return load_scenario(file)
+    shipped = importlib.resources.files("simulators") / "scenarios" / "demo.json"
+    with importlib.resources.as_file(shipped) as path:
+        return load_scenario(path)
+
+
+async def _run(
+    console: Console,
+    folder: Path,
+    scenario: Scenario,
+    for_s: float | None,
+    live: bool,
+    prefer_broker: str,
+) -> int:
+    stop = stop_on_signals()
+    receivers, targets = await _receivers()
+    try:
+        console.print("starting an embedded store and broker ...")
+        async with open_site(folder, targets, prefer_broker=prefer_broker) as parts:
+            return await _play(console, parts, scenario, receivers, for_s, live, stop)
+    finally:
+        for receiver in receivers:
+            await receiver.stop()
+
+
+async def _play(
+    console: Console,
+    parts: tuple[Site, Endpoint, Endpoint],
+    scenario: Scenario,
+    receivers: Sequence[Receiver],
+    for_s: float | None,
+    live: bool,
+    stop: asyncio.Event,
+) -> int:
+    site, at_store, at_broker = parts
+    names = f"{at_store.name} + {at_broker.name} (MQTT {at_broker.mqtt_version})"
+    console.print(f"{names}; placing people ...")
+    world = build_demo(scenario, wall_ms())
+    await _register(site, world)
+    acknowledged = f"http://127.0.0.1:{site.config.notify.port}/v1/acknowledgements"
+    for receiver in receivers:
+        receiver.acknowledge_url = acknowledged
+    console.print(f"{len(world.keys)} devices registered; starting {', '.join(ROLES)} ...")
+    site.start()
+    await site.ready()
+    async with open_store(site.config) as store:
+        tail = Tail(store, site.config.partitions[0])
+        start_ms = wall_ms() + START_AFTER_MS
+        state = DemoState(world, tail, receivers, start_ms)
+        fleet = world.fleet(
+            Broker("127.0.0.1", at_broker.port, at_broker.mqtt_version),
+            RealClock(),
+            start_ms,
+            FleetObserver(shown=state.on_shown),
+        )
+        following = asyncio.create_task(tail.run())
+        driving = asyncio.create_task(fleet.run())
+        try:
+            await _show(console, state, fleet, names, for_s, live, stop, (following, driving))
+        finally:
+            fleet.stop()
+            following.cancel()
+            await asyncio.gather(driving, following, return_exceptions=True)
+        state.update()
+        console.print("stopping ...")
+    for_ms = wall_ms() - start_ms - LAST_MS
+    complete = summary(console, state.rows(for_ms), state)
+    # Ctrl-C before the script was played leaves nothing to judge.
+    return 0 if complete or (stop.is_set() and for_s is None) else 1
+
+
+async def _show(
+    console: Console,
+    state: DemoState,
+    fleet: Fleet,
+    names: str,
+    for_s: float | None,
+    live: bool,
+    stop: asyncio.Event,
+    work: Sequence[asyncio.Task[None]],
+) -> None:
+    """Show what happens until the time is over, Ctrl-C, or a part that must run has ended."""
+    end_ms = None if for_s is None else state.start_ms + int(for_s * 1000)
+    rate = Rate()
+    status_at_ms = wall_ms()
+    async with _live(console, enabled=live) as view:
+        while not stop.is_set() and (end_ms is None or wall_ms() < end_ms):
+            for task in work:
+                if task.done():
+                    await task
+            fresh = state.update()
+            now_ms = wall_ms()
+            per_s = rate.look(now_ms, state.tail.fixes)
+            if view is not None:
+                view.update(page(state, now_ms, per_s, fleet.counts.connected, names))
+            else:
+                for one in fresh:
+                    console.print(line(one), markup=False, highlight=False)
+                if now_ms - status_at_ms >= PLAIN_STATUS_S * 1000:
+                    status_at_ms = now_ms
+                    console.print(
+                        f"-- {max(0, now_ms - state.start_ms) // 1000} s: {fleet.counts.connected} "
+                        f"devices connected, {per_s:.1f} fixes/s, "
+                        f"{len(state.tail.incidents)} open incidents",
+                        highlight=False,
+                    )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.4)
+
+
+@contextlib.asynccontextmanager
+async def _live(console: Console, *, enabled: bool) -> AsyncIterator[Live | None]:
+    if not enabled:
+        yield None
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as view:
+        yield view
+
+
+async def _receivers() -> tuple[list[Receiver], list[TargetSpec]]:
+    receivers, targets = [], []
+    for name, kind, audiences in RECEIVERS:
+        secret = new_secret()
+        receiver = Receiver(name, kind, [secret], acknowledge_after_ms=ACKNOWLEDGE_AFTER_MS)
+        url = await receiver.start()
+        extra = {"sender": "demo@afstand.example"} if kind is Kind.CAP else {"oin": OIN}
+        receivers.append(receiver)
+        targets.append(
+            TargetSpec(
+                name=name,
+                kind=kind.value,
+                url=url,
+                secret=secret,
+                audiences=audiences,
+                extra=extra,
+            )
+        )
+    return receivers, targets
+
+
+async def _register(site: Site, world: DemoWorld) -> None:
+    cases = check_cases(dump_json(world.cases), "demo")
+    async with open_store(site.config) as store:
+        registry = Registry(store, KeyBox(site.master_key))
+        await import_cases(cases, registry, Journal(store), site.config.partitions)

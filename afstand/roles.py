@@ -1,0 +1,205 @@
+"""The processes of the service: each wires one role from the configuration and runs it until stop.
+
+A role serves its metrics and health before it works, and is ready only when it does.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from geofence.engine import warm_up
+from prometheus_client import CollectorRegistry
+
+from afstand.config import Config
+from afstand.health import NotReady, health_app, serving
+from afstand.limits import REGISTRY_POLL_MS, WATCH_RETRY_S_MAX
+from afstand.outbox_source import JournalReceipts, StreamSource
+from afstand.supervise import Child, afstand_command
+from afstand.watch.metrics import WatchMetrics
+from afstand.watch.replica import Replica, run_until_version
+from afstand.watch.snapshots import Snapshots
+from alerting.notify.acknowledgements import Acknowledgements
+from alerting.notify.channels import open_destinations
+from alerting.notify.clock import SystemClock
+from alerting.notify.metrics import Metrics as NotifyMetrics
+from alerting.notify.notifier import Notifier
+from alerting.notify.source import MemoryDeliveryLog
+from ingest.intake import IntakeSettings, new_health, run_intake
+from ingest.journal import Journal
+from ingest.mqtt import MqttSettings, TlsSettings
+from ingest.outbox import Outbox
+from ingest.registry import KeyBox, Registry
+from ingest.store import Store, StoreUnavailableError, connect_store
+
+log = structlog.get_logger()
+
+
+@contextlib.asynccontextmanager
+async def open_store(config: Config) -> AsyncIterator[Store]:
+    """The store of the configuration, closed at the end of the block."""
+    store = connect_store(config.store_url())
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _observed(
+    config: Config, port: int, registry: CollectorRegistry, not_ready: NotReady
+) -> AsyncIterator[None]:
+    async with serving(health_app(registry, not_ready), config.http.host, port) as at:
+        log.info("serving metrics and health", port=at)
+        yield
+
+
+async def intake(config: Config, stop: asyncio.Event) -> None:
+    """Take messages from the broker into the journal."""
+    broker = config.broker
+    tls = TlsSettings(
+        ca_file=broker.ca_file or None,
+        cert_file=broker.cert_file or None,
+        key_file=broker.key_file or None,
+    )
+    settings = IntakeSettings(
+        mqtt=MqttSettings(
+            host=broker.host,
+            port=broker.port,
+            protocol=broker.version,
+            client_id=config.intake.client_id,
+            username=broker.username or None,
+            password=config.optional_secret("broker.password", broker.password) or None,
+            tls=tls if broker.tls else None,
+        ),
+        group=config.intake.group,
+        default_partition=config.partitions[0],
+    )
+    registry = CollectorRegistry()
+    health = new_health()
+    box = KeyBox(config.master_key())
+
+    def not_ready() -> str:
+        return "; ".join(f"{part}: {why}" for part, why in health.problems.items())
+
+    async with (
+        open_store(config) as store,
+        _observed(config, config.intake.health_port, registry, not_ready),
+    ):
+        await run_intake(settings, store=store, box=box, metrics=registry, stop=stop, health=health)
+
+
+async def watch(config: Config, index: int, stop: asyncio.Event) -> None:
+    """Run replica number `index` of every partition's watch."""
+    registry = CollectorRegistry()
+    metrics = WatchMetrics(registry)
+    folder = Path(config.watch.data_dir) / f"replica-{index}"
+    replicas: list[Replica] = []
+    compiled = False
+
+    def not_ready() -> str:
+        if not compiled:
+            return "compiling kernels"
+        return "; ".join(each.not_ready for each in replicas if each.not_ready)
+
+    port = config.watch.health_port + index if config.watch.health_port else 0
+    async with open_store(config) as store, _observed(config, port, registry, not_ready):
+        await asyncio.to_thread(warm_up)
+        journal, outbox = Journal(store), Outbox(store)
+        replicas += [
+            Replica(
+                partition,
+                index,
+                journal,
+                outbox,
+                Snapshots(folder, partition),
+                metrics.of(partition),
+                snapshot_entries=config.watch.snapshot_entries,
+            )
+            for partition in config.partitions
+        ]
+        compiled = True
+        async with asyncio.TaskGroup() as group:
+            for replica in replicas:
+                group.create_task(run_until_version(replica, stop))
+
+
+async def notify(config: Config, stop: asyncio.Event) -> None:
+    """Deliver what the watches decided, and take in what receivers say later."""
+    settings = config.notify_settings()
+    registry = CollectorRegistry()
+    metrics = NotifyMetrics(registry)
+    clock = SystemClock()
+    delivered = MemoryDeliveryLog()
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(config))
+        keys = DeviceKeys(Registry(store, KeyBox(config.master_key())))
+        source = StreamSource(Outbox(store), config.partitions, config.notify.consumer)
+        await stack.enter_async_context(
+            _observed(
+                config,
+                config.notify.health_port,
+                registry,
+                lambda: source.not_ready or keys.not_ready,
+            )
+        )
+        keeping = asyncio.create_task(keys.keep_current())
+        stack.callback(keeping.cancel)
+        receipts = JournalReceipts(Journal(store), config.partitions)
+        acknowledgements = Acknowledgements(settings.targets, receipts, delivered, clock, metrics)
+        app = web.Application()
+        app.add_routes(acknowledgements.routes())
+        await stack.enter_async_context(serving(app, config.notify.host, config.notify.port))
+        destinations = await stack.enter_async_context(
+            open_destinations(settings, clock, keys.key_of)
+        )
+        await stack.enter_async_context(source.reading())
+        notifier = Notifier(source, receipts, destinations, clock, metrics, delivered)
+        running = asyncio.create_task(notifier.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        notifier.stop()
+        stopping.cancel()
+        await running
+
+
+class DeviceKeys:
+    """The keys of devices, as the registry has them, for frames that go to devices."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self.not_ready = "registry not read"
+
+    async def keep_current(self) -> None:
+        """Read the registry, and what changes in it, for ever."""
+        while True:
+            try:
+                if self.not_ready:
+                    await self._registry.load_all()
+                else:
+                    await self._registry.refresh()
+                self.not_ready = ""
+            except StoreUnavailableError as error:
+                self.not_ready = f"registry not read: {error}"
+                await asyncio.sleep(WATCH_RETRY_S_MAX)
+            await asyncio.sleep(REGISTRY_POLL_MS / 1000)
+
+    def key_of(self, device_id: str) -> bytes | None:
+        """The key of an enabled device; None for one that has none or is not known."""
+        device = self._registry.find(device_id)
+        return device.key if device is not None and device.enabled and device.key else None
+
+
+async def watch_replicas(config: Config, file: Path | None, stop: asyncio.Event) -> None:
+    """Run all replicas of the configuration, a process each, and keep them running."""
+    chosen = ("--config", str(file)) if file is not None else ()
+    children = [
+        Child(f"watch-{index}", afstand_command("watch", *chosen, "--replica", str(index)))
+        for index in range(config.watch.replicas)
+    ]
+    for child in children:
+        child.start()
+    await stop.wait()
+    await asyncio.gather(*(child.stop() for child in children))

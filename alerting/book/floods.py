@@ -1,0 +1,89 @@
+"""The service about itself, and many at once: SYSTEM alarms that are said once, and mass loss."""
+
+from typing import Final
+
+import msgspec
+
+from afstand.limits import BOOK_MASS_LOSS_RELEASE_PER_MIN, BOOK_TEXT_CHARS_MAX
+from alerting.book import alarms, conditions, runs, silences
+from alerting.book.context import Context
+from alerting.book.inputs import SystemSignal
+from alerting.book.outputs import Change
+from alerting.book.state import Alarm, Facts
+from alerting.book.words import AlarmClass, SignalKind
+
+replace = msgspec.structs.replace
+
+QUIET_MS: Final = 300_000
+"""A signal that nobody takes back counts as over when it was not said again for so long."""
+SAY_AGAIN_MS: Final = 600_000
+"""An open SYSTEM alarm is told again at most this often, with the count that has grown meanwhile."""
+
+
+def signal(cx: Context, said: SystemSignal) -> None:
+    """Take one signal. The first of its kind raises the SYSTEM alarm, the others are counted in it."""
+    key = f"system/{said.kind}"
+    if said.ended:
+        conditions.end(cx, key, "signal-ended")
+        return
+    facts = Facts(reason=said.kind.value, detail=said.detail[:BOOK_TEXT_CHARS_MAX])
+    condition = cx.state.conditions.get(key)
+    if condition is None or not condition.alarm_id:
+        lasting = said.kind is SignalKind.MASS_LOSS
+        conditions.begin(cx, key, AlarmClass.SYSTEM, facts, lasting=lasting, expires_ms=QUIET_MS)
+        return
+    cx.state.timers.set(f"condition|{key}", cx.now_ms + QUIET_MS)
+    alarm = cx.state.alarms[condition.alarm_id]
+    alarm = replace(alarm, facts=facts, count=alarm.count + max(1, said.count))
+    cx.state.alarms.put(alarm.alarm_id, alarm)
+    if cx.now_ms - alarm.updated_ms >= SAY_AGAIN_MS:
+        cx.record(alarm, Change.RAISED_AGAIN, "counted-since")
+        runs.tell_again(cx, alarm, runs.Purpose.UPDATE, "counted-since")
+
+
+# --- mass loss ------------------------------------------------------------------------------------
+
+
+def fell_silent(cx: Context, person_id: str, risk_class: int) -> None:
+    """A person went silent. With the last one of a mass loss, one SYSTEM alarm takes the place of the many."""
+    if not silences.fell_silent(cx, person_id, risk_class):
+        return
+    facts = Facts(reason=silences.MASS_LOSS, detail=silences.ranked(cx.state))
+    conditions.begin(cx, f"system/{SignalKind.MASS_LOSS}", AlarmClass.SYSTEM, facts, lasting=True)
+    for silent_id in sorted(cx.state.mass_silent.rows):
+        for incident_id in cx.state.open_by_person.get(silent_id) or ():
+            for alarm_id in cx.state.incidents[incident_id].alarm_ids:
+                _suppress(cx, cx.state.alarms[alarm_id])
+
+
+def _suppress(cx: Context, alarm: Alarm) -> None:
+    only_silence = all(s.startswith("silent") for s in alarm.sources)
+    if alarm.alarm_class in silences.SILENT_CLASSES and only_silence and not alarm.silenced:
+        alarms.suppress(cx, alarm, silences.MASS_LOSS)
+        cx.state.mass_suppressed.put(alarm.alarm_id, alarm.facts.risk_class)
+
+
+def heard_again(cx: Context, person_id: str) -> None:
+    """A person reports again. When most of them do, the mass loss is over."""
+    if silences.heard_again(cx, person_id):
+        mass_loss_over(cx, "most-are-heard-again")
+
+
+def mass_loss_over(cx: Context, reason: str) -> None:
+    """End the mass loss. Who is still silent pages after all, a few a minute."""
+    silences.end(cx)
+    conditions.end(cx, f"system/{SignalKind.MASS_LOSS}", reason)
+    release(cx)
+
+
+def release(cx: Context) -> None:
+    """Let the next few alarms page that the mass loss held back, the highest risk first."""
+    rows = cx.state.mass_suppressed.rows
+    order = sorted(rows, key=lambda alarm_id: (rows[alarm_id] or 9, alarm_id))
+    for alarm_id in order[:BOOK_MASS_LOSS_RELEASE_PER_MIN]:
+        cx.state.mass_suppressed.drop(alarm_id)
+        alarm = cx.state.alarms.get(alarm_id)
+        if alarm is not None and alarm.suppressed == silences.MASS_LOSS:
+            alarms.unsuppress(cx, alarm, "mass-loss-over")
+    if len(order) > BOOK_MASS_LOSS_RELEASE_PER_MIN:
+        cx.state.timers.set(silences.RELEASE_TIMER, cx.now_ms + 60_000)

@@ -1,0 +1,413 @@
+"""Orders about zones: one fix against the units and legs of a person.
+
+Most fixes end at the bounding boxes: a box holds the path from the last fix to this one, widened by
+what the fix can be wrong and by how far its person gets soon. Only units that it touches, or that
+are not at rest, are measured.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from geofence import codes
+from geofence.decision import (
+    CLEAR,
+    CONFIRMED,
+    POSSIBLE,
+    UNKNOWN,
+    WARNING,
+    drift_mm_s,
+    next_state,
+    probability_1024,
+    sigma_mm,
+    step_evidence,
+    weight,
+)
+from geofence.kernels.arrays import EXACT
+from geofence.kernels.compile import jit_inline
+from geofence.kernels.distance import is_rd, project, signed_distance
+from geofence.kernels.projection import rd_from_wgs84
+from geofence.kernels.segment import segment_cannot_touch, segment_depth
+from geofence.layout import (
+    AREA,
+    FRESH,
+    LABEL_LATE_DELIVERY,
+    LABEL_POOR,
+    LOCATION,
+    NONE_MS,
+    UNIT_EVENT,
+    Ledger,
+    World,
+)
+from geofence.ledger import keep_unit, new_event, request_fix, wearer_at
+from geofence.motion import reach_e7
+from geofence.parameters import (
+    ABSENCE_DOUBT_1024,
+    APPROACH_MS,
+    APPROACH_SPEED_MAX_MM_S,
+    DOUBT_1024,
+    DOUBTED_SHIFT,
+    LATE_DELIVERY_MS,
+    POSSIBLE_1024,
+    REACH_ACCURACIES,
+    REACH_MM,
+    SEGMENT_MAX_MS,
+    STILL_MM_S,
+)
+
+FAR_MM = -(10**10)
+_POOR_MM = 100_000
+_PRESENT_1024 = 1024 - POSSIBLE_1024
+
+
+class Fix(NamedTuple):
+    """One fix as kernels hand it on, with what is known of the one before."""
+
+    time_ms: int
+    lat: int
+    lon: int
+    accuracy: int
+    mechanism: int
+    speed: int
+    labels: int
+    doubted: bool
+    """An implausible jump: a quarter of the evidence, no possible breach, no path."""
+    dt_ms: int
+    """Since the newest fix seen, for the weight of evidence."""
+    path_ms: int
+    """Since the last believed fix, NONE_MS when there is no path from it."""
+    last_lat: int
+    last_lon: int
+    last_accuracy: int
+    moved_mm: int
+
+
+class Measure(NamedTuple):
+    """What a fix says about one unit."""
+
+    depth_mm: int
+    """Signed distance to the nearest or deepest zone, positive inside."""
+    path_mm: int
+    """The same of the path since the last fix; FAR_MM when it was not looked at."""
+    zone: int
+    nearing: bool
+    """The person came nearer and can reach the boundary soon."""
+
+
+@jit_inline
+def is_quiet(unit: Any) -> bool:
+    """Return whether a far fix changes nothing of a unit."""
+    return bool(
+        unit["kind"] == AREA
+        and unit["inner"] == CLEAR
+        and unit["evidence"] == 0
+        and unit["fresh"] == FRESH
+    )
+
+
+@jit_inline
+def shown_state(unit: Any) -> int:
+    """Return what a unit shows: its evidence in the hours of the order, a missed report duty."""
+    if unit["inner"] == UNKNOWN:
+        return UNKNOWN
+    if unit["once"]:
+        return CONFIRMED if unit["missed"] else CLEAR
+    return int(unit["inner"]) if unit["open"] else CLEAR
+
+
+@jit_inline
+def reach_mm(fix: Fix) -> int:
+    """Return how far around its path a fix matters: its error, and where its person is soon."""
+    soon = 0
+    if fix.speed >= STILL_MM_S:
+        soon = min(fix.speed, APPROACH_SPEED_MAX_MM_S) * APPROACH_MS // 1000
+    return REACH_ACCURACIES * fix.accuracy + REACH_MM + soon
+
+
+@jit_inline
+def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix) -> Measure:
+    """Measure a fix and its path against the zones of a unit whose boxes they touch."""
+    reach = reach_mm(fix)
+    tolerance_m = (reach + ring) / 1000.0
+    has_path = fix.path_ms >= 0 and fix.path_ms <= SEGMENT_MAX_MS
+    south, north, west, east = box_of(fix, reach)
+    x, y = rd_from_wgs84(fix.lat, fix.lon)
+    depth = FAR_MM
+    path = FAR_MM
+    zone = -1
+    nearing = False
+    for k in range(leg0, leg0 + legs):
+        leg = world.legs[k]
+        if leg["south"] > north or leg["north"] < south or leg["west"] > east or leg["east"] < west:
+            continue
+        z = int(leg["zone"])
+        in_rd = is_rd(zones, z)
+        x1, y1 = (x, y) if in_rd else project(zones, z, fix.lat, fix.lon)
+        sd = signed_distance(zones, z, x1, y1, tolerance_m)
+        if sd > depth:
+            depth = sd
+            zone = z
+        if not has_path or sd >= 0 or fix.moved_mm == 0:
+            continue
+        soon = fix.speed >= STILL_MM_S and -sd * 1000 <= fix.speed * APPROACH_MS
+        if -sd > fix.moved_mm and not soon:
+            continue
+        x0, y0 = project(zones, z, fix.last_lat, fix.last_lon)
+        before = signed_distance(zones, z, x0, y0, tolerance_m + fix.moved_mm / 1000.0)
+        nearing = nearing or (soon and sd > before)
+        length = math.sqrt(float((x1 - x0) ** 2 + (y1 - y0) ** 2))
+        if before < 0 and not segment_cannot_touch(before, sd, length):
+            path = max(path, segment_depth(zones, z, x0, y0, x1, y1, tolerance_m))
+    return Measure(depth, path, zone, nearing)
+
+
+@jit_inline
+def box_of(fix: Fix, reach: int) -> tuple[int, int, int, int]:
+    """Return (south, north, west, east) of the path of a fix, widened by its reach."""
+    up, across = reach_e7(reach, fix.lat)
+    south = fix.lat
+    north = fix.lat
+    west = fix.lon
+    east = fix.lon
+    if fix.path_ms >= 0 and abs(fix.lon - fix.last_lon) < 1_800_000_000:
+        south = min(south, fix.last_lat)
+        north = max(north, fix.last_lat)
+        west = min(west, fix.last_lon)
+        east = max(east, fix.last_lon)
+    return south - up, north + up, west - across, east + across
+
+
+@jit_inline
+def touches(
+    world: World, leg0: int, legs: int, south: int, north: int, west: int, east: int
+) -> bool:
+    """Return whether any leg's box meets a box."""
+    hits = 0
+    for k in range(leg0, leg0 + legs):
+        leg = world.legs[k]
+        hits += (
+            (leg["south"] <= north)
+            & (leg["north"] >= south)
+            & (leg["west"] <= east)
+            & (leg["east"] >= west)
+        )
+    return hits > 0
+
+
+@jit_inline
+def breach_1024(kind: int, ring: int, depth_mm: int, sigma: float) -> tuple[int, int]:
+    """Return (P of a breach, P of the ring) for a signed distance.
+
+    A location order is tolerant: its breach begins `ring` outside of the zone, and the strip up to
+    there warns. Around a forbidden zone the ring warns.
+    """
+    if kind == LOCATION:
+        p = probability_1024(float(-depth_mm - ring), sigma)
+        return p, probability_1024(float(-depth_mm), sigma) if ring > 0 else 0
+    p = probability_1024(float(depth_mm), sigma)
+    return p, probability_1024(float(depth_mm + ring), sigma) if ring > 0 else 0
+
+
+@jit_inline
+def observe_units(
+    world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int
+) -> None:
+    """Judge all units of a person by a fix that is the newest of that person."""
+    p = world.persons[person]
+    if p["units"] == 0:
+        return
+    south, north, west, east = box_of(fix, reach_mm(fix))
+    leg0 = int(p["leg0"])
+    hit = touches(world, leg0, int(p["legs"]), south, north, west, east)
+    if not hit and p["active"] == 0:
+        return
+    unit0 = int(p["unit0"])
+    for u in range(unit0, unit0 + int(p["units"])):
+        row = world.units[u]
+        first = leg0 + int(row["leg"])
+        if is_quiet(row) and not touches(world, first, int(row["legs"]), south, north, west, east):
+            continue
+        observe_unit(world, ledger, zones, person, u, fix, now_ms)
+
+
+@jit_inline
+def observe_unit(
+    world: World, ledger: Ledger, zones: Any, person: int, unit: int, fix: Fix, now_ms: int
+) -> None:
+    """Judge one unit: measure, evidence, state, freshness; tell when what it shows changes."""
+    keep_unit(world, ledger, unit)
+    p = world.persons[person]
+    row = world.units[unit]
+    was_quiet = is_quiet(row)
+    kind = int(row["kind"])
+    ring = int(row["ring"])
+    threshold = int(row["threshold"])
+    m = measure(zones, world, int(p["leg0"]) + int(row["leg"]), int(row["legs"]), ring, fix)
+    sigma = sigma_mm(fix.accuracy)
+    p_1024, ring_1024 = breach_1024(kind, ring, m.depth_mm, sigma)
+    before = int(row["inner"])
+    state = before
+    evidence = int(row["evidence"])
+    passed = 0
+    if kind == AREA and m.path_mm > 0 and not fix.doubted and before != CONFIRMED:
+        wide = max(sigma, sigma_mm(fix.last_accuracy))
+        off = drift_mm_s(fix.speed) * (fix.path_ms / 2000.0)
+        passed = probability_1024(float(m.path_mm), math.sqrt(wide * wide + off * off))
+    if passed > p_1024:
+        half = weight(fix.dt_ms // 2)
+        evidence = step_evidence(evidence, passed, half, threshold)
+        if evidence >= threshold:
+            state = CONFIRMED
+        evidence = step_evidence(evidence, p_1024, half, threshold)
+    else:
+        passed = 0
+        w = weight(fix.dt_ms)
+        evidence = step_evidence(
+            evidence, p_1024, w >> DOUBTED_SHIFT if fix.doubted else w, threshold
+        )
+    alone = 0 if fix.doubted else max(p_1024, passed)
+    state = next_state(state, evidence, threshold, alone, ring_1024)
+    row["evidence"] = evidence
+    row["inner"] = state
+    remember_stay(row, before, state, fix.time_ms)
+    met = False
+    if row["once"] and p_1024 <= _PRESENT_1024 and not fix.doubted:
+        met = row["missed"] != 0
+        row["missed"] = 0
+        if row["open"]:
+            row["met"] = 1
+    settle(world, ledger, zones, person, unit, fix, now_ms, passed, met)
+    doubt = ABSENCE_DOUBT_1024 if kind == LOCATION else DOUBT_1024
+    if row["force"] and row["open"] and not row["once"]:
+        order = int(row["order"])
+        if state == POSSIBLE:
+            request_fix(world, ledger, person, order, now_ms, codes.ASK_POSSIBLE, False)
+        elif doubt <= p_1024 < POSSIBLE_1024:
+            reason = codes.ASK_ABSENCE if kind == LOCATION else codes.ASK_DOUBTFUL
+            request_fix(world, ledger, person, order, now_ms, reason, True)
+        elif kind == AREA and m.nearing and state != CONFIRMED:
+            request_fix(world, ledger, person, order, now_ms, codes.ASK_APPROACH, True)
+    is_now_quiet = is_quiet(row)
+    if was_quiet and not is_now_quiet:
+        p["active"] = p["active"] + 1
+    elif is_now_quiet and not was_quiet:
+        p["active"] = p["active"] - 1
+
+
+@jit_inline
+def remember_stay(row: Any, before: int, state: int, time_ms: int) -> None:
+    """Keep from when to when the last breach was confirmed."""
+    if state == CONFIRMED and before != CONFIRMED:
+        row["stay_from_ms"] = time_ms
+        row["stay_to_ms"] = NONE_MS
+    elif before == CONFIRMED and state != CONFIRMED:
+        row["stay_to_ms"] = time_ms
+
+
+@jit_inline
+def settle(
+    world: World,
+    ledger: Ledger,
+    zones: Any,
+    person: int,
+    unit: int,
+    fix: Fix,
+    now_ms: int,
+    passed: int,
+    met: bool,
+) -> None:
+    """Compare what a unit shows with what was told last, and tell the difference."""
+    row = world.units[unit]
+    shown = int(row["shown"])
+    now_shown = shown_state(row)
+    fresh = int(row["fresh"])
+    now_fresh = FRESH
+    if fix.doubted or now_ms - fix.time_ms >= row["silence_ms"]:
+        now_fresh = fresh
+    if now_shown == shown and now_fresh == fresh:
+        return
+    row["shown"] = now_shown
+    row["fresh"] = now_fresh
+    if now_shown == shown:
+        reason = codes.SILENCE_ENDED
+    elif met:
+        reason = codes.REPORT_DUTY_MET
+    else:
+        reason = unit_reason(shown, now_shown, passed, fix.doubted)
+    event = new_event(ledger, UNIT_EVENT, unit, int(row["order"]), now_ms)
+    e = ledger.events[event]
+    e["reason"] = reason
+    e["state"] = now_shown
+    e["previous"] = shown
+    e["fresh"] = now_fresh
+    e["previous_fresh"] = fresh
+    e["force"] = row["force"]
+    e["evidence"] = row["evidence"]
+    labels = fix.labels
+    if now_ms - fix.time_ms > LATE_DELIVERY_MS:
+        labels |= LABEL_LATE_DELIVERY
+    e["labels"] = labels
+    explain(world, ledger, zones, person, unit, event, fix, sigma_mm(fix.accuracy), passed)
+
+
+@jit_inline
+def unit_reason(shown: int, now_shown: int, passed: int, doubted: bool) -> int:
+    """Return the reason of a change of state."""
+    if now_shown == CONFIRMED:
+        return codes.PASSED_THROUGH if passed > 0 else codes.EVIDENCE_CONFIRMED
+    if now_shown == POSSIBLE:
+        return codes.PASSED_THROUGH if passed > 0 else codes.ONE_FIX
+    if shown == CONFIRMED:
+        return codes.CLEARED
+    if shown == POSSIBLE:
+        return codes.DOUBT_ENDED
+    if now_shown == WARNING:
+        return codes.IMPLAUSIBLE_JUMP if doubted else codes.INSIDE_BUFFER
+    if shown == WARNING:
+        return codes.LEFT_BUFFER
+    return codes.FIRST_POSITION
+
+
+@jit_inline
+def deepest(zones: Any, world: World, leg0: int, legs: int, lat: int, lon: int) -> tuple[int, int]:
+    """Return (exact signed distance, zone) of the zone a position is deepest in or nearest to."""
+    depth = FAR_MM
+    zone = -1
+    for k in range(leg0, leg0 + legs):
+        z = int(world.legs[k]["zone"])
+        x, y = project(zones, z, lat, lon)
+        sd = signed_distance(zones, z, x, y, EXACT)
+        if sd > depth:
+            depth = sd
+            zone = z
+    return depth, zone
+
+
+@jit_inline
+def explain(
+    world: World,
+    ledger: Ledger,
+    zones: Any,
+    person: int,
+    unit: int,
+    event: int,
+    fix: Fix,
+    sigma: float,
+    passed: int,
+) -> None:
+    """Write into an event what it was judged by: position, exact distance, probability, speed."""
+    row = world.units[unit]
+    p = world.persons[person]
+    e = ledger.events[event]
+    leg0 = int(p["leg0"]) + int(row["leg"])
+    depth, zone = deepest(zones, world, leg0, int(row["legs"]), fix.lat, fix.lon)
+    p_1024, _ = breach_1024(int(row["kind"]), int(row["ring"]), depth, sigma)
+    e["measured"] = 1
+    e["fix_ms"] = fix.time_ms
+    e["distance"] = depth
+    e["zone"] = zone
+    e["accuracy"] = fix.accuracy
+    e["p"] = max(p_1024, passed)
+    e["speed"] = fix.speed
+    if fix.accuracy >= _POOR_MM:
+        e["labels"] = e["labels"] | LABEL_POOR
+    wearer_at(ledger, event, fix.time_ms, fix.lat, fix.lon, fix.accuracy, fix.mechanism)

@@ -1,0 +1,209 @@
+"""The kernel that folds a batch of fixes into the rows: one pass, in the order of device time."""
+
+from typing import Any
+
+from geofence import codes
+from geofence.areas import Fix, observe_units
+from geofence.history import observe_past_pairs, observe_past_units
+from geofence.kernels.compile import jit, jit_inline
+from geofence.layout import (
+    DOUBTED,
+    DUPLICATES,
+    FIXES,
+    FUTURE,
+    LABEL_SPEED,
+    LABEL_STANDSTILL,
+    LATE,
+    NONE_MS,
+    UNUSABLE,
+    Integers,
+    Ledger,
+    World,
+)
+from geofence.ledger import accuracy_of, keep_person, push_point, request_fix, set_due
+from geofence.motion import displacement_mm, implausible, speed_of, update_velocity
+from geofence.pairs import judge_pair
+from geofence.parameters import (
+    FIRST_FIX_MS,
+    FUTURE_MAX_MS,
+    SPEED_UNKNOWN,
+    STANDSTILL_MM_S,
+    STILL_MM_S,
+)
+from geofence.silence import has_room
+
+_LAT_MAX = 900_000_000
+_LON_MAX = 1_800_000_000
+
+
+@jit
+def fold_fixes(
+    world: World, ledger: Ledger, zones: Any, fixes: Any, order: Integers, first: int, now_ms: int
+) -> int:
+    """Fold fixes in the given order, from `first`; return how far the ledger had room.
+
+    `fixes` is a FixBatch of int64 columns, `order` its permutation by device time.
+    """
+    for k in range(first, order.size):
+        i = order[k]
+        person = int(fixes.person[i])
+        if not has_room(world, ledger, person):
+            return k
+        time_ms = int(fixes.time_ms[i])
+        lat = int(fixes.lat_e7[i])
+        lon = int(fixes.lon_e7[i])
+        ledger.counts[FIXES] += 1
+        if time_ms > now_ms + FUTURE_MAX_MS:
+            ledger.counts[FUTURE] += 1
+            continue
+        if time_ms <= 0 or abs(lat) > _LAT_MAX or abs(lon) > _LON_MAX:
+            ledger.counts[UNUSABLE] += 1
+            continue
+        fold_fix(
+            world,
+            ledger,
+            zones,
+            person,
+            min(time_ms, now_ms),
+            lat,
+            lon,
+            accuracy_of(int(fixes.accuracy_dm[i]), int(fixes.mechanism[i])),
+            int(fixes.mechanism[i]),
+            int(fixes.speed_cm_s[i]),
+            int(fixes.heading_cdeg[i]),
+            now_ms,
+        )
+    return int(order.size)
+
+
+@jit_inline
+def fold_fix(
+    world: World,
+    ledger: Ledger,
+    zones: Any,
+    person: int,
+    time_ms: int,
+    lat: int,
+    lon: int,
+    accuracy: int,
+    mechanism: int,
+    speed_cm_s: int,
+    heading: int,
+    now_ms: int,
+) -> None:
+    """Fold one fix: a copy, a late one, a doubted one, or the new position of its person."""
+    p = world.persons[person]
+    seen_ms = int(p["seen_ms"])
+    last_ms = int(p["last_ms"])
+    if time_ms == last_ms and lat == p["lat"] and lon == p["lon"] and accuracy == p["accuracy"]:
+        ledger.counts[DUPLICATES] += 1
+        return
+    if time_ms == p["doubt_ms"] and lat == p["doubt_lat"] and lon == p["doubt_lon"]:
+        ledger.counts[DUPLICATES] += 1
+        return
+    keep_person(world, ledger, person)
+    if time_ms < seen_ms:
+        ledger.counts[LATE] += 1
+        fold_late(
+            world, ledger, zones, person, time_ms, lat, lon, accuracy, mechanism, speed_cm_s, now_ms
+        )
+        return
+    has_last = last_ms != NONE_MS
+    last_lat = int(p["lat"])
+    last_lon = int(p["lon"])
+    last_accuracy = int(p["accuracy"])
+    moved = displacement_mm(last_lat, last_lon, lat, lon) if has_last else 0
+    since_last = time_ms - last_ms
+    doubted = has_last and implausible(moved, since_last, last_accuracy, accuracy)
+    labels = 0
+    if doubted and p["doubt_ms"] != NONE_MS:
+        # The second one in a row: the person is there, however it came there.
+        doubted = False
+        has_last = False
+        labels = LABEL_SPEED
+    speed = speed_of(speed_cm_s, has_last, moved, since_last, last_accuracy, accuracy)
+    reported = 0 <= speed_cm_s * 10 <= STANDSTILL_MM_S
+    was_still = 0 <= p["speed"] < STILL_MM_S
+    if has_last and reported and was_still and moved > 3 * (accuracy + last_accuracy):
+        labels |= LABEL_STANDSTILL
+    fix = Fix(
+        time_ms,
+        lat,
+        lon,
+        accuracy,
+        mechanism,
+        SPEED_UNKNOWN if doubted else speed,
+        labels | LABEL_SPEED if doubted else labels,
+        doubted,
+        time_ms - seen_ms if seen_ms != NONE_MS else FIRST_FIX_MS,
+        since_last if has_last and not doubted else NONE_MS,
+        last_lat,
+        last_lon,
+        last_accuracy,
+        moved,
+    )
+    p["seen_ms"] = time_ms
+    if doubted:
+        ledger.counts[DOUBTED] += 1
+        p["doubt_ms"] = time_ms
+        p["doubt_lat"] = lat
+        p["doubt_lon"] = lon
+        doubt_fix(world, ledger, zones, person, fix, now_ms)
+        return
+    p["doubt_ms"] = NONE_MS
+    p["last_ms"] = time_ms
+    p["lat"] = lat
+    p["lon"] = lon
+    p["accuracy"] = accuracy
+    p["mechanism"] = mechanism
+    p["speed"] = speed
+    p["heading"] = heading
+    p["reviews"] = 0
+    if p["silence_ms"] > 0:
+        set_due(world, person, time_ms + int(p["silence_ms"]))
+    update_velocity(world, person, time_ms, lat, lon, accuracy)
+    observe_units(world, ledger, zones, person, fix, now_ms)
+    if p["pairs"] > 0:
+        push_point(world, ledger, person, time_ms, lat, lon, accuracy, speed)
+        pair0 = int(p["pair0"])
+        for k in range(pair0, pair0 + int(p["pairs"])):
+            judge_pair(world, ledger, int(world.links[k]), time_ms, now_ms, True, -1)
+
+
+@jit_inline
+def doubt_fix(world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int) -> None:
+    """Take an implausible jump for what it is: little evidence, and a question to the device."""
+    p = world.persons[person]
+    order = -1
+    if p["units"] > 0:
+        order = int(world.units[p["unit0"]]["order"])
+    elif p["pairs"] > 0:
+        order = int(world.pairs[world.links[p["pair0"]]]["order"])
+    if order >= 0:
+        request_fix(world, ledger, person, order, now_ms, codes.ASK_JUMP, False)
+    observe_units(world, ledger, zones, person, fix, now_ms)
+
+
+@jit_inline
+def fold_late(
+    world: World,
+    ledger: Ledger,
+    zones: Any,
+    person: int,
+    time_ms: int,
+    lat: int,
+    lon: int,
+    accuracy: int,
+    mechanism: int,
+    speed_cm_s: int,
+    now_ms: int,
+) -> None:
+    """Give a fix that is older than the newest of its person to history."""
+    speed = speed_of(speed_cm_s, False, 0, 0, accuracy, accuracy)
+    fix = Fix(
+        time_ms, lat, lon, accuracy, mechanism, speed, 0, False, 0, NONE_MS, lat, lon, accuracy, 0
+    )
+    observe_past_units(world, ledger, zones, person, fix, now_ms)
+    if world.persons[person]["pairs"] > 0:
+        push_point(world, ledger, person, time_ms, lat, lon, accuracy, speed)
+        observe_past_pairs(world, ledger, person, fix, now_ms)

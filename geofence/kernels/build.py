@@ -1,0 +1,218 @@
+"""From an area in degrees to a compiled zone: plane, chain of vertices, grid, boxes."""
+
+import math
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from afstand.limits import ZONE_EXTENT_KM_MAX
+from geofence.geojson import Area, GeoJSONError, Limits, Reason, parse_geometry
+from geofence.kernels.arrays import (
+    EDGE_MM_MAX,
+    H_BOX,
+    H_CELL,
+    H_GRID,
+    H_RUN,
+    H_STATE,
+    H_UPPER,
+    H_VX,
+    H_VY,
+    H_X0,
+    H_X1,
+    H_Y0,
+    H_Y1,
+    HEAD_COLUMNS,
+    KIND_CIRCLE,
+    KIND_POLYGON,
+)
+from geofence.kernels.grid import build_boxes, build_grid
+from geofence.kernels.projection import (
+    PLANE_COLUMNS,
+    RD_EAST_DEG,
+    RD_NORTH_DEG,
+    RD_SOUTH_DEG,
+    RD_WEST_DEG,
+    local_plane,
+    plane_from_degrees_many,
+    rd_plane,
+    scale_at,
+)
+
+# Changes whenever the same source would compile to other arrays; a dump of another version is compiled anew.
+KERNEL_VERSION: Final = 1
+
+# Longer edges are divided, in degrees: RFC 7946 means a straight line in longitude and latitude. What is left of the
+# difference to a straight line in the plane is 0.1 m in the middle of a 2 km edge at 52 degrees.
+EDGE_M_MAX: Final = 2_000.0
+_CELLS_PER_VERTEX: Final = 0.75
+_CELLS_MIN: Final = 1
+_CELLS_MAX: Final = 16_384
+_SHIFT_MIN: Final = 12
+
+
+class ZoneGrid(msgspec.Struct, frozen=True, kw_only=True):
+    """One compiled zone, ready to be put into a ZoneSet; see `arrays` for the columns."""
+
+    source: bytes  # the geometry as given: evidence, and what a later version compiles again
+    asked: tuple[str, ...]  # the repairs that were allowed
+    repairs: tuple[str, ...]  # the repairs that were made
+    plane: npt.NDArray[np.float64] | None  # None is RD
+    head: npt.NDArray[np.int64]  # places in `data` counted from its beginning
+    data: npt.NDArray[np.int32]
+    vertices: int  # with the repeated ends of rings
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that kernels read for this zone."""
+        return self.head.nbytes + self.data.nbytes
+
+
+def compile_zone(
+    source: bytes, given: Any, repairs: tuple[str, ...], limits: Limits
+) -> ZoneGrid:
+    """Read and compile; raises GeoJSONError. The same source gives the same arrays on every machine."""
+    area = parse_geometry(given, limits=limits, repairs=repairs)
+    points = (
+        np.array([area.circle[:2]])
+        if area.circle
+        else np.concatenate([ring for polygon in area.polygons for ring in polygon])
+    )
+    plane = _plane_for(points)
+    head = np.zeros(HEAD_COLUMNS, np.int64)
+    if area.circle:
+        return _circle(area, source, repairs, plane, head)
+    vx, vy, ends = _chain(area, plane)
+    left, low = int(vx.min()), int(vy.min())
+    right, top = int(vx.max()), int(vy.max())
+    if max(right - left, top - low) > ZONE_EXTENT_KM_MAX * 1_000_000:
+        raise GeoJSONError(Reason.TOO_WIDE, f"wider than {ZONE_EXTENT_KM_MAX} km")
+    shift, columns, rows = _grid_shape(right - left, top - low, vx.size)
+    pad = (1 << shift) >> 1
+    vx32 = (vx - (left - pad)).astype(np.int32)
+    vy32 = (vy - (low - pad)).astype(np.int32)
+    cells, runs = build_grid(vx32, vy32, ends, shift, columns, rows)
+    boxes, upper = build_boxes(vx32, vy32, ends)
+    head[H_STATE] = KIND_POLYGON
+    head[H_X0], head[H_Y0], head[H_X1], head[H_Y1] = left, low, right, top
+    head[H_GRID] = shift | columns << 8 | rows << 32
+    head[H_UPPER] = upper
+    parts = (cells.ravel(), vx32, vy32, runs.ravel(), boxes.ravel())
+    places = np.cumsum([0, *(part.size for part in parts)])
+    head[[H_CELL, H_VX, H_VY, H_RUN, H_BOX]] = places[:-1]
+    return ZoneGrid(
+        source=source,
+        asked=repairs,
+        repairs=area.repairs,
+        plane=plane if plane[0] else None,
+        head=head,
+        data=np.concatenate(parts),
+        vertices=vx.size,
+    )
+
+
+def _plane_for(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """RD where it is at home; else a plane that touches the earth in the middle of the zone."""
+    west, south = points.min(axis=0)
+    east, north = points.max(axis=0)
+    plane = np.zeros(PLANE_COLUMNS, np.float64)
+    if (
+        west >= RD_WEST_DEG
+        and east <= RD_EAST_DEG
+        and south >= RD_SOUTH_DEG
+        and north <= RD_NORTH_DEG
+    ):
+        rd_plane(plane)
+    else:
+        local_plane(plane, float((south + north) / 2.0), float((west + east) / 2.0))
+    return plane
+
+
+def _circle(
+    area: Area,
+    source: bytes,
+    repairs: tuple[str, ...],
+    plane: npt.NDArray[np.float64],
+    head: npt.NDArray[np.int64],
+) -> ZoneGrid:
+    """A circle needs a centre and a radius; the box around it leaves room for the growth of the scale."""
+    assert area.circle is not None
+    longitude, latitude, radius_m = area.circle
+    x, y = _project(np.array([[longitude, latitude]]), plane)
+    cx, cy = int(x[0]), int(y[0])
+    radius_mm = int(math.floor(radius_m * 1000.0 + 0.5))
+    reach = int(radius_mm * scale_at(plane, cx, cy) * 1.01) + 1
+    head[H_STATE] = KIND_CIRCLE
+    head[H_X0], head[H_X1] = cx - reach, cx + reach
+    head[H_Y0], head[H_Y1] = cy - reach, cy + reach
+    head[H_GRID], head[H_CELL], head[H_VX] = cx, cy, radius_mm
+    return ZoneGrid(
+        source=source,
+        asked=repairs,
+        repairs=area.repairs,
+        plane=plane if plane[0] else None,
+        head=head,
+        data=np.empty(0, np.int32),
+        vertices=0,
+    )
+
+
+def _project(
+    points: npt.NDArray[np.float64], plane: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    x = np.empty(len(points), np.int64)
+    y = np.empty(len(points), np.int64)
+    longitude, latitude = (np.ascontiguousarray(column) for column in points.T)
+    plane_from_degrees_many(plane, latitude, longitude, x, y)
+    return x, y
+
+
+def _chain(
+    area: Area, plane: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """All rings one behind another in plane millimetres, and where each ends."""
+    xs, ys, ends = [], [], []
+    for polygon in area.polygons:
+        for ring in polygon:
+            x, y = _project(ring, plane)
+            pieces = np.ceil(np.hypot(np.diff(x), np.diff(y)) / (EDGE_M_MAX * 1000.0))
+            if pieces.max() > 1:
+                x, y = _project(_divided(ring, np.maximum(pieces, 1).astype(np.int64)), plane)
+            moved = np.concatenate(([True], (np.diff(x) != 0) | (np.diff(y) != 0)))
+            x, y = x[moved], y[moved]
+            if len(x) < 4:
+                # Smaller than the millimetre: no shell can be, a hole is nothing.
+                continue
+            assert max(np.abs(np.diff(x)).max(), np.abs(np.diff(y)).max()) <= EDGE_MM_MAX
+            xs.append(x)
+            ys.append(y)
+            end = np.zeros(len(x), np.bool_)
+            end[-1] = True
+            ends.append(end)
+    if not xs:
+        raise GeoJSONError(Reason.NO_AREA, "smaller than a millimetre")
+    return np.concatenate(xs), np.concatenate(ys), np.concatenate(ends)
+
+
+def _divided(
+    ring: npt.NDArray[np.float64], pieces: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """The ring with edge i in so many equal pieces (in degrees)."""
+    edge = np.repeat(np.arange(len(pieces)), pieces)
+    first = np.concatenate(([0], np.cumsum(pieces)))[:-1]
+    part = (np.arange(len(edge)) - first[edge]) / pieces[edge]
+    points = ring[edge] + part[:, None] * (ring[edge + 1] - ring[edge])
+    return np.concatenate((points, ring[-1:]))
+
+
+def _grid_shape(width: int, height: int, vertices: int) -> tuple[int, int, int]:
+    """Shift, columns and rows of the finest root grid with about as many cells as the zone has vertices."""
+    cells_max = min(max(int(vertices * _CELLS_PER_VERTEX), _CELLS_MIN), _CELLS_MAX)
+    shift = _SHIFT_MIN
+    while True:
+        columns = (width >> shift) + 2
+        rows = (height >> shift) + 2
+        if columns * rows <= cells_max or (1 << shift) > max(width, height):
+            return shift, columns, rows
+        shift += 1

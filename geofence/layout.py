@@ -1,0 +1,264 @@
+"""The rows of the engine, as numpy record types that kernels read and write in place.
+
+The engine holds one row a person, one a leg (an order and one of its zones: a bounding box with the
+zone's index), one a unit (an order about zones and its state), one a pair (a contact ban and one
+protected person) and one a track (the last positions of a person in a contact ban). Units and legs
+of a person lie in one run, so that a fix reads rows that follow each other. Times are Unix ms,
+positions degrees x 1e7, lengths mm, evidence 1/65536, probabilities 1/1024.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+NONE_MS: Final = -1
+"""No time: never seen, nothing in doubt."""
+
+# Kinds of a unit.
+AREA: Final = 0
+LOCATION: Final = 1
+
+# Freshness, in the order of geofence.verdicts.Freshness; bit 0 the wearer, bit 1 the protected.
+FRESH: Final = 0
+WEARER_STALE: Final = 1
+PROTECTED_STALE: Final = 2
+BLIND: Final = 3
+
+# Kinds of an event.
+UNIT_EVENT: Final = 0
+PAIR_EVENT: Final = 1
+REQUEST_EVENT: Final = 2
+
+# Bits of the labels of an event, in the order of LABELS in geofence.findings.
+LABEL_LATE_DELIVERY: Final = 1
+LABEL_PARALLEL: Final = 2
+LABEL_STANDSTILL: Final = 4
+LABEL_SPEED: Final = 8
+LABEL_POOR: Final = 16
+LABEL_HELD: Final = 32
+LABEL_EXPIRING: Final = 64
+
+PERSON: Final = np.dtype(
+    [
+        # Read for every fix: one cache line.
+        ("last_ms", "i8"),  # device time of the newest believed fix
+        ("seen_ms", "i8"),  # the same with doubted fixes
+        ("doubt_ms", "i8"),  # of a doubted fix that waits for the next one
+        ("lat", "i4"),
+        ("lon", "i4"),
+        ("accuracy", "i4"),
+        ("leg0", "i4"),
+        ("unit0", "i4"),
+        ("pair0", "i4"),
+        ("legs", "u2"),
+        ("units", "u2"),
+        ("pairs", "u2"),
+        ("active", "u2"),  # units that every fix has to look at
+        ("speed", "i4"),  # mm/s, SPEED_UNKNOWN
+        ("silence_ms", "i4"),  # the smallest budget of silence of all orders; 0: no order
+        # Two earlier positions at least BASELINE_MS apart: the base of the velocity.
+        ("near_ms", "i8"),
+        ("far_ms", "i8"),
+        ("near_lat", "i4"),
+        ("near_lon", "i4"),
+        ("near_accuracy", "i4"),
+        ("far_lat", "i4"),
+        ("far_lon", "i4"),
+        ("far_accuracy", "i4"),
+        ("north", "i4"),  # velocity, mm/s
+        ("east", "i4"),
+        ("track", "i4"),  # row of the track, -1
+        ("heading", "i4"),  # 1/100 degree, -1
+        # Requests, doubt, silence.
+        ("since_ms", "i8"),  # when the first order came: silence before any fix counts from here
+        ("requested_ms", "i8"),
+        ("hour_ms", "i8"),
+        ("doubt_lat", "i4"),
+        ("doubt_lon", "i4"),
+        ("doubt_accuracy", "i4"),
+        ("track_next", "u2"),
+        ("doubt_requests", "u2"),
+        ("leg_room", "u2"),
+        ("unit_room", "u2"),
+        ("pair_room", "u2"),
+        ("reviews", "u2"),
+        ("mechanism", "u1"),
+        ("doubt_mechanism", "u1"),
+    ],
+    align=True,
+)
+
+LEG: Final = np.dtype(
+    [
+        ("south", "i4"),
+        ("north", "i4"),
+        ("west", "i4"),
+        ("east", "i4"),
+        ("zone", "i4"),
+        ("unit", "i4"),  # of the person's units, from 0
+    ],
+    align=True,
+)
+
+UNIT_ROW: Final = np.dtype(
+    [
+        ("order", "i4"),
+        ("evidence", "i4"),
+        ("threshold", "i4"),
+        ("ring", "i4"),  # buffer or tolerance
+        ("silence_ms", "i4"),
+        ("leg", "u2"),  # first leg, of the person's legs
+        ("legs", "u2"),
+        ("kind", "u1"),
+        ("inner", "u1"),  # the state by evidence, whatever the hours of the order
+        ("shown", "u1"),  # the state as last told
+        ("fresh", "u1"),
+        ("force", "u1"),  # the order is enforceable now
+        ("open", "u1"),  # a window of the schedule holds now
+        ("once", "u1"),  # a report duty
+        ("met", "u1"),  # was there in this window
+        ("missed", "u1"),  # was not there in the last window
+        # The last confirmed stay, so that a late fix from within it tells nothing new.
+        ("stay_from_ms", "i8"),
+        ("stay_to_ms", "i8"),
+        # Evidence of fixes that came late, in runs without a gap.
+        ("past_ms", "i8"),
+        ("run_ms", "i8"),  # start of the present run
+        ("told_ms", "i8"),  # start of the run that was told
+        ("past_evidence", "i4"),
+        # The last late breach that the order did not cover: the same answer holds in between.
+        ("free_from_ms", "i8"),
+        ("free_to_ms", "i8"),
+    ],
+    align=True,
+)
+
+PAIR_ROW: Final = np.dtype(
+    [
+        ("order", "i4"),
+        ("wearer", "i4"),
+        ("protected", "i4"),
+        ("radius", "i4"),
+        ("warning", "i4"),
+        ("evidence", "i4"),
+        ("threshold", "i4"),
+        ("silence_ms", "i4"),
+        ("contact_ms", "i4"),  # time to contact that warns; 0: none
+        ("inner", "u1"),
+        ("shown", "u1"),
+        ("fresh", "u1"),
+        ("force", "u1"),
+        ("open", "u1"),
+        ("closing", "u1"),  # judgements in a row that contact is near, 0 to 2
+        ("near", "u1"),  # warned for the time to contact
+        ("judged_ms", "i8"),
+        ("stay_from_ms", "i8"),
+        ("stay_to_ms", "i8"),
+        ("past_ms", "i8"),
+        ("run_ms", "i8"),
+        ("told_ms", "i8"),
+        ("past_evidence", "i4"),
+        ("free_from_ms", "i8"),
+        ("free_to_ms", "i8"),
+    ],
+    align=True,
+)
+
+POINT: Final = np.dtype(
+    [("time_ms", "i8"), ("lat", "i4"), ("lon", "i4"), ("accuracy", "i4"), ("speed", "i4")],
+    align=True,
+)
+"""A point of a track; tracks are rows of TRACK_POINTS of them, a ring without order."""
+
+EVENT: Final = np.dtype(
+    [
+        ("at_ms", "i8"),
+        ("fix_ms", "i8"),
+        ("distance", "i8"),
+        ("contact_ms", "i8"),  # time to contact, -1
+        ("wearer_ms", "i8"),  # device times of the positions, NONE_MS: no position
+        ("protected_ms", "i8"),
+        ("run_ms", "i8"),  # of a historic breach: the start of its run
+        ("row", "i4"),  # unit, pair, or person of a request
+        ("order", "i4"),
+        ("zone", "i4"),  # index in the zone arrays, -1
+        ("p", "i4"),
+        ("evidence", "i4"),  # 1/65536
+        ("accuracy", "i4"),
+        ("speed", "i4"),
+        ("closing", "i4"),
+        ("wearer_lat", "i4"),
+        ("wearer_lon", "i4"),
+        ("wearer_accuracy", "i4"),
+        ("protected_lat", "i4"),
+        ("protected_lon", "i4"),
+        ("protected_accuracy", "i4"),
+        ("labels", "u2"),
+        ("kind", "u1"),
+        ("reason", "u1"),
+        ("state", "u1"),
+        ("previous", "u1"),
+        ("fresh", "u1"),
+        ("previous_fresh", "u1"),
+        ("force", "u1"),
+        ("historic", "u1"),
+        ("measured", "u1"),  # distance, accuracy and probability are of this moment
+        ("wearer_mechanism", "u1"),
+        ("protected_mechanism", "u1"),
+    ],
+    align=True,
+)
+
+Rows = npt.NDArray[Any]
+Integers = npt.NDArray[np.int64]
+
+
+class World(NamedTuple):
+    """All rows, as kernels take them. `links` are the pairs of each person, in runs."""
+
+    persons: Rows
+    legs: Rows
+    units: Rows
+    pairs: Rows
+    links: npt.NDArray[np.int32]
+    tracks: Rows
+    due: Integers
+    """When the silence of a person has to be looked at; NEVER_MS if not."""
+    floors: Integers
+    """A lower bound of `due` per block of persons."""
+
+
+class Ledger(NamedTuple):
+    """What one call did: events out, and the rows as they were, so that it can be undone."""
+
+    events: Rows
+    counts: Integers
+    person_rows: Rows
+    person_index: Integers
+    person_due: Integers
+    unit_rows: Rows
+    unit_index: Integers
+    pair_rows: Rows
+    pair_index: Integers
+    points: Rows
+    point_index: Integers
+
+
+NEVER_MS: Final = 2**62
+BLOCK_BITS: Final = 9
+"""Persons per block of `floors`: 512."""
+
+# Columns of Ledger.counts: rows used, then what happened to fixes.
+EVENTS: Final = 0
+PERSONS: Final = 1
+UNITS: Final = 2
+PAIRS: Final = 3
+POINTS: Final = 4
+FIXES: Final = 5
+DUPLICATES: Final = 6
+LATE: Final = 7
+DOUBTED: Final = 8
+FUTURE: Final = 9
+UNUSABLE: Final = 10
+COUNTS: Final = 11

@@ -1,0 +1,182 @@
+"""Helpers of kernels: rows kept before they change, events written down, position requests."""
+
+from geofence.decision import believed_accuracy_mm
+from geofence.kernels.compile import jit_inline
+from geofence.layout import (
+    BLOCK_BITS,
+    EVENTS,
+    NONE_MS,
+    PAIRS,
+    PERSONS,
+    POINTS,
+    REQUEST_EVENT,
+    UNITS,
+    Ledger,
+    World,
+)
+from geofence.parameters import (
+    DOUBT_REQUESTS_PER_HOUR,
+    REQUEST_GAP_MS,
+    TRACK_POINTS,
+    TRACK_SPACING_MS,
+)
+
+_HOUR_MS = 3_600_000
+
+
+@jit_inline
+def keep_person(world: World, ledger: Ledger, person: int) -> None:
+    """Copy the row of a person to the ledger, before it changes."""
+    k = ledger.counts[PERSONS]
+    ledger.person_rows[k] = world.persons[person]
+    ledger.person_index[k] = person
+    ledger.person_due[k] = world.due[person]
+    ledger.counts[PERSONS] = k + 1
+
+
+@jit_inline
+def keep_unit(world: World, ledger: Ledger, unit: int) -> None:
+    """Copy the row of a unit to the ledger."""
+    k = ledger.counts[UNITS]
+    ledger.unit_rows[k] = world.units[unit]
+    ledger.unit_index[k] = unit
+    ledger.counts[UNITS] = k + 1
+
+
+@jit_inline
+def keep_pair(world: World, ledger: Ledger, pair: int) -> None:
+    """Copy the row of a pair to the ledger."""
+    k = ledger.counts[PAIRS]
+    ledger.pair_rows[k] = world.pairs[pair]
+    ledger.pair_index[k] = pair
+    ledger.counts[PAIRS] = k + 1
+
+
+@jit_inline
+def set_due(world: World, person: int, due_ms: int) -> None:
+    """Set when the silence of a person is looked at; the floor of the block stays a lower bound."""
+    world.due[person] = due_ms
+    block = person >> BLOCK_BITS
+    world.floors[block] = min(world.floors[block], due_ms)
+
+
+@jit_inline
+def new_event(ledger: Ledger, kind: int, row: int, order: int, at_ms: int) -> int:
+    """Append an event with nothing measured and return its place."""
+    k = ledger.counts[EVENTS]
+    ledger.counts[EVENTS] = k + 1
+    e = ledger.events[k]
+    e["kind"] = kind
+    e["row"] = row
+    e["order"] = order
+    e["at_ms"] = at_ms
+    e["fix_ms"] = NONE_MS
+    e["distance"] = 0
+    e["contact_ms"] = NONE_MS
+    e["run_ms"] = NONE_MS
+    e["wearer_ms"] = NONE_MS
+    e["protected_ms"] = NONE_MS
+    e["zone"] = -1
+    e["p"] = 0
+    e["evidence"] = 0
+    e["accuracy"] = 0
+    e["speed"] = -1
+    e["closing"] = 0
+    e["labels"] = 0
+    e["historic"] = 0
+    e["measured"] = 0
+    return int(k)
+
+
+@jit_inline
+def wearer_at(
+    ledger: Ledger, event: int, time_ms: int, lat: int, lon: int, accuracy: int, mechanism: int
+) -> None:
+    """Write the position of the wearer into an event."""
+    e = ledger.events[event]
+    e["wearer_ms"] = time_ms
+    e["wearer_lat"] = lat
+    e["wearer_lon"] = lon
+    e["wearer_accuracy"] = accuracy
+    e["wearer_mechanism"] = mechanism
+
+
+@jit_inline
+def protected_at(
+    ledger: Ledger, event: int, time_ms: int, lat: int, lon: int, accuracy: int, mechanism: int
+) -> None:
+    """Write the position of the protected person into an event."""
+    e = ledger.events[event]
+    e["protected_ms"] = time_ms
+    e["protected_lat"] = lat
+    e["protected_lon"] = lon
+    e["protected_accuracy"] = accuracy
+    e["protected_mechanism"] = mechanism
+
+
+@jit_inline
+def request_fix(
+    world: World, ledger: Ledger, person: int, order: int, at_ms: int, reason: int, counted: bool
+) -> None:
+    """Ask a person's device for a burst, unless one was asked for just before.
+
+    `counted` requests (mere doubt, approach) have a budget per hour; breaches do not. The row of
+    the person must have been kept before.
+    """
+    p = world.persons[person]
+    if p["requested_ms"] != NONE_MS and at_ms - p["requested_ms"] < REQUEST_GAP_MS:
+        return
+    if counted:
+        if p["hour_ms"] == NONE_MS or at_ms - p["hour_ms"] >= _HOUR_MS:
+            p["hour_ms"] = at_ms
+            p["doubt_requests"] = 0
+        if p["doubt_requests"] >= DOUBT_REQUESTS_PER_HOUR:
+            return
+        p["doubt_requests"] = p["doubt_requests"] + 1
+    p["requested_ms"] = at_ms
+    event = new_event(ledger, REQUEST_EVENT, person, order, at_ms)
+    ledger.events[event]["reason"] = reason
+
+
+@jit_inline
+def push_point(
+    world: World,
+    ledger: Ledger,
+    person: int,
+    time_ms: int,
+    lat: int,
+    lon: int,
+    accuracy: int,
+    speed: int,
+) -> None:
+    """Remember a position in the track of a person, unless one of about that time is there."""
+    p = world.persons[person]
+    track = p["track"]
+    if track < 0:
+        return
+    points = world.tracks[track]
+    for k in range(TRACK_POINTS):
+        if (
+            points[k]["time_ms"] != NONE_MS
+            and abs(points[k]["time_ms"] - time_ms) < TRACK_SPACING_MS
+        ):
+            return
+    slot = int(p["track_next"])
+    k = ledger.counts[POINTS]
+    ledger.points[k] = points[slot]
+    ledger.point_index[2 * k] = track
+    ledger.point_index[2 * k + 1] = slot
+    ledger.counts[POINTS] = k + 1
+    q = points[slot]
+    q["time_ms"] = time_ms
+    q["lat"] = lat
+    q["lon"] = lon
+    q["accuracy"] = accuracy
+    q["speed"] = speed
+    p["track_next"] = (slot + 1) % TRACK_POINTS
+
+
+@jit_inline
+def accuracy_of(accuracy_dm: int, mechanism: int) -> int:
+    """Return the believed 68 % radius in mm of an accuracy on the wire."""
+    return believed_accuracy_mm(max(accuracy_dm, 0) * 100, mechanism)

@@ -1,0 +1,355 @@
+"""Contact bans: a pair, judged when either of it reports and when either is silent.
+
+P(d < R) = Phi((R - sqrt(D^2 + s^2)) / s) with s^2 of both errors, each grown by the age of its
+position; the 5 % of a jump as for zones. The decisive figure is the time to contact: the way left
+to the radius over the closing speed.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from geofence import codes
+from geofence.areas import remember_stay
+from geofence.decision import (
+    CLEAR,
+    CONFIRMED,
+    POSSIBLE,
+    UNKNOWN,
+    WARNING,
+    held_sigma_mm,
+    next_state,
+    probability_1024,
+    step_evidence,
+    weight,
+)
+from geofence.kernels.compile import jit_inline
+from geofence.kernels.projection import chord_mm
+from geofence.layout import (
+    BLIND,
+    FRESH,
+    LABEL_HELD,
+    LABEL_PARALLEL,
+    NONE_MS,
+    PAIR_EVENT,
+    PROTECTED_STALE,
+    WEARER_STALE,
+    Ledger,
+    World,
+)
+from geofence.ledger import (
+    keep_pair,
+    keep_person,
+    new_event,
+    protected_at,
+    request_fix,
+    wearer_at,
+)
+from geofence.motion import vector_mm
+from geofence.parameters import (
+    CLOSING_MIN_MM_S,
+    DOUBT_1024,
+    FIRST_FIX_MS,
+    PARALLEL_SPEED_MM_S,
+    POSSIBLE_1024,
+    REQUEST_GAP_MS,
+    RING_ENTER_1024,
+    SPEED_MAX_MM_PER_MS,
+    STALE_PARTNER_MS,
+    VELOCITY_AGE_MAX_MS,
+)
+
+_NO_CONTACT_MS = -1
+_CLOSING_SURE = 2
+"""Judgements in a row that contact is near before it warns, or is not before that ends."""
+
+
+class Contact(NamedTuple):
+    """What the two last positions of a pair say at one instant."""
+
+    distance_mm: int
+    p_1024: int
+    ring_1024: int
+    closing_mm_s: int
+    contact_ms: int
+    """Time to contact at the present closing speed; -1: not closing."""
+    parallel: bool
+
+
+@jit_inline
+def age_ms(time_ms: int, position_ms: int) -> int:
+    """Return how far a position is from an instant; a partner's may be ahead of it."""
+    return abs(time_ms - position_ms)
+
+
+@jit_inline
+def is_stale(person: Any, silence_ms: int, now_ms: int) -> bool:
+    """Return whether a person is silent for an order; before the first fix from when it was put."""
+    since = person["last_ms"] if person["last_ms"] != NONE_MS else person["since_ms"]
+    return bool(now_ms - since >= silence_ms)
+
+
+@jit_inline
+def freshness(wearer: Any, protected: Any, silence_ms: int, now_ms: int) -> int:
+    """Return whose position is too old."""
+    stale = WEARER_STALE if is_stale(wearer, silence_ms, now_ms) else FRESH
+    if is_stale(protected, silence_ms, now_ms):
+        return BLIND if stale == WEARER_STALE else PROTECTED_STALE
+    return stale
+
+
+@jit_inline
+def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
+    """Judge the positions of a pair at an instant."""
+    age_a = age_ms(time_ms, int(a["last_ms"]))
+    age_b = age_ms(time_ms, int(b["last_ms"]))
+    lat_a, lon_a, lat_b, lon_b = int(a["lat"]), int(a["lon"]), int(b["lat"]), int(b["lon"])
+    distance = chord_mm(lat_a, lon_a, lat_b, lon_b)
+    sa = held_sigma_mm(int(a["accuracy"]), int(a["speed"]), age_a)
+    sb = held_sigma_mm(int(b["accuracy"]), int(b["speed"]), age_b)
+    s = math.sqrt(sa * sa + sb * sb)
+    apart = math.sqrt(float(distance) * float(distance) + s * s)
+    radius = int(row["radius"])
+    warning = int(row["warning"])
+    p_1024 = probability_1024(float(radius) - apart, s)
+    ring_1024 = probability_1024(float(warning) - apart, s) if warning > 0 else 0
+    north_a, east_a, north_b, east_b = 0.0, 0.0, 0.0, 0.0
+    if age_a <= VELOCITY_AGE_MAX_MS:
+        north_a, east_a = float(a["north"]), float(a["east"])
+    if age_b <= VELOCITY_AGE_MAX_MS:
+        north_b, east_b = float(b["north"]), float(b["east"])
+    dn, de = vector_mm(lat_a, lon_a, lat_b, lon_b)
+    length = math.sqrt(dn * dn + de * de)
+    closing_a = 0.0
+    closing_b = 0.0
+    if length > 0.0:
+        closing_a = (north_a * dn + east_a * de) / length
+        closing_b = -(north_b * dn + east_b * de) / length
+    closing = math.floor(closing_a + closing_b + 0.5)
+    contact = _NO_CONTACT_MS
+    # What both have come nearer since their last fixes, as long as a velocity may be held.
+    nearer = max(closing_a, 0.0) * age_a / 1000.0 + max(closing_b, 0.0) * age_b / 1000.0
+    left = float(distance - radius) - nearer
+    if distance <= radius:
+        contact = 0
+    elif closing >= CLOSING_MIN_MM_S:
+        contact = math.floor(max(left, 0.0) * 1000.0 / closing + 0.5)
+    return Contact(
+        distance, p_1024, ring_1024, closing, contact, parallel(north_a, east_a, north_b, east_b)
+    )
+
+
+@jit_inline
+def parallel(north_a: float, east_a: float, north_b: float, east_b: float) -> bool:
+    """Return whether both move fast and alike: the same train or motorway. A label, no more."""
+    speed_a = math.sqrt(north_a * north_a + east_a * east_a)
+    speed_b = math.sqrt(north_b * north_b + east_b * east_b)
+    apart = math.sqrt((north_a - north_b) ** 2 + (east_a - east_b) ** 2)
+    slower = min(speed_a, speed_b)
+    return slower >= PARALLEL_SPEED_MM_S and apart <= 0.25 * slower
+
+
+@jit_inline
+def shown_pair(row: Any) -> int:
+    """Return what a pair shows: its evidence in the hours of the order."""
+    if row["inner"] == UNKNOWN:
+        return UNKNOWN
+    return int(row["inner"]) if row["open"] else CLEAR
+
+
+@jit_inline
+def judge_pair(
+    world: World, ledger: Ledger, index: int, time_ms: int, now_ms: int, feed: bool, reason: int
+) -> None:
+    """Judge a pair at `time_ms`.
+
+    `feed`: a position is new, so evidence is added and positions may be asked for; otherwise it is
+    a timer, which changes freshness, ring and time to contact only. `reason` names the cause of a
+    change that is not one of evidence (-1: none).
+    """
+    keep_pair(world, ledger, index)
+    row = world.pairs[index]
+    a = world.persons[row["wearer"]]
+    b = world.persons[row["protected"]]
+    fresh = freshness(a, b, int(row["silence_ms"]), now_ms)
+    if a["last_ms"] == NONE_MS or b["last_ms"] == NONE_MS:
+        nothing = Contact(0, 0, 0, 0, _NO_CONTACT_MS, False)
+        tell_pair(world, ledger, index, fresh, now_ms, reason, nothing, feed, False)
+        if feed and row["force"] and row["open"]:
+            missing = int(row["wearer"]) if a["last_ms"] == NONE_MS else int(row["protected"])
+            ask(world, ledger, missing, row, now_ms, codes.ASK_PARTNER, True)
+        return
+    c = contact_of(row, a, b, time_ms)
+    before = int(row["inner"])
+    state = before
+    was_near = row["near"] != 0
+    count_closing(row, c, feed)
+    threshold = int(row["threshold"])
+    if feed:
+        dt_ms = FIRST_FIX_MS
+        if row["judged_ms"] != NONE_MS:
+            dt_ms = max(time_ms - int(row["judged_ms"]), 0)
+        row["judged_ms"] = max(int(row["judged_ms"]), time_ms)
+        row["evidence"] = step_evidence(int(row["evidence"]), c.p_1024, weight(dt_ms), threshold)
+        state = next_state(before, int(row["evidence"]), threshold, c.p_1024, c.ring_1024)
+    elif not (before == CONFIRMED or before == POSSIBLE):  # noqa: PLR1714 - numba: no set of ints
+        state = next_state(before, 0, threshold, 0, c.ring_1024)
+    if state == CLEAR and row["near"]:
+        state = WARNING
+    row["inner"] = state
+    remember_stay(row, before, state, time_ms)
+    by_time = (was_near or row["near"] != 0) and c.ring_1024 < RING_ENTER_1024
+    tell_pair(world, ledger, index, fresh, now_ms, reason, c, feed, by_time)
+    if row["force"] and row["open"]:
+        ask_pair(world, ledger, row, c, state, time_ms, now_ms, feed)
+
+
+@jit_inline
+def count_closing(row: Any, c: Contact, feed: bool) -> None:
+    """Count judgements that contact is near: two in a row warn, two of the opposite end it."""
+    limit = int(row["contact_ms"])
+    if limit == 0:
+        return
+    count = int(row["closing"])
+    if 0 <= c.contact_ms <= limit:
+        # A timer repeats what it knew; only a new position counts up.
+        count = min(count + 1, _CLOSING_SURE) if feed else count
+    elif c.contact_ms < 0 or 2 * c.contact_ms > 3 * limit:
+        count = max(count - 1, 0) if feed else count
+    row["closing"] = count
+    if count == _CLOSING_SURE:
+        row["near"] = 1
+    elif count == 0:
+        row["near"] = 0
+
+
+@jit_inline
+def ask(
+    world: World, ledger: Ledger, person: int, row: Any, now_ms: int, reason: int, counted: bool
+) -> None:
+    """Ask a person of a pair for a burst."""
+    asked_ms = world.persons[person]["requested_ms"]
+    if asked_ms != NONE_MS and now_ms - asked_ms < REQUEST_GAP_MS:
+        return
+    keep_person(world, ledger, person)
+    request_fix(world, ledger, person, int(row["order"]), now_ms, reason, counted)
+
+
+@jit_inline
+def ask_pair(
+    world: World,
+    ledger: Ledger,
+    row: Any,
+    c: Contact,
+    state: int,
+    time_ms: int,
+    now_ms: int,
+    feed: bool,
+) -> None:
+    """Ask for positions where the answer is open: possible breach, approach, doubt, stale partner."""
+    wearer = int(row["wearer"])
+    protected = int(row["protected"])
+    approach = row["contact_ms"] > 0 and 0 <= c.contact_ms <= row["contact_ms"]
+    if feed and state == POSSIBLE:
+        ask(world, ledger, wearer, row, now_ms, codes.ASK_POSSIBLE, False)
+        ask(world, ledger, protected, row, now_ms, codes.ASK_POSSIBLE, False)
+    elif feed and approach and state != CONFIRMED:
+        ask(world, ledger, wearer, row, now_ms, codes.ASK_APPROACH, False)
+        ask(world, ledger, protected, row, now_ms, codes.ASK_APPROACH, False)
+    elif feed and DOUBT_1024 <= c.p_1024 < POSSIBLE_1024:
+        ask(world, ledger, wearer, row, now_ms, codes.ASK_DOUBTFUL, True)
+        ask(world, ledger, protected, row, now_ms, codes.ASK_DOUBTFUL, True)
+    ages = 0
+    for person in (wearer, protected):
+        ages += age_ms(time_ms, int(world.persons[person]["last_ms"]))
+    ring = max(int(row["radius"]), int(row["warning"]))
+    within = c.distance_mm - ring <= SPEED_MAX_MM_PER_MS * ages
+    for person in (wearer, protected):
+        age = age_ms(time_ms, int(world.persons[person]["last_ms"]))
+        doubtful = age >= STALE_PARTNER_MS and c.ring_1024 >= DOUBT_1024
+        if doubtful or (within and age >= row["silence_ms"]):
+            ask(world, ledger, person, row, now_ms, codes.ASK_PARTNER, True)
+
+
+@jit_inline
+def tell_pair(
+    world: World,
+    ledger: Ledger,
+    index: int,
+    now_fresh: int,
+    now_ms: int,
+    reason: int,
+    c: Contact,
+    feed: bool,
+    by_time: bool,
+) -> None:
+    """Compare what a pair shows with what was told last, and tell the difference."""
+    row = world.pairs[index]
+    shown = int(row["shown"])
+    fresh = int(row["fresh"])
+    now_shown = shown_pair(row)
+    if now_shown == shown and now_fresh == fresh and reason < 0:
+        return
+    row["shown"] = now_shown
+    row["fresh"] = now_fresh
+    if reason < 0:
+        reason = codes.SILENCE_ENDED
+        if now_shown != shown:
+            reason = pair_reason(shown, now_shown, by_time)
+        elif now_fresh & ~fresh:
+            reason = silent_reason(now_fresh)
+    event = new_event(ledger, PAIR_EVENT, index, int(row["order"]), now_ms)
+    e = ledger.events[event]
+    e["reason"] = reason
+    e["state"] = now_shown
+    e["previous"] = shown
+    e["fresh"] = now_fresh
+    e["previous_fresh"] = fresh
+    e["force"] = row["force"]
+    e["evidence"] = row["evidence"]
+    if c.parallel:
+        e["labels"] = LABEL_PARALLEL
+    if not feed:
+        e["labels"] = e["labels"] | LABEL_HELD
+    a = world.persons[row["wearer"]]
+    b = world.persons[row["protected"]]
+    e["speed"] = a["speed"]
+    if a["last_ms"] != NONE_MS:
+        wearer_at(ledger, event, a["last_ms"], a["lat"], a["lon"], a["accuracy"], a["mechanism"])
+    if b["last_ms"] != NONE_MS:
+        protected_at(ledger, event, b["last_ms"], b["lat"], b["lon"], b["accuracy"], b["mechanism"])
+    if a["last_ms"] != NONE_MS and b["last_ms"] != NONE_MS:
+        e["measured"] = 1
+        e["fix_ms"] = max(a["last_ms"], b["last_ms"])
+        e["distance"] = c.distance_mm
+        e["accuracy"] = math.floor(
+            math.sqrt(float(a["accuracy"]) ** 2 + float(b["accuracy"]) ** 2) + 0.5
+        )
+        e["p"] = c.p_1024
+        e["closing"] = c.closing_mm_s
+        e["contact_ms"] = c.contact_ms
+
+
+@jit_inline
+def silent_reason(fresh: int) -> int:
+    """Return which silence a freshness means."""
+    if fresh == BLIND:
+        return codes.BOTH_SILENT
+    return codes.WEARER_SILENT if fresh == WEARER_STALE else codes.PROTECTED_SILENT
+
+
+@jit_inline
+def pair_reason(shown: int, now_shown: int, by_time: bool) -> int:
+    """Return the reason of a change of state."""
+    if now_shown == CONFIRMED:
+        return codes.EVIDENCE_CONFIRMED
+    if now_shown == POSSIBLE:
+        return codes.ONE_FIX
+    if shown == CONFIRMED:
+        return codes.CLEARED
+    if shown == POSSIBLE:
+        return codes.DOUBT_ENDED
+    if now_shown == WARNING:
+        return codes.TIME_TO_CONTACT if by_time else codes.INSIDE_WARNING_RING
+    if shown == WARNING:
+        return codes.CONTACT_NO_LONGER_NEAR if by_time else codes.LEFT_WARNING_RING
+    return codes.FIRST_POSITION

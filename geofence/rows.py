@@ -1,0 +1,255 @@
+"""The arrays of the engine: growth, runs of rows per person, and the way back after a failure."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from geofence.layout import (
+    BLOCK_BITS,
+    COUNTS,
+    EVENT,
+    FIXES,
+    LEG,
+    NEVER_MS,
+    NONE_MS,
+    PAIR_ROW,
+    PAIRS,
+    PERSON,
+    PERSONS,
+    POINT,
+    POINTS,
+    UNIT_ROW,
+    UNITS,
+    Ledger,
+    Rows,
+    World,
+)
+from geofence.parameters import SPEED_UNKNOWN, TRACK_POINTS
+
+_FIRST_ROWS: Final = 64
+_LEDGER_ROWS: Final = 4096
+
+
+def _grown(array: Rows, needed: int) -> Rows:
+    """Return an array of at least `needed` rows that begins with the rows of `array`."""
+    size = max(needed, 2 * len(array))
+    bigger = np.zeros((size, *array.shape[1:]), array.dtype)
+    bigger[: len(array)] = array
+    return bigger
+
+
+class Tables:
+    """All rows, and how many of each are used. `world` is what kernels take."""
+
+    def __init__(self) -> None:
+        self.persons = 0
+        self.legs = 0
+        self.units = 0
+        self.pairs = 0
+        self.links = 0
+        self.tracks = 0
+        self.world = World(
+            persons=np.zeros(_FIRST_ROWS, PERSON),
+            legs=np.zeros(_FIRST_ROWS, LEG),
+            units=np.zeros(_FIRST_ROWS, UNIT_ROW),
+            pairs=np.zeros(_FIRST_ROWS, PAIR_ROW),
+            links=np.zeros(_FIRST_ROWS, np.int32),
+            tracks=np.zeros((1, TRACK_POINTS), POINT),
+            due=np.full(_FIRST_ROWS, NEVER_MS, np.int64),
+            floors=np.full(1, NEVER_MS, np.int64),
+        )
+
+    def add_person(self) -> int:
+        """Append a person nobody has heard of and return the index."""
+        index = self.persons
+        if index >= len(self.world.persons):
+            persons = _grown(self.world.persons, index + 1)
+            due = np.full(len(persons), NEVER_MS, np.int64)
+            due[:index] = self.world.due[:index]
+            floors = np.full((len(persons) >> BLOCK_BITS) + 1, NEVER_MS, np.int64)
+            floors[: len(self.world.floors)] = self.world.floors
+            self.world = self.world._replace(persons=persons, due=due, floors=floors)
+        row = self.world.persons[index]
+        row["last_ms"] = row["seen_ms"] = row["doubt_ms"] = NONE_MS
+        row["near_ms"] = row["far_ms"] = row["requested_ms"] = row["hour_ms"] = NONE_MS
+        row["since_ms"] = NONE_MS
+        row["speed"] = SPEED_UNKNOWN
+        row["track"] = row["heading"] = -1
+        self.persons = index + 1
+        return index
+
+    def units_of(self, person: int) -> Rows:
+        """Return the units of a person, a view."""
+        row = self.world.persons[person]
+        first = int(row["unit0"])
+        return self.world.units[first : first + int(row["units"])]
+
+    def legs_of(self, person: int) -> Rows:
+        """Return the legs of a person, a view."""
+        row = self.world.persons[person]
+        first = int(row["leg0"])
+        return self.world.legs[first : first + int(row["legs"])]
+
+    def links_of(self, person: int) -> Rows:
+        """Return the pairs of a person, a view."""
+        row = self.world.persons[person]
+        first = int(row["pair0"])
+        return self.world.links[first : first + int(row["pairs"])]
+
+    def set_units(self, person: int, units: Rows, legs: Rows) -> None:
+        """Give a person new units and legs, in a new run unless they only continue the old one.
+
+        Rows that are in use are never written over, so that restoring the person's row restores all. The row of the
+        person is changed; keep it before.
+        """
+        row = self.world.persons[person]
+        old = int(row["units"]), int(row["legs"])
+        continues = (
+            old[0] <= len(units) <= row["unit_room"]
+            and old[1] <= len(legs) <= row["leg_room"]
+            and bool(np.array_equal(self.units_of(person), units[: old[0]]))
+            and bool(np.array_equal(self.legs_of(person), legs[: old[1]]))
+        )
+        if not continues:
+            self._new_run(row, len(units), len(legs))
+        row = self.world.persons[person]
+        first, leg = int(row["unit0"]), int(row["leg0"])
+        self.world.units[first : first + len(units)] = units
+        self.world.legs[leg : leg + len(legs)] = legs
+        row["units"] = len(units)
+        row["legs"] = len(legs)
+
+    def _new_run(self, row: Any, units: int, legs: int) -> None:
+        # Room for as many again: a person's rows move a few times and waste at most as much as they use.
+        unit_room = 0 if units == 0 else max(1, 1 << (units - 1).bit_length())
+        leg_room = 0 if legs == 0 else max(2, 1 << (legs - 1).bit_length())
+        if self.units + unit_room > len(self.world.units):
+            grown = _grown(self.world.units, self.units + unit_room)
+            self.world = self.world._replace(units=grown)
+        if self.legs + leg_room > len(self.world.legs):
+            self.world = self.world._replace(legs=_grown(self.world.legs, self.legs + leg_room))
+        row["unit0"], row["unit_room"] = self.units, unit_room
+        row["leg0"], row["leg_room"] = self.legs, leg_room
+        self.units += unit_room
+        self.legs += leg_room
+
+    def set_links(self, person: int, pairs: list[int]) -> None:
+        """Give a person a new list of pairs; like `set_units` it never writes over rows in use."""
+        row = self.world.persons[person]
+        old = self.links_of(person).tolist()
+        if pairs[: len(old)] != old or len(pairs) > row["pair_room"]:
+            room = 0 if not pairs else max(2, 1 << (len(pairs) - 1).bit_length())
+            if self.links + room > len(self.world.links):
+                self.world = self.world._replace(links=_grown(self.world.links, self.links + room))
+            row["pair0"], row["pair_room"] = self.links, room
+            self.links += room
+        first = int(row["pair0"])
+        self.world.links[first : first + len(pairs)] = pairs
+        row["pairs"] = len(pairs)
+        if pairs and row["track"] < 0:
+            row["track"] = self._add_track()
+
+    def add_pair(self) -> int:
+        """Append an empty pair and return its index."""
+        index = self.pairs
+        if index >= len(self.world.pairs):
+            self.world = self.world._replace(pairs=_grown(self.world.pairs, index + 1))
+        self.world.pairs[index] = np.zeros((), PAIR_ROW)
+        self.pairs = index + 1
+        return index
+
+    def _add_track(self) -> int:
+        index = self.tracks
+        if index >= len(self.world.tracks):
+            self.world = self.world._replace(tracks=_grown(self.world.tracks, index + 1))
+        self.world.tracks[index]["time_ms"] = NONE_MS
+        self.tracks = index + 1
+        return index
+
+    def lower_floors(self) -> None:
+        """Forget the lower bounds of silence; the next look finds them again."""
+        self.world.floors[:] = 0
+
+
+class Undo:
+    """What one call changed. `rollback` puts everything back as it was at `begin`."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger(
+            events=np.zeros(_LEDGER_ROWS, EVENT),
+            counts=np.zeros(COUNTS, np.int64),
+            person_rows=np.zeros(_LEDGER_ROWS, PERSON),
+            person_index=np.zeros(_LEDGER_ROWS, np.int64),
+            person_due=np.zeros(_LEDGER_ROWS, np.int64),
+            unit_rows=np.zeros(_LEDGER_ROWS, UNIT_ROW),
+            unit_index=np.zeros(_LEDGER_ROWS, np.int64),
+            pair_rows=np.zeros(_LEDGER_ROWS, PAIR_ROW),
+            pair_index=np.zeros(_LEDGER_ROWS, np.int64),
+            points=np.zeros(_LEDGER_ROWS, POINT),
+            point_index=np.zeros(2 * _LEDGER_ROWS, np.int64),
+        )
+        self._steps: list[Callable[[], None]] = []
+        self._tallies = np.zeros(COUNTS, np.int64)
+
+    def begin(self) -> None:
+        """Start anew; counts of fixes go on, they are part of the state."""
+        self.ledger.counts[:FIXES] = 0
+        self._steps.clear()
+        self._tallies[:] = self.ledger.counts
+
+    def later(self, step: Callable[[], None]) -> None:
+        """Add a step of the way back, for what is not a row."""
+        self._steps.append(step)
+
+    def reserve(self, needed: int) -> None:
+        """Make room for `needed` more rows of every kind."""
+        ledger = self.ledger
+        used = int(ledger.counts[:FIXES].max())
+        if used + needed <= len(ledger.events):
+            return
+        grown = {
+            name: _grown(array, 2 * (used + needed) if name == "point_index" else used + needed)
+            for name, array in ledger._asdict().items()
+            if name != "counts"
+        }
+        # All tables keep the same length, whatever each was grown to.
+        length = min(len(array) for name, array in grown.items() if name != "point_index")
+        assert length >= used + needed
+        self.ledger = Ledger(counts=ledger.counts, **grown)
+
+    def keep_person(self, tables: Tables, person: int) -> None:
+        """Copy the row of a person, before Python changes it."""
+        self.reserve(1)
+        k = int(self.ledger.counts[PERSONS])
+        self.ledger.person_rows[k] = tables.world.persons[person]
+        self.ledger.person_index[k] = person
+        self.ledger.person_due[k] = tables.world.due[person]
+        self.ledger.counts[PERSONS] = k + 1
+
+    def keep_pair(self, tables: Tables, pair: int) -> None:
+        """Copy the row of a pair."""
+        self.reserve(1)
+        k = int(self.ledger.counts[PAIRS])
+        self.ledger.pair_rows[k] = tables.world.pairs[pair]
+        self.ledger.pair_index[k] = pair
+        self.ledger.counts[PAIRS] = k + 1
+
+    def rollback(self, tables: Tables) -> None:
+        """Put back every row, newest first, then everything else."""
+        world, ledger = tables.world, self.ledger
+        for k in range(int(ledger.counts[POINTS]) - 1, -1, -1):
+            track, slot = ledger.point_index[2 * k : 2 * k + 2]
+            world.tracks[track, slot] = ledger.points[k]
+        for k in range(int(ledger.counts[PAIRS]) - 1, -1, -1):
+            world.pairs[ledger.pair_index[k]] = ledger.pair_rows[k]
+        for k in range(int(ledger.counts[UNITS]) - 1, -1, -1):
+            world.units[ledger.unit_index[k]] = ledger.unit_rows[k]
+        for k in range(int(ledger.counts[PERSONS]) - 1, -1, -1):
+            person = ledger.person_index[k]
+            world.persons[person] = ledger.person_rows[k]
+            world.due[person] = ledger.person_due[k]
+        tables.lower_floors()
+        for step in reversed(self._steps):
+            step()
+        ledger.counts[:] = self._tallies

@@ -1,0 +1,212 @@
+"""Timers of silence: a position that grows too old is an event, and a silent pair is judged again.
+
+Every person has one time at which something about its silence is due. A block of 512 persons has a
+lower bound of those times, so that a call looks only at blocks in which something can be due,
+whatever the number of persons.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from geofence import codes
+from geofence.areas import Fix, explain, is_quiet
+from geofence.decision import held_sigma_mm
+from geofence.kernels.compile import jit, jit_inline
+from geofence.layout import (
+    BLOCK_BITS,
+    EVENTS,
+    FRESH,
+    LABEL_HELD,
+    NEVER_MS,
+    NONE_MS,
+    PAIRS,
+    PERSONS,
+    UNIT_EVENT,
+    UNITS,
+    WEARER_STALE,
+    Integers,
+    Ledger,
+    World,
+)
+from geofence.ledger import keep_person, keep_unit, new_event, set_due
+from geofence.pairs import is_stale, judge_pair
+from geofence.parameters import REVIEW_MS, REVIEWS_MAX
+
+
+@jit
+def next_due(world: World, persons: int) -> int:
+    """Return the earliest time at which a person's silence is due, exactly; NEVER_MS if none.
+
+    Raises the floors of the blocks it looks into to what they are.
+    """
+    blocks = (persons + (1 << BLOCK_BITS) - 1) >> BLOCK_BITS
+    while blocks > 0:
+        low = 0
+        for block in range(1, blocks):
+            if world.floors[block] < world.floors[low]:
+                low = block
+        if world.floors[low] == NEVER_MS:
+            return NEVER_MS
+        exact = NEVER_MS
+        for person in range(low << BLOCK_BITS, min((low + 1) << BLOCK_BITS, persons)):
+            exact = min(exact, world.due[person])
+        if exact == world.floors[low]:
+            return int(exact)
+        world.floors[low] = exact
+    return NEVER_MS
+
+
+@jit
+def due_persons(world: World, persons: int, until_ms: int) -> Integers:
+    """Return the persons whose silence is due until `until_ms`, by time and then by number."""
+    found = np.empty(0, np.int64)
+    blocks = (persons + (1 << BLOCK_BITS) - 1) >> BLOCK_BITS
+    count = 0
+    for block in range(blocks):
+        if world.floors[block] <= until_ms:
+            for person in range(block << BLOCK_BITS, min((block + 1) << BLOCK_BITS, persons)):
+                count += world.due[person] <= until_ms
+    if count == 0:
+        return found
+    found = np.empty(count, np.int64)
+    times = np.empty(count, np.int64)
+    k = 0
+    for block in range(blocks):
+        if world.floors[block] <= until_ms:
+            for person in range(block << BLOCK_BITS, min((block + 1) << BLOCK_BITS, persons)):
+                if world.due[person] <= until_ms:
+                    found[k] = person
+                    times[k] = world.due[person]
+                    k += 1
+    # Two stable sorts would do; persons are ascending already, so one by time is enough.
+    return found[np.argsort(times, kind="mergesort")]
+
+
+@jit
+def fire_silences(world: World, ledger: Ledger, zones: Any, persons: Integers, first: int) -> int:
+    """Fire the due silences of persons, from `first`; return how far the ledger had room."""
+    for k in range(first, persons.size):
+        person = int(persons[k])
+        if not has_room(world, ledger, person):
+            return k
+        keep_person(world, ledger, person)
+        fire_silence(world, ledger, zones, person, int(world.due[person]))
+    return int(persons.size)
+
+
+@jit_inline
+def has_room(world: World, ledger: Ledger, person: int) -> bool:
+    """Return whether the ledger takes whatever one step of a person can do."""
+    p = world.persons[person]
+    units = int(p["units"])
+    pairs = int(p["pairs"])
+    counts = ledger.counts
+    return bool(
+        counts[EVENTS] + 2 * units + 6 * pairs + 4 <= ledger.events.size
+        and counts[PERSONS] + 6 * pairs + 4 <= ledger.person_rows.size
+        and counts[UNITS] + 2 * units + 2 <= ledger.unit_rows.size
+        and counts[PAIRS] + 2 * pairs + 2 <= ledger.pair_rows.size
+        and 2 * (counts[4] + 2) <= ledger.point_index.size
+    )
+
+
+@jit_inline
+def fire_silence(world: World, ledger: Ledger, zones: Any, person: int, at_ms: int) -> None:
+    """Judge the silence of one person at the instant it was due, and set when to look next."""
+    p = world.persons[person]
+    unit0 = int(p["unit0"])
+    for u in range(unit0, unit0 + int(p["units"])):
+        row = world.units[u]
+        if row["fresh"] == FRESH and is_stale(p, int(row["silence_ms"]), at_ms):
+            was_quiet = is_quiet(row)
+            keep_unit(world, ledger, u)
+            row["fresh"] = WEARER_STALE
+            p["active"] = p["active"] + was_quiet
+            tell_silent(world, ledger, zones, person, u, at_ms)
+    pair0 = int(p["pair0"])
+    for k in range(pair0, pair0 + int(p["pairs"])):
+        index = int(world.links[k])
+        row = world.pairs[index]
+        if is_stale(p, int(row["silence_ms"]), at_ms):
+            judge_pair(world, ledger, index, at_ms, at_ms, False, -1)
+    set_due(world, person, next_look(world, person, at_ms))
+
+
+@jit_inline
+def next_look(world: World, person: int, at_ms: int) -> int:
+    """Return when a person's silence is due next: a budget not yet spent, a review of pairs."""
+    p = world.persons[person]
+    since = int(p["last_ms"]) if p["last_ms"] != NONE_MS else int(p["since_ms"])
+    due = NEVER_MS
+    unit0 = int(p["unit0"])
+    for u in range(unit0, unit0 + int(p["units"])):
+        row = world.units[u]
+        if row["fresh"] == FRESH:
+            due = min(due, since + int(row["silence_ms"]))
+    silent = False
+    pair0 = int(p["pair0"])
+    for k in range(pair0, pair0 + int(p["pairs"])):
+        row = world.pairs[world.links[k]]
+        spent = since + int(row["silence_ms"])
+        if spent > at_ms:
+            due = min(due, spent)
+        else:
+            silent = True
+    if silent and p["reviews"] < REVIEWS_MAX:
+        p["reviews"] = p["reviews"] + 1
+        due = min(due, at_ms + REVIEW_MS)
+    return due
+
+
+@jit_inline
+def tell_silent(
+    world: World, ledger: Ledger, zones: Any, person: int, unit: int, at_ms: int
+) -> None:
+    """Write the event of a unit whose wearer fell silent; what it shows stays."""
+    row = world.units[unit]
+    p = world.persons[person]
+    event = new_event(ledger, UNIT_EVENT, unit, int(row["order"]), at_ms)
+    e = ledger.events[event]
+    e["reason"] = codes.WEARER_SILENT
+    e["state"] = row["shown"]
+    e["previous"] = row["shown"]
+    e["fresh"] = row["fresh"]
+    e["previous_fresh"] = FRESH
+    e["force"] = row["force"]
+    e["evidence"] = row["evidence"]
+    e["labels"] = LABEL_HELD
+    if p["last_ms"] != NONE_MS:
+        tell_held(world, ledger, zones, person, unit, event, at_ms)
+
+
+@jit_inline
+def tell_held(
+    world: World, ledger: Ledger, zones: Any, person: int, unit: int, event: int, at_ms: int
+) -> None:
+    """Write into an event the last position of a wearer, with the error it has by now."""
+    p = world.persons[person]
+    age_ms = max(at_ms - int(p["last_ms"]), 0)
+    sigma = held_sigma_mm(int(p["accuracy"]), int(p["speed"]), age_ms)
+    explain(world, ledger, zones, person, unit, event, last_fix(p), sigma, 0)
+
+
+@jit_inline
+def last_fix(p: Any) -> Fix:
+    """Return the last believed position of a person as a fix without a path."""
+    return Fix(
+        int(p["last_ms"]),
+        int(p["lat"]),
+        int(p["lon"]),
+        int(p["accuracy"]),
+        int(p["mechanism"]),
+        int(p["speed"]),
+        0,
+        False,
+        0,
+        NONE_MS,
+        0,
+        0,
+        0,
+        0,
+    )

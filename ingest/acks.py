@@ -1,0 +1,146 @@
+"""What a device is told: "stored up to". Pure; the time is passed in.
+
+An acknowledgement names ranges of sequences of one boot that this intake has seen become durable.
+An event is acknowledged at once, fixes at most once per interval and device; a range goes on from
+what was told before, so that a lost acknowledgement is made good by the next one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import NamedTuple
+
+from afstand.limits import ACK_RANGES_KEPT, FRAME_RECORDS_MAX
+from firmware_contracts.frames import seal_acks
+from firmware_contracts.topics import ack_topic
+from ingest.checks import Device
+
+
+class DeviceAck(NamedTuple):
+    """A frame for a device."""
+
+    device_id: str
+    topic: str
+    frame: bytes
+
+
+class _Range:
+    __slots__ = ("boot", "first", "last", "told")
+
+    def __init__(self, boot: int, sequence: int) -> None:
+        self.boot = boot
+        self.first = self.last = sequence
+        self.told = False
+
+
+class _Told:
+    """What a device was told and is to be told; the newest range comes last."""
+
+    __slots__ = ("device", "due_ms", "ranges", "sent_ms")
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.ranges: list[_Range] = []
+        self.sent_ms: int | None = None
+        self.due_ms: int | None = None
+
+    def add(self, boot: int, sequence: int) -> None:
+        ranges = self.ranges
+        for index in range(len(ranges) - 1, -1, -1):
+            found = ranges[index]
+            if found.boot == boot and found.first - 1 <= sequence <= found.last + 1:
+                found.first = min(found.first, sequence)
+                found.last = max(found.last, sequence)
+                found.told = False
+                self._join(index)
+                return
+        ranges.append(_Range(boot, sequence))
+
+    def _join(self, index: int) -> None:
+        """Join the range at `index`, which has grown, with one that it now touches."""
+        grown = self.ranges[index]
+        for other_index, other in enumerate(self.ranges):
+            touches = other.first <= grown.last + 1 and grown.first <= other.last + 1
+            if other_index != index and other.boot == grown.boot and touches:
+                grown.first = min(grown.first, other.first)
+                grown.last = max(grown.last, other.last)
+                del self.ranges[other_index]
+                return
+
+
+class DeviceAcks:
+    """The acknowledgements of one intake. Bounded by the number of registered devices."""
+
+    def __init__(self, interval_ms: int) -> None:
+        self._interval_ms = interval_ms
+        self._told: dict[str, _Told] = {}
+        self._due: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        """Return how many acknowledgements wait, at most (one sent early is counted still)."""
+        return len(self._due)
+
+    def durable(
+        self, device: Device, boot: int, sequence: int, now_ms: int, *, at_once: bool
+    ) -> None:
+        """Note that a frame of `device` is durable (or settled in the quarantine).
+
+        Sequence 0, the last will, is nobody's.
+        """
+        if sequence == 0 or device.tagger is None:
+            return
+        device_id = device.record.device_id
+        told = self._told.get(device_id)
+        if told is None:
+            told = self._told[device_id] = _Told(device)
+        told.device = device
+        told.add(boot, sequence)
+        due_ms = now_ms
+        full = len(told.ranges) >= FRAME_RECORDS_MAX
+        if not at_once and not full and told.sent_ms is not None:
+            due_ms = max(now_ms, told.sent_ms + self._interval_ms)
+        self._queue(told, due_ms)
+
+    def take_due(self, now_ms: int, limit: int) -> list[DeviceAck]:
+        """Return up to `limit` acknowledgements whose time has come.
+
+        `sent` or `not_sent` says what became of each.
+        """
+        acks: list[DeviceAck] = []
+        while self._due and self._due[0][0] <= now_ms and len(acks) < limit:
+            due_ms, device_id = heapq.heappop(self._due)
+            told = self._told[device_id]
+            if told.due_ms != due_ms:
+                continue  # told meanwhile
+            told.due_ms = None
+            tagger = told.device.tagger
+            news = [r for r in told.ranges if not r.told][:FRAME_RECORDS_MAX]
+            if tagger is None or not news:
+                continue
+            records = [(r.boot, r.first, r.last) for r in news]
+            frame = seal_acks(tagger, records, server_time_ms=now_ms)
+            acks.append(DeviceAck(device_id, ack_topic(device_id), frame))
+            for one in news:
+                one.told = True
+            told.sent_ms = now_ms
+            untold = [r for r in told.ranges if not r.told]
+            told.ranges = untold or told.ranges[-ACK_RANGES_KEPT:]
+            if untold:
+                self._queue(told, now_ms)
+        return acks
+
+    def not_sent(self, ack: DeviceAck, retry_ms: int) -> None:
+        """Note that an acknowledgement could not be sent; it is due again at `retry_ms`."""
+        told = self._told[ack.device_id]
+        for one in told.ranges:
+            one.told = False
+        self._queue(told, retry_ms)
+
+    def next_due_ms(self) -> int | None:
+        """Return when the next one is due."""
+        return self._due[0][0] if self._due else None
+
+    def _queue(self, told: _Told, due_ms: int) -> None:
+        if told.due_ms is None or due_ms < told.due_ms:
+            told.due_ms = due_ms
+            heapq.heappush(self._due, (due_ms, told.device.record.device_id))

@@ -1,0 +1,89 @@
+"""What is known of a device. No input or output here."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+KEY_BYTES: Final = 16
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PARTITION: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+class Role(StrEnum):
+    """Whose device it is."""
+
+    WEARER = "wearer"
+    PROTECTED = "protected"
+
+
+class Contract(StrEnum):
+    """What the device speaks."""
+
+    EM1 = "em1"
+    OWNTRACKS = "owntracks"
+
+
+class RegistryError(ValueError):
+    """A record, or a master key, that cannot be used."""
+
+
+class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One device.
+
+    `handle` 0 = not given yet; `key` is 16 bytes for `em1` and empty for `owntracks`.
+    """
+
+    device_id: str
+    partition: str
+    role: Role
+    contract: Contract = Contract.EM1
+    key: bytes = b""
+    person_id: str = ""
+    enabled: bool = True
+    handle: int = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"DeviceRecord({self.device_id!r}, handle={self.handle},"
+            f" partition={self.partition!r}, role={self.role.value},"
+            f" contract={self.contract.value}, enabled={self.enabled})"  # never the key
+        )
+
+
+def owntracks_id(user: str, device: str) -> str:
+    """Return the registry id of a phone that publishes on `owntracks/{user}/{device}`.
+
+    The id is `{user}.{device}`. The user has no full stop, so that no two phones share an id; that
+    none speaks for a monitor is seen to by the record's contract. Raises RegistryError.
+    """
+    name = f"{user}.{device}"
+    if not user or "." in user or not device or _ID.fullmatch(name) is None:
+        raise RegistryError(f"not the names of an OwnTracks topic: {user!r}, {device!r}")
+    return name
+
+
+def check_partition(partition: str) -> str:
+    """Return `partition` when it may be part of a key: `[A-Za-z0-9_-]{1,32}`. Raises ValueError."""
+    if _PARTITION.fullmatch(partition) is None:
+        raise ValueError(f"not a partition name: {partition!r}")
+    return partition
+
+
+def check_record(record: DeviceRecord) -> None:
+    """Raise RegistryError when a record cannot be one."""
+    name = record.device_id
+    if _ID.fullmatch(name) is None:
+        raise RegistryError(f"not a device id: {name!r}")
+    if record.person_id and _ID.fullmatch(record.person_id) is None:
+        raise RegistryError(f"device {name}: not a person id: {record.person_id!r}")
+    try:
+        check_partition(record.partition)
+    except ValueError as error:
+        raise RegistryError(f"device {name}: {error}") from None
+    wanted = KEY_BYTES if record.contract is Contract.EM1 else 0
+    if len(record.key) != wanted:
+        raise RegistryError(f"device {name}: a key of {len(record.key)} bytes, {wanted} needed")
