@@ -25,16 +25,17 @@ from afstand.commands import (
     JournalCommand,
     encode_command,
 )
-from afstand.limits import CASES_BYTES_MAX
+from afstand.limits import CASES_BYTES_MAX, CASES_COMMANDS_AT_ONCE
 from alerting.book.plans import BUILT_IN_PLANS, PlanError, parse_plan
 from alerting.book.types import CaseDevice, DefineCase, DefinePlan, VictimPolicy
 from geofence.geojson import GeoJSONError
 from geofence.orders import CircleShape, Id, Known, Order, Person, Role, Version, Zone, problems
 from geofence.zones import build
 from ingest.entries import EntryKind
-from ingest.journal import Journal
+from ingest.journal import Append, Journal
 from ingest.registry import Contract, DeviceRecord, Registry
 from ingest.registry import Role as DeviceRole
+from ingest.store import StoreUnavailableError
 
 CASES_FORMAT: Final = "afstand.cases/1"
 _KEY: Final = re.compile(r"[0-9a-fA-F]{32}")
@@ -182,7 +183,7 @@ class _Checker:
         self._unique("orders", [order.id for order in orders])
         self._check_orders(orders)
         plans = self._plans()
-        self._check_cases(plans)
+        self._check_cases(self._plan_ids())
         if self._problems:
             raise CasesError(self._problems)
         return Cases(
@@ -300,7 +301,7 @@ class _Checker:
             found[plan.id] = bytes(raw)
         return found
 
-    def _check_cases(self, plans: dict[str, bytes]) -> None:
+    def _check_cases(self, plans: set[str]) -> None:
         roles = self._roles()
         for index, case in enumerate(self._document.cases):
             place = f"cases[{index}]"
@@ -371,8 +372,7 @@ async def import_cases(
         if not commands:
             continue
         written.append(partition)
-        for command in commands:
-            await journal.append(partition, EntryKind.COMMAND, encode_command(command))
+        await _append_all(journal, partition, commands)
     return Imported(
         len(cases.persons),
         len(cases.devices),
@@ -382,6 +382,18 @@ async def import_cases(
         len(cases.cases),
         tuple(written),
     )
+
+
+async def _append_all(journal: Journal, partition: str, commands: list[JournalCommand]) -> None:
+    """Append in order, many in one write. Raises StoreUnavailableError; importing again mends it."""
+    for start in range(0, len(commands), CASES_COMMANDS_AT_ONCE):
+        part = commands[start : start + CASES_COMMANDS_AT_ONCE]
+        written, _ = await journal.append_many(
+            [Append(partition, EntryKind.COMMAND, encode_command(command)) for command in part]
+        )
+        for answer in written:
+            if isinstance(answer, StoreUnavailableError):
+                raise answer
 
 
 def _record(device: Device, where: dict[str, str], partitions: tuple[str, ...]) -> DeviceRecord:

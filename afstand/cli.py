@@ -217,7 +217,7 @@ def _check_config(options: argparse.Namespace) -> int:
 
 
 def _warm_up(_: argparse.Namespace) -> int:
-    from geofence.engine import warm_up
+    from geofence.warming import warm_up
 
     started = time.perf_counter()
     warm_up()

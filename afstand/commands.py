@@ -63,7 +63,7 @@ def encode_command(command: JournalCommand) -> bytes:
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
-_BODY: Final = msgspec.msgpack.Decoder(JournalCommand)
+_BODY: Final[msgspec.msgpack.Decoder[JournalCommand]] = msgspec.msgpack.Decoder(JournalCommand)
 
 
 def decode_command(blob: bytes) -> JournalCommand:

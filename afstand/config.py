@@ -48,7 +48,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A table of the file: an unknown key is an error, not a wish unheard."""
 
 
-class Store(Section):
+class Store(Section, frozen=True, kw_only=True):
     """The Redis or Valkey server that keeps journal, outbox and registry (`appendfsync always`)."""
 
     url: Annotated[str, msgspec.Meta(pattern=r"^(redis|rediss|unix)://")] = (
@@ -57,7 +57,7 @@ class Store(Section):
     password: str = ""
 
 
-class Broker(Section):
+class Broker(Section, frozen=True, kw_only=True):
     """The MQTT broker."""
 
     host: str = "127.0.0.1"
@@ -71,7 +71,7 @@ class Broker(Section):
     key_file: str = ""
 
 
-class Intake(Section):
+class Intake(Section, frozen=True, kw_only=True):
     """The intake's identity at the broker; each intake has its own `client_id`."""
 
     client_id: Name = "afstand-intake-1"
@@ -79,7 +79,7 @@ class Intake(Section):
     health_port: Port = 9101
 
 
-class Watch(Section):
+class Watch(Section, frozen=True, kw_only=True):
     """The replicas that fold the journal.
 
     Each keeps snapshots in a folder of its own below `data_dir`.
@@ -92,7 +92,7 @@ class Watch(Section):
     """Of replica 0; replica n listens on the n-th port after it (0: any free port)."""
 
 
-class Notify(Section):
+class Notify(Section, frozen=True, kw_only=True):
     """The notifier; receivers post their later acknowledgements to `port`."""
 
     consumer: Name = "notifier-1"
@@ -104,20 +104,20 @@ class Notify(Section):
     """Of the texts on devices."""
 
 
-class Registry(Section):
+class Registry(Section, frozen=True, kw_only=True):
     """Where device keys are encrypted at rest."""
 
     master_key: str = ""
     """`env:NAME` or `file:PATH` of 32 bytes, as hexadecimal or base64."""
 
 
-class Http(Section):
+class Http(Section, frozen=True, kw_only=True):
     """The interface on which every role serves `/metrics`, `/-/healthy` and `/-/ready`."""
 
     host: str = "127.0.0.1"
 
 
-class Log(Section):
+class Log(Section, frozen=True, kw_only=True):
     """Logs are JSON lines on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

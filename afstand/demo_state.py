@@ -114,21 +114,28 @@ class DemoState:
         """The targets of the first steps of the plan, for the class of this event."""
         alarm_class = CLASS_OF[expected.what].value
         targets: list[str] = []
+        alone = not self._case_of(expected)["protected"] or expected.what == "panic"
         for step in self._plan_of(expected)["steps"]:
+            if alone and TARGET_PROTECTED_DEVICE in step["targets"]:
+                continue  # nobody to tell, or it was the protected person who pressed
             first = step.get("on", "open") == "open" and not step.get("after_s", 0)
             if first and (not step.get("classes") or alarm_class in step["classes"]):
                 targets += [target for target in step["targets"] if target not in targets]
         return targets
 
+    def _case_of(self, expected: Expected) -> Mapping[str, Any]:
+        return next(
+            case
+            for case in self.world.cases["cases"]
+            if expected.person_id in (case["wearer"], *case["protected"])
+        )
+
     def _plan_of(self, expected: Expected) -> Mapping[str, Any]:
         cases = self.world.cases
-        plan_id = ""
+        plan_id = self._case_of(expected)["plan"]
         for order in cases["orders"]:
             if expected.order_id == order["id"]:
                 plan_id = order["plan_id"]
-        for case in cases["cases"]:
-            if not plan_id and expected.person_id in (case["wearer"], *case["protected"]):
-                plan_id = case["plan"]
         return next(plan for plan in cases["plans"] if plan["id"] == plan_id)
 
     def _row(self, expected: Expected, target: str) -> Row:
@@ -160,7 +167,8 @@ class DemoState:
 def _is_about(notice: Notice, expected: Expected) -> bool:
     if notice.alarm_class is not CLASS_OF[expected.what]:
         return False
-    if expected.order_id and notice.order_id != expected.order_id:
+    # A notice for the protected person names no order: it is cut down to what they may know.
+    if expected.order_id and notice.order_id not in (None, expected.order_id):
         return False
     return expected.person_id in (notice.wearer_id, notice.protected_id)
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from afstand.demo_state import Delivered, DemoState, Row, milliseconds
 from afstand.tail import Samples
+from alerting.book.types import Priority
 
 PERCENTILES: Final = (50.0, 95.0, 99.0)
 DELIVERIES_SHOWN: Final = 12
@@ -72,15 +73,14 @@ def _incident_table(state: DemoState) -> Table:
     table = Table(title=f"{len(incidents)} open incidents", expand=True)
     for name in ("incident", "priority", "who", "alarms", "since"):
         table.add_column(name)
-    urgent = sorted(
-        incidents, key=lambda one: (list(type(one.priority)).index(one.priority), one.opened_at_ms)
-    )
+    rank: dict[Priority | None, int] = {each: place for place, each in enumerate(Priority)}
+    urgent = sorted(incidents, key=lambda one: (rank.get(one.priority, 9), one.opened_at_ms))
     for incident in urgent[:INCIDENTS_SHOWN]:
-        colour = "red" if incident.priority.value == "critical" else ""
+        colour = "red" if incident.priority is Priority.CRITICAL else ""
         who = " - ".join(one for one in (incident.wearer_id, incident.protected_id) if one)
         table.add_row(
             incident.incident_id,
-            incident.priority.value,
+            incident.priority or "-",
             who or incident.subject,
             ", ".join(incident.alarm_classes),
             clock(incident.opened_at_ms),

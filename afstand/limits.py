@@ -10,6 +10,8 @@ from typing import Final
 FRAME_RECORDS_MAX: Final = 64
 FRAME_BYTES_MAX: Final = 4096
 OWNTRACKS_BYTES_MAX: Final = 16_384
+OWNTRACKS_DEPTH_MAX: Final = 16
+TOPIC_CHARACTERS_MAX: Final = 256
 
 # --- ingest -----------------------------------------------------------------------------------
 STORE_CONNECT_TIMEOUT_S: Final = 5.0
@@ -119,6 +121,7 @@ NOTIFY_AGE_MS_MAX: Final = 24 * 3_600_000  # how long any target may keep a deli
 NOTIFY_ORDER_WAIT_MS_MAX: Final = 30_000  # an update waits so long for the earlier notice
 NOTIFY_LOG_CHECK_MS_MAX: Final = 250  # the delivery log holds an attempt up no longer
 NOTIFY_RECONNECT_MS_MAX: Final = 5_000
+NOTIFY_CONNECT_WAIT_MS_MAX: Final = 1_000  # an attempt waits so long for the broker to be there
 NOTIFY_LOG_KEYS_MAX: Final = 100_000
 NOTIFY_THREADS_MAX: Final = 10_000  # alarms per control room whose messages are remembered
 NOTIFY_THREAD_MESSAGES_MAX: Final = 16  # per alarm
@@ -146,6 +149,7 @@ OUTBOX_WAIT_S: Final = 0.25  # how long a read of the outbox waits for the next 
 OUTBOX_CLAIM_IDLE_MS: Final = 60_000  # what another notifier left pending for so long is taken over
 OUTBOX_CLAIM_PAUSE_S: Final = 15.0
 CASES_BYTES_MAX: Final = 64 * 1024 * 1024
+CASES_COMMANDS_AT_ONCE: Final = 200  # definitions in one write of an import
 
 # --- simulators -------------------------------------------------------------------------------
 RECEIVER_BODY_BYTES_MAX: Final = 262_144

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
-from geofence.engine import warm_up
+from geofence.warming import warm_up
 from prometheus_client import CollectorRegistry
 
 from afstand.config import Config

@@ -75,12 +75,15 @@ class Child:
                 )
             self.starts += 1
             code = await self._process.wait()
-            if self._stopping:
+            if self._was_stopped():
                 return
             pause_s = PAUSE_S_MIN if time.monotonic() - started > STEADY_S else pause_s
             log.warning("process ended, starting it again", child=self.name, exit_code=code)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
+
+    def _was_stopped(self) -> bool:
+        return self._stopping
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[IO[bytes] | None]:

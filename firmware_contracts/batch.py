@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from afstand.limits import FRAME_BYTES_MAX, FRAME_RECORDS_MAX
 from firmware_contracts.codes import MAGIC, MAJOR, MINOR, TAG_BYTES, FrameFlag, Kind, Mechanism
-from firmware_contracts.faults import FAULT_NUMBER, Fault
+from firmware_contracts.faults import FAULT_NUMBER, Buffer, Fault
 from firmware_contracts.frames import FRAME_BYTES_MIN
 from firmware_contracts.table import (
     HEADER,
@@ -107,7 +107,7 @@ class DecodedBatch(NamedTuple):
 
 
 def decode_batch(
-    payload: bytes | memoryview, offsets: npt.NDArray[Any], lengths: npt.NDArray[Any]
+    payload: Buffer, offsets: npt.NDArray[Any], lengths: npt.NDArray[Any]
 ) -> DecodedBatch:
     """Decode the device frames at payload[offsets[i] : offsets[i] + lengths[i]].
 
@@ -148,7 +148,7 @@ def _column(values: npt.NDArray[Any]) -> Ints:
     return column.astype(np.int64)
 
 
-def _gather(payload: bytes | memoryview, dtype: np.dtype[np.void], starts: Ints) -> Column:
+def _gather(payload: Buffer, dtype: np.dtype[np.void], starts: Ints) -> Column:
     """Copy one record of `dtype` from every start; all of them must lie inside the payload."""
     places = len(payload) - dtype.itemsize + 1
     if places <= 0 or not len(starts):
@@ -181,7 +181,7 @@ for _kind, _layout in RECORDS.items():
         _HEAD_WORD[_kind] = _head_word(_kind, _layout.bytes)
 
 
-def _read_headers(payload: bytes | memoryview, offset: Ints, length: Ints) -> tuple[Column, Column]:
+def _read_headers(payload: Buffer, offset: Ints, length: Ints) -> tuple[Column, Column]:
     """Give the headers (zero where unreadable) and the faults, as frames.read_header finds them."""
     fault = np.zeros(len(offset), dtype=np.uint8)
     inside = (offset >= 0) & (length >= FRAME_BYTES_MIN) & (length <= FRAME_BYTES_MAX)
@@ -242,7 +242,7 @@ class _Records:
     __slots__ = ("boot", "data", "frame", "index", "sealed_ms", "sequence")
 
     def __init__(
-        self, payload: bytes | memoryview, kind: Kind, frames: Ints, offset: Ints, headers: Column
+        self, payload: Buffer, kind: Kind, frames: Ints, offset: Ints, headers: Column
     ) -> None:
         count = headers["count"].astype(np.int64)
         starts = offset + HEADER_BYTES

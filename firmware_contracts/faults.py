@@ -3,6 +3,9 @@
 from enum import StrEnum
 from typing import Final
 
+# What a message may come in.
+Buffer = bytes | bytearray | memoryview
+
 
 class Fault(StrEnum):
     """The reason a message is refused."""

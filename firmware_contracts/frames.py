@@ -24,7 +24,7 @@ from firmware_contracts.codes import (
     StatusFlag,
     StatusReason,
 )
-from firmware_contracts.faults import Fault, FrameError
+from firmware_contracts.faults import Buffer, Fault, FrameError
 from firmware_contracts.table import (
     COMMAND_ID_MAX,
     HEADER_BYTES,
@@ -99,20 +99,20 @@ class Tagger:
         keyed.update(bytes([len(device_id)]) + device_id.encode("ascii"))
         self._keyed = keyed
 
-    def tag(self, body: bytes | memoryview) -> bytes:
+    def tag(self, body: Buffer) -> bytes:
         """Give the 16-byte tag of a frame without its tag."""
         cmac = self._keyed.copy()
         cmac.update(bytes(body))
         return cmac.finalize()
 
-    def valid(self, frame: bytes | memoryview) -> bool:
+    def valid(self, frame: Buffer) -> bool:
         """Tell whether a frame ends in its own tag; compared in constant time."""
         if len(frame) <= TAG_BYTES:
             return False
         return compare_digest(self.tag(frame[:-TAG_BYTES]), bytes(frame[-TAG_BYTES:]))
 
 
-def read_header(frame: bytes | memoryview) -> Header:
+def read_header(frame: Buffer) -> Header:
     """Read the header of a whole frame and check everything about its structure except the tag.
 
     Raises FrameError: TRUNCATED, OVERSIZED, BAD_MAGIC, UNKNOWN_VERSION, UNKNOWN_KIND,
@@ -333,7 +333,7 @@ def encode_command(
     )
 
 
-def _records(frame: bytes | memoryview, kind: Kind) -> list[tuple[Any, ...]]:
+def _records(frame: Buffer, kind: Kind) -> list[tuple[Any, ...]]:
     header = read_header(frame)
     if header.kind is not kind:
         raise FrameError(Fault.UNKNOWN_KIND, f"{header.kind.name} where {kind.name} was expected")
@@ -344,7 +344,7 @@ def _records(frame: bytes | memoryview, kind: Kind) -> list[tuple[Any, ...]]:
     return [layout.unpack_from(frame, start) for start in starts]
 
 
-def decode_acks(frame: bytes | memoryview) -> list[Ack]:
+def decode_acks(frame: Buffer) -> list[Ack]:
     """Read an ack frame as a device does, the tag having been checked; raises FrameError."""
     acks = [Ack(*record) for record in _records(frame, Kind.ACK)]
     for ack in acks:
@@ -353,7 +353,7 @@ def decode_acks(frame: bytes | memoryview) -> list[Ack]:
     return acks
 
 
-def decode_commands(frame: bytes | memoryview) -> list[Command]:
+def decode_commands(frame: Buffer) -> list[Command]:
     """Read a command frame as a device does, the tag having been checked; raises FrameError."""
     commands = []
     for command_id, expires_ms, code, arg1, arg2, padded in _records(frame, Kind.COMMAND):

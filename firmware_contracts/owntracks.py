@@ -19,13 +19,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from afstand.limits import OWNTRACKS_BYTES_MAX
+from afstand.limits import OWNTRACKS_BYTES_MAX, OWNTRACKS_DEPTH_MAX
 from firmware_contracts.batch import DecodedFixes
 from firmware_contracts.codes import Mechanism
-from firmware_contracts.faults import FAULT_NUMBER, Fault, FrameError
+from firmware_contracts.faults import FAULT_NUMBER, Buffer, Fault, FrameError
 from firmware_contracts.table import TIME_MS_MAX, TIME_MS_MIN, U8_UNKNOWN, U16_UNKNOWN
 
-DEPTH_MAX: Final = 16
 ALTITUDE_UNKNOWN: Final = -32768
 _INTEGER_MAX: Final = 2**63
 _BASE64: Final = re.compile(r"[-A-Za-z0-9+/]*={0,3}", re.ASCII)
@@ -104,7 +103,7 @@ _ACTIONS: Final = (
 _REQUESTS: Final = ("tour", "tours", "untour")
 
 
-def read_owntracks(payload: bytes | memoryview) -> list[OwnTracksResult]:
+def read_owntracks(payload: Buffer) -> list[OwnTracksResult]:
     """Read one OwnTracks payload: a message, an array of messages, or nothing; at least one result.
 
     An array gives one result per message, in its order; one invalid message in it makes the whole
@@ -172,8 +171,8 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def _parse(raw: bytes) -> Any:
-    if _depth(raw) > DEPTH_MAX:
-        _bad_json(f"nested deeper than {DEPTH_MAX}")
+    if _depth(raw) > OWNTRACKS_DEPTH_MAX:
+        _bad_json(f"nested deeper than {OWNTRACKS_DEPTH_MAX}")
     try:
         return _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -188,7 +187,7 @@ _BRACKETS: Final = re.compile(rb"[^\[\]{}]+")
 
 def _depth(raw: bytes) -> int:
     """Give the depth of nesting of brackets outside strings, before anything recurses over it."""
-    if raw.count(b"[") + raw.count(b"{") <= DEPTH_MAX:
+    if raw.count(b"[") + raw.count(b"{") <= OWNTRACKS_DEPTH_MAX:
         return 0  # too few of them to be too deep: nearly every message
     deepest = depth = 0
     for bracket in _BRACKETS.sub(b"", _STRING.sub(b"", raw)):
@@ -356,7 +355,7 @@ def _fix(message: dict[str, Any]) -> OwnTracksResult:
 
 
 def owntracks_to_columns(
-    payload: bytes | memoryview, offsets: npt.NDArray[Any], lengths: npt.NDArray[Any]
+    payload: Buffer, offsets: npt.NDArray[Any], lengths: npt.NDArray[Any]
 ) -> tuple[DecodedFixes, npt.NDArray[np.uint8]]:
     """Give the fixes of many payloads as batch.decode_batch does, and a fault number per payload.
 

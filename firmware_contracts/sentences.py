@@ -4,9 +4,13 @@ from typing import Final
 
 import msgspec
 
-from afstand.limits import FRAME_BYTES_MAX, FRAME_RECORDS_MAX, OWNTRACKS_BYTES_MAX
+from afstand.limits import (
+    FRAME_BYTES_MAX,
+    FRAME_RECORDS_MAX,
+    OWNTRACKS_BYTES_MAX,
+    OWNTRACKS_DEPTH_MAX,
+)
 from firmware_contracts.codes import TAG_BYTES
-from firmware_contracts.owntracks import DEPTH_MAX
 from firmware_contracts.table import COMMAND_ID_MAX, HEADER_BYTES
 
 
@@ -119,8 +123,8 @@ FC-085 frame: `command_id` MUST be 1 to {COMMAND_ID_MAX}; a reader MUST refuse a
     (`impossible-value`).
 # OwnTracks
 FC-090 frame: A payload of more than {OWNTRACKS_BYTES_MAX} bytes (`oversized`), or one that is not
-    JSON, is nested deeper than {DEPTH_MAX}, repeats a name in an object or holds a number beyond
-    64 bits (`malformed-json`), MUST be refused.
+    JSON, is nested deeper than {OWNTRACKS_DEPTH_MAX}, repeats a name in an object or holds a number
+    beyond 64 bits (`malformed-json`), MUST be refused.
 FC-091 frame: A message MUST be judged as the OwnTracks JSON schemas judge it (`bad-schema`,
     `unknown-type`); in a location `acc`, `vel`, `cog`, `batt` and `alt` MUST be numbers and `t`
     one ASCII character.

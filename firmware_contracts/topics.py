@@ -4,6 +4,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
+from afstand.limits import TOPIC_CHARACTERS_MAX
 from firmware_contracts.codes import Kind
 from firmware_contracts.faults import Fault, FrameError
 
@@ -22,7 +23,6 @@ _OWNTRACKS_BRANCHES: Final = (
     "dump",
     "request",
 )
-_TOPIC_CHARACTERS_MAX: Final = 256
 
 
 class Lane(StrEnum):
@@ -91,7 +91,7 @@ def parse_topic(topic: str) -> tuple[str, Lane]:
     behind it, gives the device id "{user}.{device}". Raises FrameError(WRONG_TOPIC) for every
     other topic.
     """
-    if len(topic) > _TOPIC_CHARACTERS_MAX:
+    if len(topic) > TOPIC_CHARACTERS_MAX:
         raise FrameError(Fault.WRONG_TOPIC, f"topic of {len(topic)} characters")
     levels = topic.split("/")
     if levels[0] == "em" and len(levels) == 3:

@@ -89,8 +89,15 @@ class Measure(NamedTuple):
     path_mm: int
     """The same of the path since the last fix; FAR_MM when it was not looked at."""
     zone: int
+    """The zone of the path when that is deeper, else of the fix."""
     nearing: bool
     """The person came nearer and can reach the boundary soon."""
+
+
+@jit_inline
+def instant(at_ms: int) -> Fix:
+    """Return what stands for a fix when only time has passed."""
+    return Fix(at_ms, 0, 0, 0, 0, -1, 0, False, 0, NONE_MS, 0, 0, 0, 0)
 
 
 @jit_inline
@@ -134,6 +141,7 @@ def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix)
     depth = FAR_MM
     path = FAR_MM
     zone = -1
+    path_zone = -1
     nearing = False
     for k in range(leg0, leg0 + legs):
         leg = world.legs[k]
@@ -156,8 +164,11 @@ def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix)
         nearing = nearing or (soon and sd > before)
         length = math.sqrt(float((x1 - x0) ** 2 + (y1 - y0) ** 2))
         if before < 0 and not segment_cannot_touch(before, sd, length):
-            path = max(path, segment_depth(zones, z, x0, y0, x1, y1, tolerance_m))
-    return Measure(depth, path, zone, nearing)
+            along = segment_depth(zones, z, x0, y0, x1, y1, tolerance_m)
+            if along > path:
+                path = along
+                path_zone = z
+    return Measure(depth, path, path_zone if path > depth else zone, nearing)
 
 
 @jit_inline
@@ -275,7 +286,7 @@ def observe_unit(
         row["missed"] = 0
         if row["open"]:
             row["met"] = 1
-    settle(world, ledger, zones, person, unit, fix, now_ms, passed, met)
+    settle(world, ledger, zones, person, unit, fix, now_ms, passed, m, met)
     doubt = ABSENCE_DOUBT_1024 if kind == LOCATION else DOUBT_1024
     if row["force"] and row["open"] and not row["once"]:
         order = int(row["order"])
@@ -313,6 +324,7 @@ def settle(
     fix: Fix,
     now_ms: int,
     passed: int,
+    m: Measure,
     met: bool,
 ) -> None:
     """Compare what a unit shows with what was told last, and tell the difference."""
@@ -347,6 +359,9 @@ def settle(
         labels |= LABEL_LATE_DELIVERY
     e["labels"] = labels
     explain(world, ledger, zones, person, unit, event, fix, sigma_mm(fix.accuracy), passed)
+    if passed > 0:
+        e["distance"] = m.path_mm
+        e["zone"] = m.zone
 
 
 @jit_inline

@@ -167,7 +167,7 @@ def fold_fix(
         push_point(world, ledger, person, time_ms, lat, lon, accuracy, speed)
         pair0 = int(p["pair0"])
         for k in range(pair0, pair0 + int(p["pairs"])):
-            judge_pair(world, ledger, int(world.links[k]), time_ms, now_ms, True, -1)
+            judge_pair(world, ledger, int(world.links[k]), fix, person, now_ms, -1)
 
 
 @jit_inline

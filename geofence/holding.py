@@ -8,7 +8,7 @@ positions of its person.
 from typing import Any
 
 from geofence import codes
-from geofence.areas import breach_1024, deepest, is_quiet, remember_stay, shown_state
+from geofence.areas import breach_1024, deepest, instant, is_quiet, remember_stay, shown_state
 from geofence.decision import (
     CLEAR,
     CONFIRMED,
@@ -34,7 +34,6 @@ from geofence.parameters import (
     DOUBT_1024,
     FIRST_FIX_MS,
     POSSIBLE_1024,
-    REQUEST_GAP_MS,
 )
 from geofence.silence import tell_held
 
@@ -201,10 +200,15 @@ def tell_unit(
 
 @jit_inline
 def ask_edge(world: World, ledger: Ledger, zones: Any, person: int, unit: int, at_ms: int) -> None:
-    """Ask for a fix when an edge had to be judged with an old or doubtful position."""
+    """Ask for a fix when an edge had to be judged with an old or doubtful position.
+
+    A device that never reported is not asked: it is silent, and that is told in its own time.
+    """
     row = world.units[unit]
     p = world.persons[person]
-    old = p["last_ms"] == NONE_MS or at_ms - p["last_ms"] > REQUEST_GAP_MS
+    if p["last_ms"] == NONE_MS:
+        return
+    old = 2 * (at_ms - p["last_ms"]) > row["silence_ms"]
     doubtful = False
     if not old:
         first = int(p["leg0"]) + int(row["leg"])
@@ -258,16 +262,21 @@ def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) 
 @jit
 def tell_turned_pair(world: World, ledger: Ledger, index: int, at_ms: int, reason: int) -> None:
     """Judge a pair at an edge and tell it, with `reason` unless that is -1."""
-    judge_pair(world, ledger, index, at_ms, at_ms, False, reason)
+    judge_pair(world, ledger, index, instant(at_ms), -1, at_ms, reason)
 
 
 @jit
 def ask_pair_edge(world: World, ledger: Ledger, index: int, at_ms: int) -> None:
-    """Ask both of a pair for a fix when an edge found an old position or a possible breach."""
+    """Ask both of a pair for a fix when an edge found an old position or a possible breach.
+
+    A device that never reported is not asked: it is silent, and that is told in its own time.
+    """
     row = world.pairs[index]
     for person in (int(row["wearer"]), int(row["protected"])):
         last_ms = world.persons[person]["last_ms"]
-        old = last_ms == NONE_MS or at_ms - last_ms > REQUEST_GAP_MS
+        if last_ms == NONE_MS:
+            continue
+        old = 2 * (at_ms - last_ms) > row["silence_ms"]
         if old or row["inner"] == POSSIBLE:
             keep_person(world, ledger, person)
             request_fix(world, ledger, person, int(row["order"]), at_ms, codes.ASK_EDGE, False)

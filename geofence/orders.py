@@ -19,7 +19,8 @@ from afstand.limits import (
     ZONES_PER_ORDER_MAX,
 )
 from geofence.parameters import DAY_MS, EXPIRING_DAYS, PAIR_SILENCE_MS, SILENCE_MS
-from geofence.schedule import Schedule, schedule_problem
+from geofence.schedule import Schedule, is_open, schedule_problem, steady_since_ms
+from geofence.schedule import next_edge_ms as next_window_edge_ms
 from geofence.verdicts import OrderKind
 
 TIME_MS_MAX: Final = 253_402_300_800_000
@@ -323,11 +324,40 @@ def enforceable(order: Order, now_ms: int) -> bool:
 
 def next_validity_edge_ms(order: Order, after_ms: int) -> int | None:
     """Return the first instant after `after_ms` at which state or expiry notice changes."""
+    later = [edge for edge in _validity_edges(order) if edge > after_ms]
+    return min(later) if later else None
+
+
+def _validity_edges(order: Order) -> list[int]:
     edges = [order.signed_at_ms, order.served_at_ms, order.valid_from_ms, order.valid_to_ms]
     if order.valid_to_ms is not None:
         edges += [order.valid_to_ms - days * DAY_MS for days in EXPIRING_DAYS]
-    later = [edge for edge in edges if edge is not None and edge > after_ms]
-    return min(later) if later else None
+    return [edge for edge in edges if edge is not None]
+
+
+def in_hours(order: Order, at_ms: int) -> bool:
+    """Return whether a window of the order's schedule holds; without a schedule always."""
+    return order.schedule is None or is_open(order.schedule, at_ms)
+
+
+def next_edge_ms(order: Order, after_ms: int) -> int | None:
+    """Return the next instant at which validity or schedule changes what the order asks for."""
+    validity_ms = next_validity_edge_ms(order, after_ms)
+    if order.schedule is None or order_state(order, after_ms) is OrderState.LAPSED:
+        return validity_ms
+    schedule_ms = next_window_edge_ms(order.schedule, after_ms)
+    if validity_ms is None or schedule_ms is None:
+        return schedule_ms if validity_ms is None else validity_ms
+    return min(validity_ms, schedule_ms)
+
+
+def steady_span_ms(order: Order, at_ms: int) -> tuple[int, int]:
+    """Return [from, to) around `at_ms` in which force and hours of the order do not change."""
+    since_ms = max([edge for edge in _validity_edges(order) if edge <= at_ms], default=0)
+    if order.schedule is not None:
+        since_ms = max(since_ms, steady_since_ms(order.schedule, at_ms))
+    until_ms = next_edge_ms(order, at_ms)
+    return since_ms, TIME_MS_MAX if until_ms is None else until_ms
 
 
 def silence_ms(order: Order) -> int:

@@ -9,13 +9,14 @@ import math
 from typing import Any, NamedTuple
 
 from geofence import codes
-from geofence.areas import remember_stay
+from geofence.areas import Fix, remember_stay
 from geofence.decision import (
     CLEAR,
     CONFIRMED,
     POSSIBLE,
     UNKNOWN,
     WARNING,
+    drift_mm_s,
     held_sigma_mm,
     next_state,
     probability_1024,
@@ -53,6 +54,7 @@ from geofence.parameters import (
     POSSIBLE_1024,
     REQUEST_GAP_MS,
     RING_ENTER_1024,
+    SEGMENT_MAX_MS,
     SPEED_MAX_MM_PER_MS,
     STALE_PARTNER_MS,
     VELOCITY_AGE_MAX_MS,
@@ -67,9 +69,12 @@ class Contact(NamedTuple):
     """What the two last positions of a pair say at one instant."""
 
     distance_mm: int
+    sigma: float
     p_1024: int
     ring_1024: int
     closing_mm_s: int
+    closing_wearer_mm_s: int
+    """The part of the closing speed that is the wearer's."""
     contact_ms: int
     """Time to contact at the present closing speed; -1: not closing."""
     parallel: bool
@@ -134,7 +139,14 @@ def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
     elif closing >= CLOSING_MIN_MM_S:
         contact = math.floor(max(left, 0.0) * 1000.0 / closing + 0.5)
     return Contact(
-        distance, p_1024, ring_1024, closing, contact, parallel(north_a, east_a, north_b, east_b)
+        distance,
+        s,
+        p_1024,
+        ring_1024,
+        closing,
+        math.floor(closing_a + 0.5),
+        contact,
+        parallel(north_a, east_a, north_b, east_b),
     )
 
 
@@ -157,64 +169,119 @@ def shown_pair(row: Any) -> int:
 
 
 @jit_inline
-def judge_pair(
-    world: World, ledger: Ledger, index: int, time_ms: int, now_ms: int, feed: bool, reason: int
-) -> None:
-    """Judge a pair at `time_ms`.
+def passage(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> tuple[int, int]:
+    """Return (P that the path since the last fix ran through the radius, its nearest distance).
 
-    `feed`: a position is new, so evidence is added and positions may be asked for; otherwise it is
-    a timer, which changes freshness, ring and time to contact only. `reason` names the cause of a
-    change that is not one of evidence (-1: none).
+    A path that began inside is no passage. The partner is held where it was last; the path is uncertain by half of its duration times the
+    drift.
+    """
+    partner = world.persons[row["protected"] if row["wearer"] == mover else row["wearer"]]
+    x0, y0 = vector_mm(int(partner["lat"]), int(partner["lon"]), fix.last_lat, fix.last_lon)
+    x1, y1 = vector_mm(int(partner["lat"]), int(partner["lon"]), fix.lat, fix.lon)
+    if x0 * x0 + y0 * y0 < float(row["radius"]) * float(row["radius"]):
+        return 0, 0
+    dx = x1 - x0
+    dy = y1 - y0
+    length2 = dx * dx + dy * dy
+    t = 0.0
+    if length2 > 0.0:
+        t = min(max(-(x0 * dx + y0 * dy) / length2, 0.0), 1.0)
+    nearest = math.sqrt((x0 + t * dx) ** 2 + (y0 + t * dy) ** 2)
+    off = drift_mm_s(fix.speed) * (fix.path_ms / 2000.0)
+    s = math.sqrt(c.sigma * c.sigma + off * off)
+    apart = math.floor(math.sqrt(nearest * nearest + s * s) + 0.5)
+    return probability_1024(float(int(row["radius"]) - apart), s), math.floor(nearest + 0.5)
+
+
+@jit_inline
+def judge_pair(
+    world: World, ledger: Ledger, index: int, fix: Fix, mover: int, now_ms: int, reason: int
+) -> None:
+    """Judge a pair at the time of a fix of `mover`, or at an instant of time (`mover` -1).
+
+    Without a mover nothing is new: freshness, ring and time to contact may change, evidence does
+    not, and a breach stands. `reason` names the cause of a change that is not one of evidence (-1:
+    none).
     """
     keep_pair(world, ledger, index)
+    feed = mover >= 0
     row = world.pairs[index]
     a = world.persons[row["wearer"]]
     b = world.persons[row["protected"]]
     fresh = freshness(a, b, int(row["silence_ms"]), now_ms)
     if a["last_ms"] == NONE_MS or b["last_ms"] == NONE_MS:
-        nothing = Contact(0, 0, 0, 0, _NO_CONTACT_MS, False)
-        tell_pair(world, ledger, index, fresh, now_ms, reason, nothing, feed, False)
+        nothing = Contact(0, 1.0, 0, 0, 0, 0, _NO_CONTACT_MS, False)
+        tell_pair(world, ledger, index, fresh, now_ms, reason, nothing, feed, False, 0)
         if feed and row["force"] and row["open"]:
             missing = int(row["wearer"]) if a["last_ms"] == NONE_MS else int(row["protected"])
             ask(world, ledger, missing, row, now_ms, codes.ASK_PARTNER, True)
         return
-    c = contact_of(row, a, b, time_ms)
+    c = contact_of(row, a, b, fix.time_ms)
     before = int(row["inner"])
-    state = before
     was_near = row["near"] != 0
-    count_closing(row, c, feed)
-    threshold = int(row["threshold"])
+    passed = 0
     if feed:
-        dt_ms = FIRST_FIX_MS
-        if row["judged_ms"] != NONE_MS:
-            dt_ms = max(time_ms - int(row["judged_ms"]), 0)
-        row["judged_ms"] = max(int(row["judged_ms"]), time_ms)
-        row["evidence"] = step_evidence(int(row["evidence"]), c.p_1024, weight(dt_ms), threshold)
-        state = next_state(before, int(row["evidence"]), threshold, c.p_1024, c.ring_1024)
-    elif not (before == CONFIRMED or before == POSSIBLE):  # noqa: PLR1714 - numba: no set of ints
-        state = next_state(before, 0, threshold, 0, c.ring_1024)
-    if state == CLEAR and row["near"]:
-        state = WARNING
-    row["inner"] = state
-    remember_stay(row, before, state, time_ms)
+        part = c.closing_wearer_mm_s
+        if mover != row["wearer"]:
+            part = c.closing_mm_s - part
+        count_closing(row, c, part)
+        passed = feed_pair(world, row, mover, fix, c)
+    elif before not in (CONFIRMED, POSSIBLE):
+        row["inner"] = next_state(before, 0, int(row["threshold"]), 0, c.ring_1024)
+    if row["inner"] == CLEAR and row["near"]:
+        row["inner"] = WARNING
+    remember_stay(row, before, int(row["inner"]), fix.time_ms)
     by_time = (was_near or row["near"] != 0) and c.ring_1024 < RING_ENTER_1024
-    tell_pair(world, ledger, index, fresh, now_ms, reason, c, feed, by_time)
+    tell_pair(world, ledger, index, fresh, now_ms, reason, c, feed, by_time, passed)
     if row["force"] and row["open"]:
-        ask_pair(world, ledger, row, c, state, time_ms, now_ms, feed)
+        ask_pair(world, ledger, row, c, fix.time_ms, now_ms, feed)
 
 
 @jit_inline
-def count_closing(row: Any, c: Contact, feed: bool) -> None:
-    """Count judgements that contact is near: two in a row warn, two of the opposite end it."""
+def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
+    """Add a fix to the evidence of a pair; return P of a passage that counted, else 0."""
+    state = int(row["inner"])
+    evidence = int(row["evidence"])
+    threshold = int(row["threshold"])
+    dt_ms = FIRST_FIX_MS
+    if row["judged_ms"] != NONE_MS:
+        dt_ms = max(fix.time_ms - int(row["judged_ms"]), 0)
+    row["judged_ms"] = max(int(row["judged_ms"]), fix.time_ms)
+    passed = 0
+    has_path = 0 <= fix.path_ms <= SEGMENT_MAX_MS and fix.moved_mm > 0
+    near = c.distance_mm - int(row["radius"]) <= fix.moved_mm
+    if has_path and near and state != CONFIRMED and c.p_1024 < POSSIBLE_1024:
+        passed, nearest = passage(world, row, mover, fix, c)
+        if nearest >= row["radius"] or passed <= c.p_1024:
+            passed = 0
+    if passed > 0:
+        half = weight(dt_ms // 2)
+        evidence = step_evidence(evidence, passed, half, threshold)
+        if evidence >= threshold:
+            state = CONFIRMED
+        evidence = step_evidence(evidence, c.p_1024, half, threshold)
+    else:
+        evidence = step_evidence(evidence, c.p_1024, weight(dt_ms), threshold)
+    row["evidence"] = evidence
+    row["inner"] = next_state(state, evidence, threshold, max(c.p_1024, passed), c.ring_1024)
+    return passed
+
+
+@jit_inline
+def count_closing(row: Any, c: Contact, part_mm_s: int) -> None:
+    """Count judgements that contact is near: two in a row warn, two of the opposite end it.
+
+    Only the fix of one who comes nearer counts up; the other one's repeats what was known.
+    """
     limit = int(row["contact_ms"])
     if limit == 0:
         return
     count = int(row["closing"])
     if 0 <= c.contact_ms <= limit:
-        # A timer repeats what it knew; only a new position counts up.
-        count = min(count + 1, _CLOSING_SURE) if feed else count
+        if part_mm_s >= CLOSING_MIN_MM_S // 2:
+            count = min(count + 1, _CLOSING_SURE)
     elif c.contact_ms < 0 or 2 * c.contact_ms > 3 * limit:
-        count = max(count - 1, 0) if feed else count
+        count = max(count - 1, 0)
     row["closing"] = count
     if count == _CLOSING_SURE:
         row["near"] = 1
@@ -240,7 +307,6 @@ def ask_pair(
     ledger: Ledger,
     row: Any,
     c: Contact,
-    state: int,
     time_ms: int,
     now_ms: int,
     feed: bool,
@@ -248,6 +314,7 @@ def ask_pair(
     """Ask for positions where the answer is open: possible breach, approach, doubt, stale partner."""
     wearer = int(row["wearer"])
     protected = int(row["protected"])
+    state = int(row["inner"])
     approach = row["contact_ms"] > 0 and 0 <= c.contact_ms <= row["contact_ms"]
     if feed and state == POSSIBLE:
         ask(world, ledger, wearer, row, now_ms, codes.ASK_POSSIBLE, False)
@@ -281,6 +348,7 @@ def tell_pair(
     c: Contact,
     feed: bool,
     by_time: bool,
+    passed: int,
 ) -> None:
     """Compare what a pair shows with what was told last, and tell the difference."""
     row = world.pairs[index]
@@ -294,7 +362,7 @@ def tell_pair(
     if reason < 0:
         reason = codes.SILENCE_ENDED
         if now_shown != shown:
-            reason = pair_reason(shown, now_shown, by_time)
+            reason = pair_reason(shown, now_shown, by_time, passed)
         elif now_fresh & ~fresh:
             reason = silent_reason(now_fresh)
     event = new_event(ledger, PAIR_EVENT, index, int(row["order"]), now_ms)
@@ -324,7 +392,7 @@ def tell_pair(
         e["accuracy"] = math.floor(
             math.sqrt(float(a["accuracy"]) ** 2 + float(b["accuracy"]) ** 2) + 0.5
         )
-        e["p"] = c.p_1024
+        e["p"] = max(c.p_1024, passed)
         e["closing"] = c.closing_mm_s
         e["contact_ms"] = c.contact_ms
 
@@ -338,12 +406,12 @@ def silent_reason(fresh: int) -> int:
 
 
 @jit_inline
-def pair_reason(shown: int, now_shown: int, by_time: bool) -> int:
+def pair_reason(shown: int, now_shown: int, by_time: bool, passed: int) -> int:
     """Return the reason of a change of state."""
     if now_shown == CONFIRMED:
-        return codes.EVIDENCE_CONFIRMED
+        return codes.PASSED_THROUGH if passed > 0 else codes.EVIDENCE_CONFIRMED
     if now_shown == POSSIBLE:
-        return codes.ONE_FIX
+        return codes.PASSED_THROUGH if passed > 0 else codes.ONE_FIX
     if shown == CONFIRMED:
         return codes.CLEARED
     if shown == POSSIBLE:

@@ -1,7 +1,7 @@
 """The arrays of the engine: growth, runs of rows per person, and the way back after a failure."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -79,6 +79,15 @@ class Tables:
         self.persons = index + 1
         return index
 
+    @property
+    def used(self) -> tuple[int, int, int, int, int]:
+        """How many legs, units, pairs, links and tracks are in use."""
+        return self.legs, self.units, self.pairs, self.links, self.tracks
+
+    @used.setter
+    def used(self, used: tuple[int, int, int, int, int]) -> None:
+        self.legs, self.units, self.pairs, self.links, self.tracks = used
+
     def units_of(self, person: int) -> Rows:
         """Return the units of a person, a view."""
         row = self.world.persons[person]
@@ -97,22 +106,28 @@ class Tables:
         first = int(row["pair0"])
         return self.world.links[first : first + int(row["pairs"])]
 
-    def set_units(self, person: int, units: Rows, legs: Rows) -> None:
-        """Give a person new units and legs, in a new run unless they only continue the old one.
-
-        Rows that are in use are never written over, so that restoring the person's row restores all. The row of the
-        person is changed; keep it before.
-        """
+    def append_unit(self, person: int, unit: Rows, legs: Rows) -> None:
+        """Give a person one more unit with its legs. Keep the row of the person before."""
         row = self.world.persons[person]
-        old = int(row["units"]), int(row["legs"])
-        continues = (
-            old[0] <= len(units) <= row["unit_room"]
-            and old[1] <= len(legs) <= row["leg_room"]
-            and bool(np.array_equal(self.units_of(person), units[: old[0]]))
-            and bool(np.array_equal(self.legs_of(person), legs[: old[1]]))
-        )
-        if not continues:
-            self._new_run(row, len(units), len(legs))
+        units, old_legs = int(row["units"]), int(row["legs"])
+        if units + 1 > row["unit_room"] or old_legs + len(legs) > row["leg_room"]:
+            self.rewrite_units(person, self.units_of(person), self.legs_of(person), 1, len(legs))
+        # Rows past those in use are nobody's: writing them needs no way back.
+        first, leg = int(row["unit0"]), int(row["leg0"])
+        unit["leg"] = old_legs
+        unit["legs"] = len(legs)
+        legs["unit"] = units
+        self.world.units[first + units] = unit
+        self.world.legs[leg + old_legs : leg + old_legs + len(legs)] = legs
+        row["units"] = units + 1
+        row["legs"] = old_legs + len(legs)
+
+    def rewrite_units(
+        self, person: int, units: Rows, legs: Rows, more_units: int = 0, more_legs: int = 0
+    ) -> None:
+        """Give a person a new run of units and legs; the old one stays, so that it can come back."""
+        units, legs = units.copy(), legs.copy()
+        self._new_run(person, len(units) + more_units, len(legs) + more_legs)
         row = self.world.persons[person]
         first, leg = int(row["unit0"]), int(row["leg0"])
         self.world.units[first : first + len(units)] = units
@@ -120,8 +135,8 @@ class Tables:
         row["units"] = len(units)
         row["legs"] = len(legs)
 
-    def _new_run(self, row: Any, units: int, legs: int) -> None:
-        # Room for as many again: a person's rows move a few times and waste at most as much as they use.
+    def _new_run(self, person: int, units: int, legs: int) -> None:
+        # Rooms double: a person's rows move a few times and waste at most as much as they use.
         unit_room = 0 if units == 0 else max(1, 1 << (units - 1).bit_length())
         leg_room = 0 if legs == 0 else max(2, 1 << (legs - 1).bit_length())
         if self.units + unit_room > len(self.world.units):
@@ -129,13 +144,14 @@ class Tables:
             self.world = self.world._replace(units=grown)
         if self.legs + leg_room > len(self.world.legs):
             self.world = self.world._replace(legs=_grown(self.world.legs, self.legs + leg_room))
+        row = self.world.persons[person]
         row["unit0"], row["unit_room"] = self.units, unit_room
         row["leg0"], row["leg_room"] = self.legs, leg_room
         self.units += unit_room
         self.legs += leg_room
 
     def set_links(self, person: int, pairs: list[int]) -> None:
-        """Give a person a new list of pairs; like `set_units` it never writes over rows in use."""
+        """Give a person a new list of pairs. Rows in use are never written over."""
         row = self.world.persons[person]
         old = self.links_of(person).tolist()
         if pairs[: len(old)] != old or len(pairs) > row["pair_room"]:
@@ -163,6 +179,7 @@ class Tables:
         index = self.tracks
         if index >= len(self.world.tracks):
             self.world = self.world._replace(tracks=_grown(self.world.tracks, index + 1))
+        self.world.tracks[index] = np.zeros((), POINT)
         self.world.tracks[index]["time_ms"] = NONE_MS
         self.tracks = index + 1
         return index
@@ -191,12 +208,14 @@ class Undo:
         )
         self._steps: list[Callable[[], None]] = []
         self._tallies = np.zeros(COUNTS, np.int64)
+        self._used = (0, 0, 0, 0, 0)
 
-    def begin(self) -> None:
+    def begin(self, tables: Tables) -> None:
         """Start anew; counts of fixes go on, they are part of the state."""
         self.ledger.counts[:FIXES] = 0
         self._steps.clear()
         self._tallies[:] = self.ledger.counts
+        self._used = tables.used
 
     def later(self, step: Callable[[], None]) -> None:
         """Add a step of the way back, for what is not a row."""
@@ -227,6 +246,14 @@ class Undo:
         self.ledger.person_due[k] = tables.world.due[person]
         self.ledger.counts[PERSONS] = k + 1
 
+    def keep_unit(self, tables: Tables, unit: int) -> None:
+        """Copy the row of a unit."""
+        self.reserve(1)
+        k = int(self.ledger.counts[UNITS])
+        self.ledger.unit_rows[k] = tables.world.units[unit]
+        self.ledger.unit_index[k] = unit
+        self.ledger.counts[UNITS] = k + 1
+
     def keep_pair(self, tables: Tables, pair: int) -> None:
         """Copy the row of a pair."""
         self.reserve(1)
@@ -250,6 +277,7 @@ class Undo:
             world.persons[person] = ledger.person_rows[k]
             world.due[person] = ledger.person_due[k]
         tables.lower_floors()
+        tables.used = self._used
         for step in reversed(self._steps):
             step()
         ledger.counts[:] = self._tallies

@@ -127,6 +127,15 @@ def next_edge_ms(schedule: Schedule, after_ms: int) -> int | None:
     return None
 
 
+def steady_since_ms(schedule: Schedule, at_ms: int) -> int:
+    """Return an instant at or before `at_ms` from which on no window opened or closed."""
+    day = _aligned(at_ms // _DAY_MS)
+    chunk = _chunk(schedule, day)
+    edges = [e for pair in zip(chunk.opens, chunk.closes, strict=True) for e in pair]
+    i = bisect.bisect_right(edges, at_ms)
+    return max(edges[i - 1] if i else 0, day * _DAY_MS)
+
+
 def _aligned(day: int) -> int:
     return day - day % _CHUNK_DAYS
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from geofence import codes
-from geofence.areas import Fix, explain, is_quiet
+from geofence.areas import Fix, explain, instant, is_quiet
 from geofence.decision import held_sigma_mm
 from geofence.kernels.compile import jit, jit_inline
 from geofence.layout import (
@@ -129,7 +129,7 @@ def fire_silence(world: World, ledger: Ledger, zones: Any, person: int, at_ms: i
         index = int(world.links[k])
         row = world.pairs[index]
         if is_stale(p, int(row["silence_ms"]), at_ms):
-            judge_pair(world, ledger, index, at_ms, at_ms, False, -1)
+            judge_pair(world, ledger, index, instant(at_ms), -1, at_ms, -1)
     set_due(world, person, next_look(world, person, at_ms))
 
 

@@ -142,7 +142,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag="verdict"):
 
     An order about zones has one state for all of its zones; `zone_id` names the decisive one.
     `distance_mm` is signed for zones, positive inside (the forbidden zone of an area ban, the
-    required zone of a location order); for a pair it is the separation. `probability_1024` is the
+    required zone of a location order), and of a passage between two fixes how deep the path ran;
+    for a pair it is the separation. `probability_1024` is the
     probability of a breach at this moment: in the forbidden zone, within the radius, or outside
     the required zone. `escalate` is False while the order cannot be enforced (not signed, served,
     valid, or suspended): such a verdict is observed and never becomes an alarm. `historic` is True

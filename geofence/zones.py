@@ -29,7 +29,7 @@ from geofence.kernels.arrays import (
     ZoneArrays,
 )
 from geofence.kernels.build import KERNEL_VERSION, ZoneGrid, compile_zone
-from geofence.kernels.distance import signed_distance_many
+from geofence.kernels.batch import signed_distance_many
 from geofence.kernels.projection import PLANE_COLUMNS, rd_plane
 
 __all__ = ["Circle", "ZoneGrid", "ZoneSet", "build"]

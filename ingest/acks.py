@@ -49,10 +49,13 @@ class _Told:
         for index in range(len(ranges) - 1, -1, -1):
             found = ranges[index]
             if found.boot == boot and found.first - 1 <= sequence <= found.last + 1:
-                found.first = min(found.first, sequence)
-                found.last = max(found.last, sequence)
                 found.told = False
-                self._join(index)
+                if sequence > found.last:
+                    found.last = sequence
+                elif sequence < found.first:
+                    found.first = sequence
+                if len(ranges) > 1:
+                    self._join(index)
                 return
         ranges.append(_Range(boot, sequence))
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from afstand.limits import (
     CLOCK_AHEAD_MS_MAX,
@@ -50,9 +49,15 @@ _LANES: Final = {
     Lane.EVENT: (LaneCode.EVENT, Kind.EVENT),
     Lane.STATUS: (LaneCode.STATUS, Kind.STATUS),
 }
-_AUTHENTICATED: Final = FrameFlag.AUTHENTICATED
-_HEADING_MAX: Final = 35_999
-_BATTERY_MAX: Final = 100
+_EM_LANES: Final = {lane.value: lane for lane in _LANES}
+# As plain integers: an operation on an IntFlag costs as much as a check.
+_AUTHENTICATED: Final = int(FrameFlag.AUTHENTICATED)
+_CLOCK_FAULT: Final = int(FrameFlag.CLOCK_FAULT)
+_DUPLICATE_SUSPECT: Final = int(FrameFlag.DUPLICATE_SUSPECT)
+_LAT_MIN, _LAT_MAX = LAT
+_LON_MIN, _LON_MAX = LON
+HEADING_MAX: Final = 35_999
+BATTERY_MAX: Final = 100
 
 
 class Device:
@@ -68,7 +73,7 @@ class Device:
 class Accept(NamedTuple):
     """To be journalled.
 
-    `tag` names the frame for `Checker.stored`; empty = copies are not looked for.
+    `tag` names the frame for `Checker.taken`; empty = copies are not looked for.
 
     `device` is who is to be told that (`boot`, `sequence`) is durable; None = nobody.
     """
@@ -89,6 +94,15 @@ class Copy(NamedTuple):
     device: Device | None
     boot: int
     sequence: int
+
+
+class Waiting(NamedTuple):
+    """Taken before by this intake and not durable yet.
+
+    To be acknowledged together with the first.
+    """
+
+    mark: Mark
 
 
 class Refuse(NamedTuple):
@@ -112,30 +126,47 @@ class Ignore(NamedTuple):
     why: str
 
 
-Outcome = Accept | Copy | Refuse | Ignore
+Outcome = Accept | Copy | Waiting | Refuse | Ignore
+
+
+class Mark:
+    """When the frames that were taken together became durable.
+
+    None = not yet, and `copies` wait for it too.
+    """
+
+    __slots__ = ("copies", "stored_ms")
+
+    def __init__(self) -> None:
+        self.stored_ms: int | None = None
+        self.copies: list[Message] = []
+
+    def stored(self, now_ms: int) -> None:
+        """Note the moment, and forget the copies (the caller has them)."""
+        self.stored_ms = now_ms
+        self.copies = []
 
 
 class RecentTags:
-    """The frames stored last, by their tags, in two generations.
+    """The frames taken last, by their tags, in two generations.
 
     At least `capacity`, at most twice as many.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._young: dict[bytes, int] = {}
-        self._old: dict[bytes, int] = {}
+        self._young: dict[bytes, Mark] = {}
+        self._old: dict[bytes, Mark] = {}
 
-    def add(self, tag: bytes, now_ms: int) -> None:
-        """Note a frame as stored."""
+    def add(self, tag: bytes, mark: Mark) -> None:
+        """Note a frame as taken."""
         if len(self._young) >= self._capacity:
             self._old, self._young = self._young, {}
-        self._young[tag] = now_ms
+        self._young[tag] = mark
 
-    def when(self, tag: bytes) -> int | None:
-        """Return when a frame was stored, None when it is not known."""
-        found = self._young.get(tag)
-        return self._old.get(tag) if found is None else found
+    def find(self, tag: bytes) -> Mark | None:
+        """Return the mark of a frame, None when it is not known."""
+        return self._young.get(tag) or self._old.get(tag)
 
 
 class Bound:
@@ -180,36 +211,52 @@ class Checker:
     ) -> None:
         self._find = find
         self._default_partition = default_partition
-        self._clock_ahead_ms_max = clock_ahead_ms_max
+        self.clock_ahead_ms_max = clock_ahead_ms_max
         self._replay_after_ms = replay_after_ms
         self._devices: dict[str, Device] = {}
-        self._seen = RecentTags(SEEN_FRAMES_MAX)
+        self.seen = RecentTags(SEEN_FRAMES_MAX)
         # Devices that we know have a bound of their own, so that a flood of invented names cannot
         # use it up.
         self._unproven_known = Bound(UNPROVEN_PER_DEVICE_MAX, UNPROVEN_PER_KIND_MAX)
         self._unproven_unknown = Bound(UNPROVEN_PER_DEVICE_MAX, UNPROVEN_PER_KIND_MAX)
 
-    def stored(self, tag: bytes, now_ms: int) -> None:
-        """Note that the frame with this tag is durable."""
+    def taken(self, tag: bytes, mark: Mark) -> None:
+        """Note that the frame with this tag is held under `mark`."""
         if tag:
-            self._seen.add(tag, now_ms)
+            self.seen.add(tag, mark)
+
+    def device_of_fix(self, topic: str) -> Device | None:
+        """Return the enabled device whose fix topic this is; None for every other topic."""
+        levels = topic.split("/")
+        if len(levels) != 3 or levels[0] != "em" or levels[2] != Lane.FIX:
+            return None
+        device = self._device(levels[1])
+        return device if device is not None and device.record.enabled else None
 
     def check(self, message: Message) -> Outcome:
         """Return what to do with a message. Raises nothing for what stands in it."""
         if message.flaw:
             detail = f"{message.size} bytes" if message.size >= 0 else ""
             return Refuse(Reason(message.flaw), detail)
+        # The topic of a registered device needs no more than taking apart; any other is read by the
+        # contract's rules.
+        levels = message.topic.split("/")
+        if len(levels) == 3 and levels[0] == "em":
+            lane, device = _EM_LANES.get(levels[2]), self._device(levels[1])
+            if lane is not None and device is not None:
+                return self._check_frame(message, levels[1], lane, device)
         try:
             device_id, lane = parse_topic(message.topic)
         except FrameError as error:
             return Refuse(reason_of(error.fault), error.detail)
-        record = self._find(device_id)
-        device = None if record is None else self._device(device_id, record)
         if lane is Lane.OWNTRACKS:
-            return self._check_phone(message, device)
-        return self._check_frame(message, device_id, lane, device)
+            return self._check_phone(message, self._device(device_id))
+        return self._check_frame(message, device_id, lane, self._device(device_id))
 
-    def _device(self, device_id: str, record: DeviceRecord) -> Device:
+    def _device(self, device_id: str) -> Device | None:
+        record = self._find(device_id)
+        if record is None:
+            return None
         device = self._devices.get(device_id)
         if device is None or device.record is not record:
             device = self._devices[device_id] = Device(record)
@@ -249,29 +296,31 @@ class Checker:
     ) -> Outcome:
         boot, sequence = header.boot, header.sequence
         if tag:
-            stored_ms = self._seen.when(tag)
-            if stored_ms is not None:
-                return self._copy(message, device, boot, sequence, stored_ms)
+            mark = self.seen.find(tag)
+            if mark is not None:
+                return self._copy(message, device, boot, sequence, mark)
         flags = _AUTHENTICATED
-        latest_ms = message.received_ms + self._clock_ahead_ms_max
+        latest_ms = message.received_ms + self.clock_ahead_ms_max
         if code is LaneCode.FIX:
             fault = fix_fault(message.payload, header, latest_ms)
             if fault is not None:
                 reason, detail, clock_fault = fault
                 return Refuse(reason, detail, device, boot, sequence, clock_fault)
         elif not TIME_MS_MIN <= header.device_time_ms <= latest_ms:
-            flags |= FrameFlag.CLOCK_FAULT
+            flags |= _CLOCK_FAULT
         if message.dup:
-            flags |= FrameFlag.DUPLICATE_SUSPECT
+            flags |= _DUPLICATE_SUSPECT
         record = FrameRecord(
             device.record.handle, code, flags, message.received_ms, message.payload
         )
         return Accept(record, device.record.partition, tag, device, boot, sequence)
 
     def _copy(
-        self, message: Message, device: Device, boot: int, sequence: int, stored_ms: int
+        self, message: Message, device: Device, boot: int, sequence: int, mark: Mark
     ) -> Outcome:
-        age_ms = message.received_ms - stored_ms
+        if mark.stored_ms is None:
+            return Waiting(mark)
+        age_ms = message.received_ms - mark.stored_ms
         if age_ms > self._replay_after_ms and not message.dup:
             detail = f"boot {boot} sequence {sequence}, stored {age_ms} ms before"
             return Refuse(Reason.REPLAYED_SEQUENCE, detail, device, boot, sequence)
@@ -294,10 +343,10 @@ class Checker:
         bound = self._unproven_unknown if device is None else self._unproven_known
         if not bound.allows(device_id, message.received_ms):
             return Refuse(Reason.UNAUTHENTICATED_FLOOD, f"{device_id}: {reason.value}")
-        flags = FrameFlag.DUPLICATE_SUSPECT if message.dup else FrameFlag(0)
-        latest_ms = message.received_ms + self._clock_ahead_ms_max
+        flags = _DUPLICATE_SUSPECT if message.dup else 0
+        latest_ms = message.received_ms + self.clock_ahead_ms_max
         if not TIME_MS_MIN <= header.device_time_ms <= latest_ms:
-            flags |= FrameFlag.CLOCK_FAULT
+            flags |= _CLOCK_FAULT
         known = device is not None
         record = FrameRecord(
             device.record.handle if device is not None else 0,
@@ -326,28 +375,23 @@ class Checker:
             return Refuse(Reason.WRONG_TOPIC, f"{device.record.device_id} is no phone")
         if not device.record.enabled:
             return Refuse(Reason.DISABLED_DEVICE, device.record.device_id)
-        latest_ms = message.received_ms + self._clock_ahead_ms_max
+        latest_ms = message.received_ms + self.clock_ahead_ms_max
         ahead_ms = max(fix.time_ms for fix in fixes) - latest_ms
         if ahead_ms > 0:
             return Refuse(Reason.FUTURE_TIME, f"{ahead_ms} ms", device, clock_fault=True)
         # A phone numbers nothing and signs nothing; who it is, is the broker's word (its ACL). The
         # same bytes are a copy.
         tag = blake2b(message.topic.encode() + b"\0" + message.payload, digest_size=16).digest()
-        if self._seen.when(tag) is not None:
-            return Copy(None, 0, 0)
+        mark = self.seen.find(tag)
+        if mark is not None:
+            return Waiting(mark) if mark.stored_ms is None else Copy(None, 0, 0)
         flags = _AUTHENTICATED
         if message.dup:
-            flags |= FrameFlag.DUPLICATE_SUSPECT
+            flags |= _DUPLICATE_SUSPECT
         record = FrameRecord(
             device.record.handle, LaneCode.OWNTRACKS, flags, message.received_ms, message.payload
         )
         return Accept(record, device.record.partition, tag, None, 0, 0)
-
-
-def _records(layout: Struct, frame: bytes, header: Header) -> list[tuple[Any, ...]]:
-    size = header.record_bytes
-    starts = range(HEADER_BYTES, HEADER_BYTES + header.count * size, size)
-    return [layout.unpack_from(frame, start) for start in starts]
 
 
 _EVENT: Final = struct_of(Kind.EVENT)
@@ -356,7 +400,9 @@ _FIX: Final = struct_of(Kind.FIX)
 
 def event_codes(frame: bytes, header: Header) -> set[int]:
     """Return the codes in an event frame whose structure is sound."""
-    return {record[1] for record in _records(_EVENT, frame, header)}
+    size = header.record_bytes
+    starts = range(HEADER_BYTES, HEADER_BYTES + header.count * size, size)
+    return {_EVENT.unpack_from(frame, start)[1] for start in starts}
 
 
 def fix_fault(frame: bytes, header: Header, latest_ms: int) -> tuple[Reason, str, bool] | None:
@@ -368,26 +414,29 @@ def fix_fault(frame: bytes, header: Header, latest_ms: int) -> tuple[Reason, str
     sealed_ms = header.device_time_ms
     if not TIME_MS_MIN <= sealed_ms <= TIME_MS_MAX:
         return Reason.IMPOSSIBLE_VALUE, f"device time {sealed_ms}", True
-    newest_ms = 0
-    for index, fix in enumerate(_records(_FIX, frame, header)):
-        offset_ms, lat_e7, lon_e7, accuracy_dm, _, heading, _, _, battery, _, _ = fix
-        time_ms = sealed_ms + offset_ms
-        if not TIME_MS_MIN <= time_ms <= TIME_MS_MAX:
-            return Reason.IMPOSSIBLE_VALUE, f"record {index}: time {time_ms}", True
-        newest_ms = max(newest_ms, time_ms)
+    newest_ms = sealed_ms
+    unpack, size = _FIX.unpack_from, header.record_bytes
+    for start in range(HEADER_BYTES, HEADER_BYTES + header.count * size, size):
+        offset_ms, lat_e7, lon_e7, accuracy_dm, _, heading, _, _, battery, _, _ = unpack(
+            frame, start
+        )
+        if offset_ms:
+            time_ms = sealed_ms + offset_ms
+            if not TIME_MS_MIN <= time_ms <= TIME_MS_MAX:
+                return Reason.IMPOSSIBLE_VALUE, f"time {time_ms}", True
+            newest_ms = max(newest_ms, time_ms)
         if (
-            not LAT[0] <= lat_e7 <= LAT[1]
-            or not LON[0] <= lon_e7 <= LON[1]
+            not _LAT_MIN <= lat_e7 <= _LAT_MAX
+            or not _LON_MIN <= lon_e7 <= _LON_MAX
             or (lat_e7 == 0 and lon_e7 == 0)
             or accuracy_dm == 0
         ):
-            detail = f"record {index}: position {lat_e7}, {lon_e7}, {accuracy_dm}"
-            return Reason.IMPOSSIBLE_VALUE, detail, False
-        if heading > _HEADING_MAX and heading != U16_UNKNOWN:
-            return Reason.IMPOSSIBLE_VALUE, f"record {index}: heading {heading}", False
-        if battery > _BATTERY_MAX and battery != U8_UNKNOWN:
-            return Reason.IMPOSSIBLE_VALUE, f"record {index}: battery {battery}", False
-    ahead_ms = max(newest_ms, sealed_ms) - latest_ms
+            return Reason.IMPOSSIBLE_VALUE, f"position {lat_e7}, {lon_e7}, {accuracy_dm}", False
+        if heading > HEADING_MAX and heading != U16_UNKNOWN:
+            return Reason.IMPOSSIBLE_VALUE, f"heading {heading}", False
+        if battery > BATTERY_MAX and battery != U8_UNKNOWN:
+            return Reason.IMPOSSIBLE_VALUE, f"battery {battery}", False
+    ahead_ms = newest_ms - latest_ms
     if ahead_ms > 0:
         return Reason.FUTURE_TIME, f"{ahead_ms} ms beyond what is allowed", True
     return None

@@ -88,14 +88,14 @@ class Entry(NamedTuple):
 
 
 class FrameRecord(NamedTuple):
-    """One frame to be journalled.
+    """One frame to be journalled. `flags` are of `FrameFlag`.
 
     `name` is the device id of the topic when there is no handle, else empty.
     """
 
     handle: int
     lane: LaneCode
-    flags: FrameFlag
+    flags: int
     received_ms: int
     payload: bytes
     name: str = ""

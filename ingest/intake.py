@@ -32,13 +32,14 @@ from afstand.limits import (
     REPLAY_AFTER_MS,
 )
 from ingest.acks import DeviceAcks
-from ingest.checks import Accept, Checker, Copy, Device, Ignore, Outcome, Refuse
+from ingest.bulk import Bulk, Taken
+from ingest.checks import Accept, Checker, Copy, Device, Ignore, Outcome, Refuse, Waiting
 from ingest.entries import FrameFlag, LaneCode
 from ingest.health import Health
 from ingest.journal import Append, Journal
 from ingest.metrics import IntakeMetrics
 from ingest.mqtt import Message, MqttClient, MqttSettings
-from ingest.pending import Held, HeldRefusal, Pending, Planned
+from ingest.pending import HeldRefusal, Pending, Planned, Row
 from ingest.quarantine import quarantine_command
 from ingest.reasons import Reason
 from ingest.registry import KeyBox, Registry
@@ -49,6 +50,7 @@ EVENTS: Final = "events"
 FIXES: Final = "fixes"
 _EVENT_FILTERS: Final = ("em/+/event",)
 _FIX_FILTERS: Final = ("em/+/fix", "em/+/status", "owntracks/+/+", "owntracks/+/+/event")
+_CLOCK_FAULT: Final = int(FrameFlag.CLOCK_FAULT)
 _ACK_TURN_S: Final = 0.1
 _ACK_RETRY_MS: Final = 1_000
 
@@ -126,6 +128,7 @@ class Intake:
             clock_ahead_ms_max=settings.clock_ahead_ms_max,
             replay_after_ms=settings.replay_after_ms,
         )
+        self._bulk = Bulk(self._checker)
         self._signals = Signals(settings.default_partition)
         self._acks = DeviceAcks(settings.ack_interval_ms)
         self._events = self._connect(EVENTS, lambda _: _EVENT_FILTERS, paced=False)
@@ -231,12 +234,19 @@ class Intake:
         began_s = time.perf_counter()
         done: list[Message] = []
         now_ms = self._now_ms()
-        for message in messages:
+        taken, rest = self._check_plain(messages)
+        for frame in taken:
+            row = Row(frame.record, frame.message, frame.device, frame.boot, frame.sequence)
+            mark = connection.pending.hold(frame.device.record.partition, row)
+            self._checker.taken(frame.tag, mark)
+        for message in rest:
             outcome = self._check(message)
             if isinstance(outcome, Accept):
                 self._hold(connection, outcome, message)
             elif isinstance(outcome, Refuse):
                 self._refuse(connection, outcome, message, now_ms)
+            elif isinstance(outcome, Waiting):
+                connection.pending.hold_copy(outcome.mark, message)
             else:
                 self._settle(connection, outcome, now_ms)
                 done.append(message)
@@ -250,6 +260,13 @@ class Intake:
         self._metrics.batch.labels(name).observe(len(messages))
         self._metrics.check_s.labels(name).observe(time.perf_counter() - began_s)
 
+    def _check_plain(self, messages: list[Message]) -> tuple[list[Taken], list[Message]]:
+        try:
+            return self._bulk.check(messages)
+        except Exception:  # noqa: BLE001 what fails together is checked one by one
+            _log.exception("bulk check failed")
+            return [], messages
+
     def _check(self, message: Message) -> Outcome:
         try:
             return self._checker.check(message)
@@ -258,11 +275,12 @@ class Intake:
             return Refuse(Reason.INTERNAL_ERROR, type(error).__name__)
 
     def _hold(self, connection: _Connection, accept: Accept, message: Message) -> None:
-        connection.pending.hold(accept, message)
+        row = Row(accept.record, message, accept.device, accept.boot, accept.sequence)
+        self._checker.taken(accept.tag, connection.pending.hold(accept.partition, row))
         if accept.reason is not None:
             self._quarantine(connection, message, accept.reason, accept.detail, None)
             self._metrics.unproven.labels(accept.reason.value).inc()
-        if accept.record.flags & FrameFlag.CLOCK_FAULT:
+        if accept.record.flags & _CLOCK_FAULT:
             self._metrics.clock_faults.inc()
 
     def _refuse(
@@ -311,7 +329,7 @@ class Intake:
 
     async def _write(self, connection: _Connection) -> None:
         pending, name = connection.pending, connection.name
-        plan = pending.plan(self._now_ms(), lambda held, e: self._poison(connection, held, e))
+        plan = pending.plan(self._now_ms(), lambda row, e: self._poison(connection, row, e))
         if plan.entries or plan.refusals:
             began_s = time.perf_counter()
             try:
@@ -326,11 +344,10 @@ class Intake:
                 self._written(connection, plan.entries, results, plan.refusals, answers)
         self._metrics.held.labels(name).set(pending.messages)
 
-    def _poison(self, connection: _Connection, held: Held, error: Exception) -> None:
+    def _poison(self, connection: _Connection, row: Row, error: Exception) -> None:
         _log.error("frame cannot be journalled", error=str(error))
         refuse = Refuse(Reason.INTERNAL_ERROR, type(error).__name__)
-        for message in held.messages:
-            self._refuse(connection, refuse, message, self._now_ms())
+        self._refuse(connection, refuse, row.message, self._now_ms())
 
     def _store_failed(self, connection: _Connection, what: str, problem: str) -> None:
         """Note a failed write of a partition, of the "quarantine" or of everything ("store")."""
@@ -371,14 +388,14 @@ class Intake:
             if isinstance(result, StoreUnavailableError):
                 failed[planned.append.partition] = str(result)
                 continue
-            for held in planned.held:
-                accept = held.accept
-                done += held.messages
-                lanes[accept.record.lane] += 1
-                self._checker.stored(accept.tag, now_ms)
-                if accept.device is not None:
-                    self._durable(connection, accept.device, accept.boot, accept.sequence, now_ms)
-            pending.entry_written(planned)
+            block = planned.block
+            if block is not None:
+                done += block.messages()
+                lanes.update([row.record.lane for row in block.rows])
+                for row in block.rows:
+                    if row.device is not None:
+                        self._durable(connection, row.device, row.boot, row.sequence, now_ms)
+            pending.entry_written(planned, now_ms)
             self._store_works(connection, planned.append.partition)
         pending.store_answered()
         self._store_works(connection, "store")
@@ -422,21 +439,19 @@ class Intake:
             self._metrics.stale.inc(stale)
 
     def _send_acks(self) -> bool:
-        """Send what devices are to be told now; tell whether more is due."""
+        """Send what devices are to be told now, in one write; tell whether more is due."""
         now_ms = self._now_ms()
         acks = self._acks.take_due(now_ms, ACK_SEND_MAX)
-        sent = 0
+        if not acks:
+            return False
+        frames = [(ack.topic, ack.frame) for ack in acks]
+        if self._events.client.publish(frames) or self._fixes.client.publish(frames):
+            self._metrics.acks.inc(len(acks))
+            return len(acks) == ACK_SEND_MAX
         for ack in acks:
-            for connection in (self._events, self._fixes):
-                if connection.client.publish(ack.topic, ack.frame):
-                    sent += 1
-                    break
-            else:
-                self._acks.not_sent(ack, now_ms + _ACK_RETRY_MS)
-        if acks:
-            self._metrics.acks.inc(sent)
-            self._metrics.acks_delayed.inc(len(acks) - sent)
-        return len(acks) == ACK_SEND_MAX
+            self._acks.not_sent(ack, now_ms + _ACK_RETRY_MS)
+        self._metrics.acks_delayed.inc(len(acks))
+        return False
 
 
 async def run_intake(

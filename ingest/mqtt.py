@@ -200,15 +200,16 @@ class MqttClient:
             link.write(raw)
         return len(ids)
 
-    def publish(self, topic: str, payload: bytes) -> bool:
-        """Send a message at QoS 0 and return True.
+    def publish(self, messages: Sequence[tuple[str, bytes]]) -> bool:
+        """Send (topic, payload) at QoS 0 in one write and return True.
 
-        False when there is no connection or the broker does not keep up.
+        False, and nothing sent, when there is no connection or the broker does not keep up.
         """
         link = self._link
         if link is None or not self.connected or not link.writable:
             return False
-        link.write(self._codec.publish(topic, payload))
+        encode = self._codec.publish
+        link.write(b"".join([encode(topic, payload) for topic, payload in messages]))
         return True
 
     # --- the connection

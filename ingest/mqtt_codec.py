@@ -21,7 +21,9 @@ FLAW_OVERSIZED: Final = "oversized"
 FLAW_MALFORMED: Final = "malformed-packet"
 _CONNACK: Final = 2
 _PUBLISH: Final = 3
+_new_message = tuple.__new__  # once per message: the class's own costs twice as much
 _AUTH: Final = 15
+_QOS_2: Final = mqtt5.QoS.EXACTLY_ONCE  # compares with its like only, whatever its stub says
 
 
 class MalformedPacketError(Exception):
@@ -313,19 +315,20 @@ class Mqtt5Codec:
             return _control(packet), size
         if size > MQTT_PACKET_BYTES_MAX:
             return read_oversized(view, received_ms, link, properties=True)
-        if packet.qos > 1:
-            raise MalformedPacketError(f"a message of QoS {packet.qos}")
-        packet_id = packet.packet_id or 0
-        message = Message(
+        if packet.qos == _QOS_2:
+            raise MalformedPacketError("a message of QoS 2")
+        fields = (
             packet.topic,
             packet.payload,
-            packet_id,
+            packet.packet_id or 0,
             packet.duplicate,
             packet.retain,
             received_ms,
             link,
+            "",
+            -1,
         )
-        return message, size
+        return _new_message(Message, fields), size
 
 
 def _unreadable(view: memoryview, received_ms: int, link: int, why: str) -> Item:

@@ -1,15 +1,15 @@
 """What was taken from the broker and is not durable yet.
 
-Nothing leaves here but by being written. Each partition has its own queue and its own back-off, so
-that one that cannot be written (a cluster node is down) does not hold up the others. A message that
-comes again while its first copy waits is tied to that copy: both are acknowledged when it is
-durable.
+Frames are held in blocks: those of one partition that were taken together, which become one entry
+of its journal. Nothing leaves here but by being written. Each partition has its own queue and its
+own back-off, so that one that cannot be written (a cluster node is down) does not hold up the
+others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from afstand.limits import (
     INTAKE_RETRY_MS_MAX,
@@ -17,22 +17,50 @@ from afstand.limits import (
     JOURNAL_BLOB_BYTES_MAX,
     JOURNAL_FRAMES_MAX,
 )
-from ingest.checks import Accept, Refuse
+from ingest.checks import Device, Mark, Refuse
 from ingest.entries import EntryKind, FrameRecord, build_frames, frame_cost_bytes
 from ingest.journal import Append
 from ingest.mqtt_codec import Message
 
-_BLOB_ROOM_BYTES = JOURNAL_BLOB_BYTES_MAX - 64  # the header
+_BLOB_ROOM_BYTES: Final = JOURNAL_BLOB_BYTES_MAX - 64  # the header
 
 
-class Held:
-    """A frame that waits, and every message that brought it."""
+class Row(NamedTuple):
+    """One frame of a block, and who is to be told when it is durable (`device` None = nobody)."""
 
-    __slots__ = ("accept", "messages")
+    record: FrameRecord
+    message: Message
+    device: Device | None
+    boot: int
+    sequence: int
 
-    def __init__(self, accept: Accept, message: Message) -> None:
-        self.accept = accept
-        self.messages = [message]
+
+class Block:
+    """Frames of one partition that go into one entry. `mark` is how copies of them are known."""
+
+    __slots__ = ("blob", "mark", "partition", "room_bytes", "rows")
+
+    def __init__(self, partition: str) -> None:
+        self.partition = partition
+        self.mark = Mark()
+        self.rows: list[Row] = []
+        self.room_bytes = _BLOB_ROOM_BYTES
+        self.blob = b""  # when it was built: from then on no row is added
+
+    def has_room(self, record: FrameRecord) -> bool:
+        """Tell whether a frame may still be added."""
+        fits = frame_cost_bytes(len(record.payload), len(record.name)) <= self.room_bytes
+        return fits and len(self.rows) < JOURNAL_FRAMES_MAX and not self.blob
+
+    def add(self, row: Row) -> None:
+        """Add a frame for which there is room."""
+        record = row.record
+        self.room_bytes -= frame_cost_bytes(len(record.payload), len(record.name))
+        self.rows.append(row)
+
+    def messages(self) -> list[Message]:
+        """Return every message that brought one of the frames, copies included."""
+        return [*(row.message for row in self.rows), *self.mark.copies]
 
 
 class HeldRefusal(NamedTuple):
@@ -63,19 +91,19 @@ class _Backoff:
 
 
 class _Queue:
-    __slots__ = ("backoff", "held", "signals")
+    __slots__ = ("backoff", "blocks", "signals")
 
     def __init__(self) -> None:
-        self.held: list[Held] = []
+        self.blocks: list[Block] = []
         self.signals: list[bytes] = []
         self.backoff = _Backoff()
 
 
 class Planned(NamedTuple):
-    """One entry of a write: `held` frames, or a signal, of one partition."""
+    """One entry of a write: a block of frames, or (None) a signal."""
 
     append: Append
-    held: list[Held]
+    block: Block | None
 
 
 class Plan(NamedTuple):
@@ -90,28 +118,30 @@ class Pending:
 
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
-        self._by_tag: dict[bytes, Held] = {}
         self._refusals: list[HeldRefusal] = []
         self._backoff = _Backoff()  # of the store as a whole
         self.messages = 0
 
     def __bool__(self) -> bool:
-        return bool(self._refusals) or any(q.held or q.signals for q in self._queues.values())
+        return bool(self._refusals) or any(q.blocks or q.signals for q in self._queues.values())
 
-    def hold(self, accept: Accept, message: Message) -> bool:
-        """Keep a frame until it is durable; False when it is a copy of one that waits already."""
+    def hold(self, partition: str, row: Row) -> Mark:
+        """Keep a frame until it is durable; return the mark under which copies of it are known."""
         self.messages += 1
-        tag = accept.tag
-        if tag:
-            first = self._by_tag.get(tag)
-            if first is not None:
-                first.messages.append(message)
-                return False
-        held = Held(accept, message)
-        if tag:
-            self._by_tag[tag] = held
-        self._queue(accept.partition).held.append(held)
-        return True
+        queue = self._queue(partition)
+        if not queue.blocks or not queue.blocks[-1].has_room(row.record):
+            queue.blocks.append(Block(partition))
+        block = queue.blocks[-1]
+        block.add(row)
+        return block.mark
+
+    def hold_copy(self, mark: Mark, message: Message) -> None:
+        """Tie a message to the block that holds the frame it brings again.
+
+        It is acknowledged with it.
+        """
+        self.messages += 1
+        mark.copies.append(message)
 
     def hold_refusal(self, refusal: HeldRefusal) -> None:
         """Keep a quarantine entry until it is written."""
@@ -123,67 +153,68 @@ class Pending:
         """Keep a signal until it is written."""
         self._queue(partition).signals.append(blob)
 
-    def plan(self, now_ms: int, on_poison: Callable[[Held, Exception], None]) -> Plan:
+    def plan(self, now_ms: int, on_poison: Callable[[Row, Exception], None]) -> Plan:
         """Return what can be written now.
-
-        One entry of frames per partition, more only where one would be too large.
 
         `on_poison` gets a frame that cannot be put into an entry; it is no longer held here.
         """
         plan = Plan([], [])
         if now_ms < self._backoff.until_ms:
             return plan
-        plan.refusals.extend(self._refusals)
-        for partition, queue in self._queues.items():
+        for partition, queue in tuple(self._queues.items()):
             if now_ms < queue.backoff.until_ms:
                 continue
             for blob in queue.signals:
-                plan.entries.append(Planned(Append(partition, EntryKind.SIGNAL, blob), []))
-            for part in _parts(queue.held):
-                self._plan_part(plan, partition, part, on_poison)
+                plan.entries.append(Planned(Append(partition, EntryKind.SIGNAL, blob), None))
+            for block in tuple(queue.blocks):
+                if self._build(block, queue, on_poison):
+                    append = Append(partition, EntryKind.FRAMES, block.blob)
+                    plan.entries.append(Planned(append, block))
+        plan.refusals.extend(self._refusals)
         return plan
 
-    def _plan_part(
-        self,
-        plan: Plan,
-        partition: str,
-        part: list[Held],
-        on_poison: Callable[[Held, Exception], None],
-    ) -> None:
-        records: list[FrameRecord] = [held.accept.record for held in part]
-        try:
-            blob = build_frames(records)
-        except Exception as error:  # noqa: BLE001 one frame must never keep the others out
-            if len(part) > 1:
-                for held in part:
-                    self._plan_part(plan, partition, [held], on_poison)
-                return
-            self.written(part)
-            on_poison(part[0], error)
-            return
-        plan.entries.append(Planned(Append(partition, EntryKind.FRAMES, blob), part))
+    def _build(
+        self, block: Block, queue: _Queue, on_poison: Callable[[Row, Exception], None]
+    ) -> bool:
+        """Build the blob of a block, without the rows that cannot be in one.
 
-    def written(self, done: list[Held]) -> None:
-        """Let go of frames that are durable.
-
-        They stand at the front of their partition's queue, in this order.
+        False when none is left.
         """
-        for held in done:
-            self.messages -= len(held.messages)
-            if held.accept.tag:
-                self._by_tag.pop(held.accept.tag, None)
-        if done:
-            gone = set(map(id, done))
-            queue = self._queue(done[0].accept.partition)
-            queue.held = [held for held in queue.held if id(held) not in gone]
+        if block.blob:
+            return True
+        try:
+            block.blob = build_frames([row.record for row in block.rows])
+        except Exception:  # noqa: BLE001 one frame must never keep the others out
+            self._remove_poison(block, on_poison)
+            if not block.rows:
+                self.messages -= len(block.mark.copies)
+                queue.blocks.remove(block)
+                return False
+            block.blob = build_frames([row.record for row in block.rows])
+        return True
 
-    def entry_written(self, planned: Planned) -> None:
+    def _remove_poison(self, block: Block, on_poison: Callable[[Row, Exception], None]) -> None:
+        sound: list[Row] = []
+        for row in block.rows:
+            try:
+                build_frames([row.record])
+            except Exception as error:  # noqa: BLE001 see above
+                self.messages -= 1
+                on_poison(row, error)
+            else:
+                sound.append(row)
+        block.rows = sound
+
+    def entry_written(self, planned: Planned, now_ms: int) -> None:
         """Let go of what one entry held."""
         queue = self._queue(planned.append.partition)
-        if planned.append.kind is EntryKind.SIGNAL:
+        block = planned.block
+        if block is None:
             queue.signals.remove(planned.append.blob)
         else:
-            self.written(planned.held)
+            queue.blocks.remove(block)
+            self.messages -= len(block.rows) + len(block.mark.copies)
+            block.mark.stored(now_ms)
         queue.backoff.succeeded()
 
     def refusals_written(self, done: list[HeldRefusal]) -> None:
@@ -206,11 +237,11 @@ class Pending:
 
     def wait_s(self, now_ms: int) -> float | None:
         """Return how long until something here can be written; None when nothing waits."""
-        if not self:
-            return None
-        times = [q.backoff.until_ms for q in self._queues.values() if q.held or q.signals]
+        times = [q.backoff.until_ms for q in self._queues.values() if q.blocks or q.signals]
         if self._refusals:
             times.append(0)
+        if not times:
+            return None
         until_ms = max(min(times), self._backoff.until_ms)
         return max(0, until_ms - now_ms) / 1000
 
@@ -219,20 +250,3 @@ class Pending:
         if queue is None:
             queue = self._queues[partition] = _Queue()
         return queue
-
-
-def _parts(held: list[Held]) -> list[list[Held]]:
-    """Cut a queue into what fits into one entry each."""
-    parts: list[list[Held]] = []
-    part: list[Held] = []
-    room = 0
-    for one in held:
-        record = one.accept.record
-        cost = frame_cost_bytes(len(record.payload), len(record.name))
-        if not part or cost > room or len(part) == JOURNAL_FRAMES_MAX:
-            part = []
-            parts.append(part)
-            room = _BLOB_ROOM_BYTES
-        part.append(one)
-        room -= cost
-    return parts

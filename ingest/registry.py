@@ -18,7 +18,7 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -180,6 +180,8 @@ class Registry:
         self._box = box
         self._devices: dict[str, DeviceRecord] = {}
         self._by_handle: dict[int, DeviceRecord] = {}
+        # Give the device with an id, enabled or not; called for every message.
+        self.find: Callable[[str], DeviceRecord | None] = self._devices.get
         self.version = 0
         self.broken: dict[str, str] = {}  # device id -> why its record cannot be used
 
@@ -188,10 +190,6 @@ class Registry:
 
     def __iter__(self) -> Iterator[DeviceRecord]:
         return iter(self._devices.values())
-
-    def find(self, device_id: str) -> DeviceRecord | None:
-        """Return the device with this id, enabled or not."""
-        return self._devices.get(device_id)
 
     def by_handle(self, handle: int) -> DeviceRecord | None:
         """Return the device with this handle, enabled or not."""

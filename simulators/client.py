@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -32,7 +33,7 @@ from simulators.happenings import Action, Happening, LinkChanges, Outgoing, Outp
 
 CONNECT_TIMEOUT_S: Final = 10.0
 PUBLISH_TIMEOUT_S: Final = 30.0
-BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 SESSION_EXPIRES_S: Final = 3_600
 KEEP_ALIVE_S: Final = 60
 
@@ -55,7 +56,7 @@ class Broker:
     version: Literal["5", "3.1.1"] = "5"
     username: str | None = None
     password: Callable[[str], str] | None = None
-    tls: ssl.SSLContext | None = None
+    tls: Callable[[str], ssl.SSLContext] | None = None
 
 
 class Published(NamedTuple):
@@ -104,9 +105,10 @@ class DeviceClient:
         self._clock = clock
         self._observer = observer
         self._connecting = connecting
-        self._covered = asyncio.Event()
-        self._covered.set()
-        self._uncovered = asyncio.Event()
+        self._in_coverage = True
+        self._reachable = asyncio.Event()
+        self._reachable.set()
+        self._drop = asyncio.Event()
         self._changed = asyncio.Event()
         self._queues: dict[bool, deque[Outgoing]] = {True: deque(), False: deque()}
         self._filled: dict[bool, asyncio.Event] = {True: asyncio.Event(), False: asyncio.Event()}
@@ -124,12 +126,18 @@ class DeviceClient:
 
     def set_coverage(self, *, covered: bool) -> None:
         """Enter or leave radio coverage."""
-        if covered:
-            self._uncovered.clear()
-            self._covered.set()
+        self._in_coverage = covered
+        self._judge_link()
+
+    def _judge_link(self) -> None:
+        """Hold a connection only while there is coverage and the device, which may restart, wants one."""
+        device = self.carrier.device
+        if self._in_coverage and device.running:
+            self._reachable.set()
         else:
-            self._covered.clear()
-            self._uncovered.set()
+            self._reachable.clear()
+        if not self._reachable.is_set() or (self.connected.is_set() and not device.linked):
+            self._drop.set()
 
     def _take(self, output: Output) -> None:
         for frame in output.frames:
@@ -139,6 +147,7 @@ class DeviceClient:
         if self._observer.shown is not None:
             for action in output.actions:
                 self._observer.shown(Shown(self.device_id, action, self._clock.now_ms()))
+        self._judge_link()
 
     async def _timers(self) -> None:
         while True:
@@ -158,7 +167,7 @@ class DeviceClient:
     async def _connections(self) -> None:
         failures = 0
         while True:
-            await self._covered.wait()
+            await self._reachable.wait()
             try:
                 await self._session()
                 failures = 0
@@ -166,7 +175,7 @@ class DeviceClient:
                 failures = 0 if self.connected.is_set() else failures + 1
             finally:
                 self._link(up=False)
-            if self._covered.is_set():
+            if self._reachable.is_set():
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
 
     def _link(self, *, up: bool) -> None:
@@ -183,7 +192,7 @@ class DeviceClient:
             self._observer.link(self.device_id, up, self._clock.now_ms())
 
     async def _session(self) -> None:
-        """Hold one connection until it breaks (raises) or coverage is lost (returns)."""
+        """Hold one connection until it breaks (raises) or has to be dropped (returns)."""
         async with self._connecting:
             client = self._client()
             await client.__aenter__()
@@ -192,12 +201,13 @@ class DeviceClient:
                 [(ack_topic(self.device_id), 1), (cmd_topic(self.device_id), 1)],
                 timeout=CONNECT_TIMEOUT_S,
             )
+            self._drop.clear()
             self._link(up=True)
             work = [
                 asyncio.create_task(self._hear(client)),
                 asyncio.create_task(self._publish(client, urgent=True)),
                 asyncio.create_task(self._publish(client, urgent=False)),
-                asyncio.create_task(self._uncovered.wait()),
+                asyncio.create_task(self._drop.wait()),
             ]
             try:
                 done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -227,13 +237,14 @@ class DeviceClient:
             else broker.username.format(device=self.device_id),
             password=None if broker.password is None else broker.password(self.device_id),
             protocol=aiomqtt.ProtocolVersion.V5 if modern else aiomqtt.ProtocolVersion.V311,
-            clean_start=not modern,
+            # Each version has its own word for "keep my session" and refuses the other's.
+            clean_start=False if modern else MQTT_CLEAN_START_FIRST_ONLY,
             clean_session=None if modern else False,
             properties=properties,
             will=aiomqtt.Will(status_topic(self.device_id), self.carrier.device.last_will(), qos=1),
             keepalive=KEEP_ALIVE_S,
             timeout=CONNECT_TIMEOUT_S,
-            tls_context=broker.tls,
+            tls_context=None if broker.tls is None else broker.tls(self.device_id),
         )
 
     async def _hear(self, client: aiomqtt.Client) -> None:

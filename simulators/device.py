@@ -117,6 +117,8 @@ class Device:
         self._fix_now: tuple[int, int] | None = None  # command id, tries left
         self._low_told = 100
         self._full_told = False
+        self._boot_told = False
+        self._dying = False
         self._plan_fix(now_ms, first=True)
 
     # --- what a driver needs ----------------------------------------------------------------------
@@ -179,6 +181,9 @@ class Device:
             for stored in self.ring.to_send(now_ms, self.spec.pace):
                 self.battery.spend(FRAME_PCT)
                 out.frames.append(Outgoing(stored.lane, stored.payload, stored.key))
+        if self._dying:
+            # The last words went out with what is left in the capacitors; nothing after them.
+            self.running = self.linked = self._dying = False
         return out
 
     # --- happenings -------------------------------------------------------------------------------
@@ -204,21 +209,19 @@ class Device:
     def _wake(self, moving: bool, now_ms: int, out: Output) -> None:
         if not self.running:
             return
-        if moving and not self.moving:
-            # The accelerometer wakes the receiver: a departure is not seen an hour late.
-            self._next_fix_ms = min(
-                self._next_fix_ms or now_ms,
-                max(now_ms, self._last_fix_ms + self._interval_ms(now_ms)),
-            )
+        departs = moving and not self.moving
         self.moving = moving
+        if departs and self._next_fix_ms is not None:
+            # The accelerometer wakes the receiver: a departure is not seen an hour late.
+            soon_ms = max(now_ms, self._last_fix_ms + self._interval_ms(now_ms))
+            self._next_fix_ms = min(self._next_fix_ms, soon_ms)
         if self._next_fix_ms is not None and now_ms >= self._next_fix_ms:
             self._plan_fix(now_ms)
             out.actions.append(Action(ActionKind.TAKE_FIX))
         if self.spec.profile.status_s and now_ms >= self._next_status_ms:
             self._next_status_ms = now_ms + self.spec.profile.status_s * 1000
-            self._status(
-                StatusReason.BOOT if now_ms == self._boot_ms else StatusReason.PERIODIC, now_ms
-            )
+            self._status(StatusReason.PERIODIC if self._boot_told else StatusReason.BOOT, now_ms)
+            self._boot_told = True
 
     def _sensed(self, sensed: Sensed, now_ms: int) -> None:
         self.battery.spend(FIX_PCT)
@@ -342,9 +345,7 @@ class Device:
         if self.battery.empty:
             self._event(EventCode.SHUTDOWN, now_ms)
             self._flush_fixes(now_ms)
-            # The last words go out with what is left in the capacitors; nothing is sent after them.
-            self.running = False
-            self.linked = False
+            self._dying = True
 
     def _restart(self, now_ms: int) -> None:
         """Start anew: flash (ring, boot counter) stays, memory goes."""
@@ -357,6 +358,7 @@ class Device:
         self._burst_until_ms = 0
         self._boot_ms = now_ms
         self._next_status_ms = now_ms
+        self._boot_told = False
         self.interval_moving_s, self.interval_rest_s = (
             self.spec.profile.moving_s,
             self.spec.profile.rest_s,

@@ -5,9 +5,9 @@ place.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from simulators.carrier import Carrier
 from simulators.client import Broker, DeviceClient, Observer, Published, Shown
@@ -16,6 +16,22 @@ from simulators.happenings import Happening
 
 CONNECTING_AT_ONCE: Final = 40
 STOP_TIMEOUT_S: Final = 10.0
+CANCEL_AGAIN_S: Final = 0.5
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]], within_s: float = STOP_TIMEOUT_S) -> None:
+    """Cancel tasks until they end.
+
+    More than once: on Python 3.11 `wait_for` swallows a cancellation that comes together with its
+    result (CPython issue 86296), so that one `cancel` may be lost.
+    """
+    waiting = {task for task in tasks if not task.done()}
+    attempts = max(1, round(within_s / CANCEL_AGAIN_S))
+    for _ in range(attempts):
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
 
 
 class Coverage(NamedTuple):
@@ -115,9 +131,7 @@ class Fleet:
                 for task in done:
                     task.result()
         finally:
-            for task in (*work, script, stopping):
-                task.cancel()
-            await asyncio.wait((*work, script, stopping), timeout=STOP_TIMEOUT_S)
+            await end_tasks((*work, script, stopping))
             self._count_stored()
 
     async def connected(self, share: float = 1.0) -> None:

@@ -17,13 +17,17 @@ FLATTENING: Final = 1.0 / 298.257223563
 ECCENTRICITY2: Final = FLATTENING * (2.0 - FLATTENING)
 
 
-def metres_per_degree(lat_deg: float) -> tuple[float, float]:
-    """Metres per degree of latitude and of longitude at a latitude (meridian and normal radius)."""
+def metres_per_degree(lat_deg: Any) -> tuple[Any, Any]:
+    """Metres per degree of latitude and of longitude at a latitude (number or array).
+
+    From the meridian and the normal radius of curvature.
+    """
     phi = np.radians(lat_deg)
     w2 = 1.0 - ECCENTRICITY2 * np.sin(phi) ** 2
     meridian_m = EQUATOR_M * (1.0 - ECCENTRICITY2) / w2**1.5
     normal_m = EQUATOR_M / np.sqrt(w2)
-    return float(np.radians(1.0) * meridian_m), float(np.radians(1.0) * normal_m * np.cos(phi))
+    degree = np.radians(1.0)
+    return degree * meridian_m, degree * normal_m * np.cos(phi)
 
 
 class LocalPlane:
@@ -42,7 +46,8 @@ class LocalPlane:
             raise ValueError(f"centre out of range: {lat_deg}, {lon_deg}")
         self.lat_deg = lat_deg
         self.lon_deg = lon_deg
-        self.lat_m, self.lon_m = metres_per_degree(lat_deg)
+        lat_m, lon_m = metres_per_degree(lat_deg)
+        self.lat_m, self.lon_m = float(lat_m), float(lon_m)
 
     def degrees(self, x_m: float, y_m: float) -> tuple[float, float]:
         """Latitude and longitude in degrees of a point in metres."""

@@ -31,7 +31,7 @@ async def play(
         password=None if broker.password is None else broker.password(client_id),
         protocol=aiomqtt.ProtocolVersion.V5 if modern else aiomqtt.ProtocolVersion.V311,
         timeout=CONNECT_TIMEOUT_S,
-        tls_context=broker.tls,
+        tls_context=None if broker.tls is None else broker.tls(client_id),
     ) as client:
         for message in messages:
             if message.at_ms > clock.now_ms():

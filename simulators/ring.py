@@ -64,6 +64,7 @@ class Ring:
         self._fixes: dict[FrameKey, Stored] = {}
         self._status: dict[FrameKey, Stored] = {}
         self._under_way: dict[FrameKey, Stored] = {}
+        self._live: FrameKey = (0, 0)  # the newest fix frame: not backlog
         self.dropped: dict[Kind, int] = {Kind.FIX: 0, Kind.EVENT: 0, Kind.STATUS: 0}
 
     def __len__(self) -> int:
@@ -81,6 +82,8 @@ class Ring:
         lost = self._make_room(frame) if len(self) >= self._frames_max else None
         if lost is not frame:
             self._shelf(frame.kind)[frame.key] = frame
+            if frame.kind is Kind.FIX:
+                self._live = frame.key
         return lost
 
     def _shelf(self, kind: Kind) -> dict[FrameKey, Stored]:
@@ -156,14 +159,14 @@ class Ring:
 
     def _choose(self, room: int) -> list[Stored]:
         chosen: list[Stored] = []
-        newest = next(reversed(self._fixes.values()), None)
-        if newest is not None and newest.due_ms is None and room > 0:
-            chosen.append(newest)
+        live = self._fixes.get(self._live)
+        if live is not None and live.due_ms is None and room > 0:
+            chosen.append(live)
         for shelf in (self._fixes, self._status):
             for frame in shelf.values():
                 if len(chosen) >= room:
                     return chosen
-                if frame.due_ms is None and frame is not newest:
+                if frame.due_ms is None and frame is not live:
                     chosen.append(frame)
         return chosen
 

@@ -145,7 +145,7 @@ def _relative(one: Path, other: Path, plane: LocalPlane) -> tuple[Floats, Floats
     times = times[(times >= from_ms) & (times <= to_ms)].astype(np.float64)
     ax, ay = one.positions(times)
     bx, by = other.positions(times)
-    lat_m, lon_m = metres_per_degree(plane.lat_deg + float(np.mean(ay + by)) / 2.0 / plane.lat_m)
+    lat_m, lon_m = metres_per_degree(plane.lat_deg + (ay + by) / 2.0 / plane.lat_m)
     return times, (bx - ax) * (lon_m / plane.lon_m), (by - ay) * (lat_m / plane.lat_m)
 
 
@@ -153,7 +153,7 @@ def within_intervals(one: Path, other: Path, radius_m: float, plane: LocalPlane)
     """Return when two persons were within a radius of each other.
 
     Between two vertices the separation is linear, so its square is a parabola with exact roots.
-    Metres are those of the pair's mean latitude: 0.1 m per km for paths that span 10 km.
+    Metres are those of the pair's own latitude at each vertex.
     """
     times, dx, dy = _relative(one, other, plane)
     found: list[Interval] = []

@@ -24,6 +24,7 @@ from afstand.commands import (
     DefineOrder,
     DefinePerson,
     DefineZone,
+    Definition,
     decode_command,
 )
 from afstand.watch.envelope import encode_envelope, entry_key
@@ -179,7 +180,7 @@ class Watch:
         work.poison(f"fixes: {_named(why)}")
         for handle in dict.fromkeys(inputs.handles.tolist()):
             rows = np.flatnonzero(inputs.handles == handle)
-            part = FixBatch(*(column[rows] for column in inputs.fixes))
+            part = FixBatch._make(column[rows] for column in inputs.fixes)
             try:
                 findings += self._engine.observe(part, work.now_ms)
             except MemoryError:
@@ -206,24 +207,23 @@ class Watch:
         else:
             work.inputs.append(command)
 
-    def _define(
-        self, command: DefinePerson | DefineDevice | DefineZone | DefineOrder, work: "_Work"
-    ) -> list[Finding]:
-        match command:
-            case DefinePerson():
-                self._engine.put_person(command.person_id, command.role)
-            case DefineDevice():
-                row = self._engine.person_handle(command.person_id) if command.person_id else None
-                self._devices.define(command, -1 if row is None else row)
-            case DefineZone():
-                return self._engine.put_zone(command.zone, work.now_ms)
-            case DefineOrder():
-                try:
+    def _define(self, command: Definition, work: "_Work") -> list[Finding]:
+        try:
+            match command:
+                case DefinePerson():
+                    self._engine.put_person(command.person_id, command.role)
+                case DefineDevice():
+                    person = command.person_id
+                    row = self._engine.person_handle(person) if person else None
+                    self._devices.define(command, -1 if row is None else row)
+                case DefineZone():
+                    return self._engine.put_zone(command.zone, work.now_ms)
+                case DefineOrder():
                     return self._engine.put_order(command.order, work.now_ms)
-                except OrderRejected as error:
-                    detail = f"{error.reason}: {error.detail}"
-                    work.rejected(RejectReason.BAD_ORDER, "order", command.order.id, detail)
-                    work.signal(SignalKind.ORDER_REJECTED, f"{command.order.id}: {detail}")
+        except OrderRejected as error:
+            what, ref = _subject_of(command)
+            work.rejected(RejectReason.BAD_ORDER, what, ref, f"{error.reason}: {error.detail}")
+            work.signal(SignalKind.ORDER_REJECTED, f"{what} {ref}: {error.reason}")
         return []
 
     def _receipt(self, work: "_Work") -> None:
@@ -292,6 +292,18 @@ class _Work:
         self.outputs.append(
             Rejected(reason=reason, what=what, ref=ref, at_ms=self.now_ms, detail=detail[:400])
         )
+
+
+def _subject_of(command: Definition) -> tuple[str, str]:
+    match command:
+        case DefinePerson():
+            return "person", command.person_id
+        case DefineDevice():
+            return "device", command.device_id
+        case DefineZone():
+            return "zone", command.zone.id
+        case DefineOrder():
+            return "order", command.order.id
 
 
 def _tried(

@@ -6,7 +6,7 @@ frame.
 """
 
 from collections import Counter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -163,14 +163,14 @@ def _fresh(
     for records in (decoded.fixes, decoded.events, decoded.status):
         boots[records.frame] = records.boot
         sequences[records.frame] = records.sequence
-    fresh = decoded.fault == 0
+    fresh: npt.NDArray[np.bool_] = decoded.fault == 0
     is_new = devices.is_new
     for at in np.flatnonzero(fresh & authenticated).tolist():
         fresh[at] = is_new(int(handles[at]), int(boots[at]), int(sequences[at]))
     return fresh
 
 
-Columns = tuple[npt.NDArray[np.int64], ...]
+Columns = tuple[npt.NDArray[Any], ...]
 
 
 def _columns(
@@ -216,7 +216,8 @@ def _events(
                 lat_e7=int(events.lat_e7[row]),
                 lon_e7=int(events.lon_e7[row]),
                 accuracy_mm=accuracy * 100,
-                time_ms=device_ms,
+                # A device without a clock says 0: its press is of now.
+                time_ms=device_ms or now_ms,
                 mechanism=int(events.mechanism[row]),
             )
         found.append(

@@ -1,6 +1,7 @@
-"""The life of one alarm, after ISA-18.2 and OPC UA Part 9: raised, returned, acknowledged, silenced, closed.
+"""The life of one alarm, after ISA-18.2 and OPC UA Part 9.
 
-A class that latches is closed by a person only, whatever its conditions do, and can never be silenced.
+A class that latches is closed by a person only, whatever its conditions do, and can never be
+silenced.
 """
 
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 import msgspec
 
 from afstand.limits import BOOK_SOURCES_PER_ALARM_MAX
-from alerting.book import devices, incidents, runs, silences
+from alerting.book import devices, incidents, runs, silences, telling
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context, rule_of
 from alerting.book.outputs import Change, IncidentChange
@@ -26,14 +27,17 @@ _DEFAULT_ACKNOWLEDGEMENT_S: Final = 900
 
 
 def ack_timer(alarm: Alarm) -> str:
+    """Name of the timer that ends an acknowledgement."""
     return f"ack|{alarm.alarm_id}"
 
 
 def settle_timer(alarm: Alarm) -> str:
+    """Name of the timer that closes a returned alarm."""
     return f"settle|{alarm.alarm_id}"
 
 
 def shelf_timer(alarm: Alarm) -> str:
+    """Name of the timer that ends a shelving."""
     return f"shelf|{alarm.alarm_id}"
 
 
@@ -46,7 +50,9 @@ def _keep(cx: Context, alarm: Alarm) -> Alarm:
 
 
 def raise_alarm(cx: Context, alarm_class: AlarmClass, facts: Facts, source: str) -> str:
-    """A condition begins: a new alarm, or one source more of the one that is open. Answers the alarm's id.
+    """A condition begins: a new alarm, or one source more of the one that is open.
+
+    Answers the alarm's id.
 
     Empty when a bound kept it out; the caller tries again later.
     """
@@ -110,17 +116,20 @@ def _add_source(cx: Context, alarm: Alarm, facts: Facts, source: str) -> Alarm:
     cx.state.timers.clear(settle_timer(alarm))
     if known:
         return _with_facts(cx, alarm, facts)
-    alarm = _keep(cx, replace(alarm, count=alarm.count + 1))
+    alarm = _with_facts(cx, replace(alarm, count=alarm.count + 1), facts)
     cx.record(alarm, Change.RAISED_AGAIN, facts.reason)
-    _audible_for(cx, alarm, facts)
-    alarm = cx.state.alarms[alarm.alarm_id]
+    if alarm.silenced:
+        return _audible_for(cx, alarm, facts)
     if returned and not rule_of(alarm).latched and not alarm.acknowledged:
-        return runs.resume(cx, _with_facts(cx, alarm, facts))
+        return runs.resume(cx, alarm)
     return _news(cx, alarm, facts, facts.reason)
 
 
 def _known_silence(cx: Context, alarm: Alarm, facts: Facts) -> bool:
-    """Whether the alarm already says that this person is silent: another order that notices it is no news."""
+    """Whether the alarm already says that this person is silent.
+
+    Another order that notices the same is no news.
+    """
     if facts.reason not in silences.SILENT_REASONS:
         return False
     held_by = (cx.state.conditions.get(s) for s in alarm.sources)
@@ -132,19 +141,28 @@ def _known_silence(cx: Context, alarm: Alarm, facts: Facts) -> bool:
     )
 
 
-def _audible_for(cx: Context, alarm: Alarm, facts: Facts) -> None:
-    """What silenced the alarm may not cover the new condition: another person, or more than silence."""
+def _audible_for(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
+    """End a silencing that does not cover the new condition.
+
+    It is about another person, or says more than silence.
+    """
     if alarm.out_of_service and not _out_of_service(cx, alarm.alarm_class, facts):
-        back_in_service(cx, alarm, "", "another-person")
-    alarm = cx.state.alarms[alarm.alarm_id]
+        alarm = _keep(cx, replace(alarm, out_of_service=""))
+        cx.record(alarm, Change.IN_SERVICE, "another-person")
     if alarm.suppressed == silences.MASS_LOSS and facts.reason not in silences.SILENT_REASONS:
         cx.state.mass_suppressed.drop(alarm.alarm_id)
-        unsuppress(cx, alarm, "more-than-silence")
+        alarm = _keep(cx, replace(alarm, suppressed=""))
+        cx.record(alarm, Change.UNSUPPRESSED, "more-than-silence")
+    if alarm.silenced:
+        return alarm
+    if alarm.acknowledged:
+        return _news(cx, alarm, facts, facts.reason)
+    return _start(cx, alarm, Purpose.ALERT, facts.reason)
 
 
 def repeat(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
     """The same source again: a second press. It is news, whoever had the first in hand."""
-    alarm = replace(alarm, count=alarm.count + 1)
+    alarm = _with_facts(cx, replace(alarm, count=alarm.count + 1), facts)
     cx.record(alarm, Change.RAISED_AGAIN, facts.reason)
     return _news(cx, alarm, facts, facts.reason)
 
@@ -155,19 +173,23 @@ def refresh(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
 
 
 def _news(cx: Context, alarm: Alarm, facts: Facts, reason: str) -> Alarm:
-    """Something happened that those in charge do not know yet: page again if it was acknowledged, else update."""
-    alarm = _with_facts(cx, alarm, facts)
+    """Something happened that those in charge do not know yet.
+
+    Page again if it was acknowledged, page if nobody was paged, else update.
+    """
     if alarm.acknowledged:
         cx.state.timers.clear(ack_timer(alarm))
         alarm = replace(alarm, acknowledged=False)
         cx.record(alarm, Change.ACKNOWLEDGEMENT_VOID, reason)
         return _start(cx, alarm, Purpose.ALERT, reason)
-    if alarm.silenced or not alarm.round:
+    if alarm.silenced:
         return _keep(cx, alarm)
+    if not alarm.round:
+        return _start(cx, alarm, Purpose.ALERT, reason)
     plan = cx.state.plans[alarm.plan_key]
     if facts.plan_id and facts.plan_id != plan.id and _runs_another(cx, alarm, facts.plan_id):
         return _start(cx, alarm, Purpose.ALERT, "order-with-another-plan")
-    return _keep(cx, runs.update(cx, alarm, reason, at_once=False))
+    return _keep(cx, telling.update(cx, alarm, reason, at_once=False))
 
 
 def _runs_another(cx: Context, alarm: Alarm, plan_id: str) -> bool:
@@ -176,7 +198,10 @@ def _runs_another(cx: Context, alarm: Alarm, plan_id: str) -> bool:
 
 
 def _with_facts(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
-    """Take newer facts. A breach once confirmed stays so; what nobody can prove does not replace what was proven."""
+    """Take newer facts.
+
+    A breach once confirmed stays so; what nobody can prove does not replace what was proven.
+    """
     if alarm.facts.authenticated and not facts.authenticated:
         return _keep(cx, alarm)
     newly = facts.confirmed and not alarm.confirmed
@@ -186,7 +211,7 @@ def _with_facts(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
     if newly:
         cx.record(alarm, Change.CONFIRMED, facts.reason)
         if not alarm.silenced:
-            alarm = runs.update(cx, alarm, facts.reason, at_once=True)
+            alarm = telling.update(cx, alarm, facts.reason, at_once=True)
         alarm = runs.confirm(cx, alarm)
     return alarm
 
@@ -199,7 +224,10 @@ def _start(cx: Context, alarm: Alarm, purpose: Purpose, reason: str) -> Alarm:
 
 
 def return_source(cx: Context, alarm: Alarm, source: str, reason: str) -> Alarm:
-    """A condition ended. With the last one the alarm returns; a latched alarm stays open and goes on paging."""
+    """A condition ended.
+
+    With the last one the alarm returns; a latched alarm stays open and goes on paging.
+    """
     if source not in alarm.sources:
         return alarm
     alarm = replace(alarm, sources=tuple(s for s in alarm.sources if s != source))
@@ -242,7 +270,7 @@ def close_alarm(cx: Context, alarm: Alarm, reason: str, *, tell: bool, by: str =
             state.conditions.drop(source)
             state.timers.clear(f"condition|{source}")
     if tell:
-        alarm = runs.tell_again(cx, alarm, Purpose.WITHDRAWN, reason)
+        alarm = telling.tell_again(cx, alarm, Purpose.WITHDRAWN, reason)
     alarm = _keep(cx, replace(alarm, closed=True, sources=()))
     state.mass_suppressed.drop(alarm.alarm_id)
     cx.record(alarm, Change.CLOSED, reason, by=by)
@@ -267,11 +295,9 @@ def acknowledge(cx: Context, alarm: Alarm, by: str, reason: str) -> Alarm:
     plan = cx.state.plans.get(alarm.plan_key)
     term_s = _DEFAULT_ACKNOWLEDGEMENT_S if plan is None else plan.acknowledgement_expires_s
     cx.state.timers.set(ack_timer(alarm), cx.now_ms + term_s * 1000)
-    if alarm.acknowledged:
-        cx.record(alarm, Change.ACKNOWLEDGEMENT_RENEWED, reason, by=by)
-        return alarm
+    change = Change.ACKNOWLEDGEMENT_RENEWED if alarm.acknowledged else Change.ACKNOWLEDGED
     alarm = _keep(cx, replace(alarm, acknowledged=True))
-    cx.record(alarm, Change.ACKNOWLEDGED, reason, by=by)
+    cx.record(alarm, change, reason, by=by)
     return runs.acknowledged(cx, alarm)
 
 
@@ -309,6 +335,7 @@ def shelve(cx: Context, alarm: Alarm, by: str, reason: str, until_ms: int) -> No
 
 
 def unshelve(cx: Context, alarm: Alarm, by: str, reason: str) -> None:
+    """End a shelving, by a person or by its time."""
     cx.state.timers.clear(shelf_timer(alarm))
     alarm = _keep(cx, replace(alarm, shelved_until_ms=None))
     cx.record(alarm, Change.UNSHELVED, reason, by=by)
@@ -316,31 +343,35 @@ def unshelve(cx: Context, alarm: Alarm, by: str, reason: str) -> None:
 
 
 def put_out_of_service(cx: Context, alarm: Alarm, by: str, reason: str) -> None:
+    """Let an open alarm page nobody because its person or device is out of service."""
     runs.stop(cx, alarm)
     alarm = _keep(cx, replace(alarm, out_of_service=reason))
     cx.record(alarm, Change.OUT_OF_SERVICE, reason, by=by)
 
 
 def back_in_service(cx: Context, alarm: Alarm, by: str, reason: str) -> None:
+    """Undo `put_out_of_service`."""
     alarm = _keep(cx, replace(alarm, out_of_service=""))
     cx.record(alarm, Change.IN_SERVICE, reason, by=by)
     audible_again(cx, alarm, "back-in-service")
 
 
 def suppress(cx: Context, alarm: Alarm, reason: str) -> None:
+    """Let an open alarm page nobody, by design and with the reason."""
     runs.stop(cx, alarm)
     alarm = _keep(cx, replace(alarm, suppressed=reason))
     cx.record(alarm, Change.SUPPRESSED, reason)
 
 
 def unsuppress(cx: Context, alarm: Alarm, reason: str) -> None:
+    """Undo `suppress`."""
     alarm = _keep(cx, replace(alarm, suppressed=""))
     cx.record(alarm, Change.UNSUPPRESSED, reason)
     audible_again(cx, alarm, reason)
 
 
 def audible_again(cx: Context, alarm: Alarm, reason: str) -> None:
-    """What silenced it is over: if it is still active and nobody has it in hand, it pages from the start."""
+    """What silenced it is over: still active and in nobody's hand, it pages from the start."""
     if not alarm.acknowledged:
         _start(cx, alarm, Purpose.ALERT, reason)
 

@@ -1,9 +1,9 @@
 """Who may see what: the one place where the fields of a notice are decided.
 
-The wearer's side never learns where the protected person is, nor anything from which it follows (a distance,
-a time to contact, a probability, the mere fact that she is near). A partner who may see the wearer's position does not
-get the distance beside it: three such pairs draw the protected person's place on a map. What no table below
-grants is not sent.
+The wearer's side never learns where the protected person is, nor anything from which it follows (a
+distance, a time to contact, a probability, the mere fact that she is near). A partner who may see
+the wearer's position does not get the distance beside it: three such pairs draw the protected
+person's place on a map. What no table below grants is not sent.
 """
 
 from typing import Any, Final
@@ -40,7 +40,10 @@ GUARDED: Final[dict[str, tuple[Audience, ...]]] = {
     "device_position": _ROOM,
     "detail": (Audience.MONITORING_CENTRE, Audience.SHIFT_LEAD),
 }
-"""Field of `Facts` -> audiences that may see it. Fields that are not here are never copied into a notice."""
+"""Field of `Facts` -> audiences that may see it.
+
+Fields that are not here are never copied into a notice.
+"""
 
 PLAIN: Final = ("authenticated", "confirmed", "drill")
 """Fields of `Facts` that say nothing about a place and go to everybody."""
@@ -54,8 +57,9 @@ _GRANTS: Final[dict[Audience, tuple[str, ...]]] = {
 def may_tell(audience: Audience, alarm_class: AlarmClass, facts: Facts) -> bool:
     """Whether this audience may hear of this alarm at all.
 
-    Everybody but the wearer may. The wearer hears only of classes the book allows, never of a contact ban (that
-    she is near is already her place), never of anything a protected person's device said.
+    Everybody but the wearer may. The wearer hears only of classes the book allows, never of a
+    contact ban (that she is near is already her place), never of anything a protected person's
+    device said.
     """
     if audience is not Audience.WEARER:
         return True
@@ -67,7 +71,9 @@ def may_tell(audience: Audience, alarm_class: AlarmClass, facts: Facts) -> bool:
 
 
 def visible(facts: Facts, audience: Audience, person_id: str | None) -> dict[str, Any]:
-    """The fields of a notice that `audience` may see, for the reader `person_id` where it is one person.
+    """The fields of a notice that `audience` may see.
+
+    `person_id` is the reader where that is one person.
 
     A protected person sees her own id and nothing of another protected person.
     """

@@ -1,7 +1,7 @@
 """The alarm book: a pure fold `(state, inputs, time) -> (state, outputs)`.
 
-It reads no clock, no file and no network; the same inputs give the same outputs, byte for byte. A step either
-returns or raises with the state as it was before.
+It reads no clock, no file and no network; the same inputs give the same outputs, byte for byte. A
+step either returns or raises with the state as it was before.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,8 +55,11 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
 }
 
 
-class StepFault(Exception):
-    """An input made the book raise; the state is as before. `index` says which, the cause says why."""
+class StepError(Exception):
+    """An input made the book raise; the state is as before.
+
+    `index` says which, the cause says why.
+    """
 
     def __init__(self, index: int) -> None:
         super().__init__(f"input {index} of the step raised")
@@ -70,10 +73,12 @@ class SnapshotError(ValueError):
 class Book:
     """The alarm book with its state."""
 
-    def __init__(self) -> None:
-        self._state = State(Rows())
-        incidents.install_built_in_plans(self._state)
-        self._state.log.forget()
+    def __init__(self, state: State | None = None) -> None:
+        if state is None:
+            state = State(Rows())
+            incidents.install_built_in_plans(state)
+            state.log.forget()
+        self._state = state
 
     def step(
         self, inputs: Sequence[Input], now_ms: int, entry_key: str, first_index: int = 0
@@ -81,8 +86,9 @@ class Book:
         """Fire the timers that are due, then take the inputs of one journal entry, in order.
 
         `now_ms` is the journal's time; it never runs back (an earlier time counts as the last one).
-        `entry_key` is `{partition}-{entry id}`; the notice at place `i` of the outputs has the idempotency key
-        `{entry_key}-{first_index + i}`. Raises `StepFault` with the state as before.
+        `entry_key` is `{partition}-{entry id}`; the notice at place `i` of the outputs has the
+        idempotency key `{entry_key}-{first_index + i}`. Raises `StepError` with the state as
+        before.
         """
         state = self._state
         now_ms = max(now_ms, state.numbers.get(_NOW) or 0)
@@ -96,7 +102,7 @@ class Book:
             _say_signals(cx)
         except Exception as error:
             state.log.take_back(0)
-            raise StepFault(index) from error
+            raise StepError(index) from error
         except BaseException:
             state.log.take_back(0)
             raise
@@ -113,7 +119,10 @@ class Book:
 
     @classmethod
     def load(cls, data: bytes) -> "Book":
-        """The book that `dump` wrote: it goes on byte for byte as the first would. Raises `SnapshotError`."""
+        """The book that `dump` wrote: it goes on byte for byte as the first would.
+
+        Raises `SnapshotError`.
+        """
         try:
             head = msgspec.msgpack.decode(data, type=_Head)
             if head.format != DUMP_FORMAT:
@@ -121,9 +130,7 @@ class Book:
             snapshot = msgspec.msgpack.decode(data, type=Snapshot)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise SnapshotError(str(error)) from error
-        book = cls.__new__(cls)
-        book._state = State(snapshot.rows)
-        return book
+        return cls(State(snapshot.rows))
 
     # Figures for the console and the metrics; nothing that decides reads them.
 
@@ -150,7 +157,10 @@ class _Head(msgspec.Struct):
 
 
 def _fire(cx: Context) -> None:
-    """Fire every timer that is due. One that raises is set aside by itself: it must not stop the book for ever."""
+    """Fire every timer that is due.
+
+    One that raises is set aside by itself: it must not stop the book for ever.
+    """
     state = cx.state
     for _ in range(BOOK_TIMERS_PER_STEP_MAX):
         mark, outputs, signals = state.log.mark(), len(cx.outputs), len(cx.signals)
@@ -192,6 +202,10 @@ def _step_timer(cx: Context, rest: str) -> None:
     _with_alarm(lambda c, alarm: runs.timer(c, alarm, int(index)))(cx, alarm_id)
 
 
+def _condition_over(cx: Context, key: str) -> None:
+    conditions.end(cx, key, "not-said-again")
+
+
 def _purge(cx: Context, alarm_id: str) -> None:
     alarm = cx.state.alarms.get(alarm_id)
     if alarm is not None:
@@ -206,7 +220,7 @@ _TIMERS: Final[dict[str, Callable[[Context, str], None]]] = {
     "shelf": _with_alarm(lambda cx, alarm: alarms.unshelve(cx, alarm, "", "time-over")),
     "purge": _purge,
     "purge-incident": lambda cx, incident_id: cx.state.incidents.drop(incident_id),
-    "condition": lambda cx, key: conditions.end(cx, key, "not-said-again") and None,
+    "condition": _condition_over,
     "recheck": conditions.recheck,
     "service": lambda cx, key: operators.service_over(cx, key, "", "time-over"),
     "command": devices.unanswered,

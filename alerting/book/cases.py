@@ -7,7 +7,7 @@ from afstand.limits import (
     BOOK_CASES_PER_PERSON_MAX,
 )
 from alerting.book.context import Context
-from alerting.book.inputs import DefineCase, VictimPolicy
+from alerting.book.inputs import CaseDevice, DefineCase, VictimPolicy
 from alerting.book.outputs import Defined, RejectReason
 from alerting.book.plans import ID_PATTERN
 from alerting.book.state import Facts, State
@@ -50,37 +50,60 @@ def _unlink(state: State, case: DefineCase) -> None:
         else:
             state.person_cases.drop(person_id)
     for device in case.devices:
-        if state.device_persons.get(device.device_id) == device.person_id:
+        if not _in_another_case(state, device, case.case_id):
             state.device_persons.drop(device.device_id)
 
 
+def _in_another_case(state: State, device: CaseDevice, case_id: str) -> bool:
+    return any(
+        other.case_id != case_id and device in other.devices
+        for other in cases_of(state, device.person_id)
+    )
+
+
 def _fault(state: State, case: DefineCase) -> tuple[RejectReason, str] | None:
+    """Why a case is refused, or None."""
     persons = _persons(case)
     ids = (case.case_id, *persons, *(d.device_id for d in case.devices))
-    for name in ids if case.plan_id is None else (*ids, case.plan_id):
-        if not ID_PATTERN.match(name):
-            return RejectReason.BAD_ID, name[:64]
+    bad = [i for i in (*ids, case.plan_id or "x") if not ID_PATTERN.match(i)]
+    if bad:
+        return RejectReason.BAD_ID, bad[0][:64]
     if not persons:
         return RejectReason.NO_PERSON, "a case names a wearer or a protected person"
     if len(set(persons)) != len(persons):
         return RejectReason.BAD_CASE, "a person stands in it twice"
+    return _over_a_limit(state, case, persons) or _wrong_owner(state, case, persons)
+
+
+def _over_a_limit(
+    state: State, case: DefineCase, persons: tuple[str, ...]
+) -> tuple[RejectReason, str] | None:
     if len(persons) > BOOK_CASE_PERSONS_MAX or len(case.devices) > BOOK_CASE_DEVICES_MAX:
         return RejectReason.LIMIT, f"{len(persons)} persons, {len(case.devices)} devices"
     if case.case_id not in state.cases and len(state.cases) >= BOOK_CASES_MAX:
         return RejectReason.LIMIT, f"{BOOK_CASES_MAX} cases"
-    for device in case.devices:
-        if device.person_id not in persons:
-            detail = f"device {device.device_id} belongs to {device.person_id}, not in the case"
-            return RejectReason.BAD_CASE, detail
-        owner = state.device_persons.get(device.device_id)
-        if owner is not None and owner != device.person_id:
-            old = state.cases.get(case.case_id)
-            if old is None or all(d.device_id != device.device_id for d in old.devices):
-                return RejectReason.BAD_CASE, f"device {device.device_id} belongs to {owner}"
     for person_id in persons:
         known_in = state.person_cases.get(person_id) or ()
         if case.case_id not in known_in and len(known_in) >= BOOK_CASES_PER_PERSON_MAX:
             return RejectReason.LIMIT, f"{person_id} is in {len(known_in)} cases"
+    return None
+
+
+def _wrong_owner(
+    state: State, case: DefineCase, persons: tuple[str, ...]
+) -> tuple[RejectReason, str] | None:
+    owners: dict[str, str] = {}
+    for device in case.devices:
+        device_id, person_id = device.device_id, device.person_id
+        if person_id not in persons:
+            detail = f"device {device_id} belongs to {person_id}, who is not in the case"
+            return RejectReason.BAD_CASE, detail
+        owner = state.device_persons.get(device_id)
+        taken = owner is not None and _in_another_case(
+            state, CaseDevice(device_id=device_id, person_id=owner), case.case_id
+        )
+        if (taken and owner != person_id) or owners.setdefault(device_id, person_id) != person_id:
+            return RejectReason.BAD_CASE, f"device {device_id} has two owners"
     return None
 
 
@@ -99,7 +122,10 @@ def role_of(state: State, person_id: str | None) -> Role:
 
 
 def counterparts(state: State, person_id: str | None) -> tuple[str, ...]:
-    """The other side of every case of the person: protected persons of a wearer, wearers of a protected person."""
+    """The other side of every case of the person.
+
+    Protected persons of a wearer, wearers of a protected person.
+    """
     found: list[str] = []
     for case in cases_of(state, person_id):
         if case.wearer_id == person_id:

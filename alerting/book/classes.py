@@ -1,8 +1,8 @@
 """The alarm book as data: what each class of alarm means and what must be done about it.
 
-Rationalised after ISA-18.2: each class has a priority, a consequence, an operator action and a time to respond,
-or it is not a class. The rows are in `classes_data.py`; the readable form is docs/alarm-book.md, generated from
-them.
+Rationalised after ISA-18.2: each class has a priority, a consequence, an operator action and a time
+to respond, or it is not a class. The rows are in `classes_data.py`; the readable form is
+docs/alarm-book.md, generated from them.
 """
 
 from collections.abc import Sequence
@@ -37,11 +37,12 @@ class Text(msgspec.Struct, frozen=True):
 class ClassRule(msgspec.Struct, frozen=True, kw_only=True):
     """One class of the alarm book. Times in seconds.
 
-    `latched`: only a person closes it; such a class is never shelved, suppressed or put out of service.
-    `settle_s`: how long a returned alarm that is not latched stays open, so that a condition that comes and
-    goes is one alarm. `re_alarm_s`: how long after the end of a plan without answer it pages again.
-    `shelve_max_s`: the longest shelving and out of service. `wearer_may_know`: whether a notice may go to the
-    wearer's side at all (never about the protected person, see `audience.py`).
+    `latched`: only a person closes it; such a class is never shelved, suppressed or put out of
+    service. `settle_s`: how long a returned alarm that is not latched stays open, so that a
+    condition that comes and goes is one alarm. `re_alarm_s`: how long after the end of a plan
+    without answer it pages again. `shelve_max_s`: the longest shelving and out of service.
+    `wearer_may_know`: whether a notice may go to the wearer's side at all (never about the
+    protected person, see `audience.py`).
     """
 
     alarm_class: AlarmClass
@@ -59,6 +60,7 @@ class ClassRule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def may_be_silenced(self) -> bool:
+        """Whether it may be shelved, suppressed or put out of service."""
         return not self.latched
 
 
@@ -82,7 +84,7 @@ class BookProblem(NamedTuple):
     reason: BookFault
 
 
-class BadAlarmBook(ValueError):
+class AlarmBookError(ValueError):
     """The rows are not an alarm book; `problems` says why."""
 
     def __init__(self, problems: Sequence[BookProblem]) -> None:
@@ -111,7 +113,7 @@ def rule_problems(rule: ClassRule) -> list[BookProblem]:
 
 
 def build(rules: Sequence[ClassRule]) -> dict[AlarmClass, ClassRule]:
-    """Check the rows and index them by class. Raises `BadAlarmBook` with every problem found."""
+    """Check the rows and index them by class. Raises `AlarmBookError` with every problem found."""
     problems: list[BookProblem] = []
     if len(rules) > CLASSES_MAX:
         problems.append(BookProblem("book", "classes", BookFault.TOO_MANY))
@@ -127,5 +129,5 @@ def build(rules: Sequence[ClassRule]) -> dict[AlarmClass, ClassRule]:
         if missing not in found
     )
     if problems:
-        raise BadAlarmBook(problems)
+        raise AlarmBookError(problems)
     return found

@@ -1,4 +1,6 @@
-"""The rows of the alarm book (domain 8.1). Change a row: raise `BOOK_VERSION`, run the document generator.
+"""The rows of the alarm book (domain 8.1).
+
+Change a row: raise `BOOK_VERSION`, run the document generator.
 
 Data, not program: it is a Python module only so that reading it needs no file system.
 """
@@ -211,8 +213,8 @@ ROWS: Final = (
         latched=False,
         title=Text("Juridisch", "Legal"),
         consequence=Text(
-            "Een maatregel geldt niet (meer) of is niet betekend: een overtreding is dan niet te vervolgen.",
-            "An order is not (or no longer) in force or not served: a breach could not be prosecuted.",
+            "Een maatregel geldt niet (meer) of is niet betekend: dan is vervolging onzeker.",
+            "An order is not (or no longer) in force, or not served: prosecution is uncertain.",
         ),
         action=Text("Taak voor de eigenaar van de zaak.", "Task for the owner of the case."),
         respond_s=8 * _HOUR_S,
@@ -245,4 +247,7 @@ ROWS: Final = (
 )
 
 ALARM_BOOK: Final = build(ROWS)
-"""The checked book, by class. Building it raises when a row is wrong: nothing starts with a bad alarm book."""
+"""The checked book, by class.
+
+Building it raises when a row is wrong: nothing starts with a bad alarm book.
+"""

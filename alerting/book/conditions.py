@@ -1,7 +1,7 @@
 """Conditions: what holds now. They raise alarms, hold them active and let them return.
 
-A condition outlives its alarm: a breach that lasts after its alarm was closed by a person is known, and looked at
-again (`alarms.RECHECK_MS`).
+A condition outlives its alarm: a breach that lasts after its alarm was closed by a person is known,
+and looked at again (`alarms.RECHECK_MS`).
 """
 
 from typing import Final
@@ -33,7 +33,10 @@ def begin(
     press: str = "",
     expires_ms: int | None = None,
 ) -> None:
-    """A condition holds (again). `press`: the key of a press, each of which is news; copies are refused."""
+    """A condition holds (again).
+
+    `press`: the key of a press, each of which is news; copies are refused.
+    """
     state = cx.state
     old = state.conditions.get(key)
     if old is not None and press and press in old.keys:
@@ -58,7 +61,7 @@ def begin(
     if old is None:
         _raise(cx, key, condition)
     elif not old.alarm_id:
-        # Closed by a person while it lasted. Only a worse breach or a new press is more than what was decided.
+        # Closed by a person while it lasted: only more than what was decided on is news.
         if press or (facts.confirmed and not old.facts.confirmed):
             _raise(cx, key, condition)
     elif press:

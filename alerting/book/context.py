@@ -12,7 +12,7 @@ from alerting.book.outputs import (
     Rejected,
     RejectReason,
 )
-from alerting.book.state import Alarm, Incident, State
+from alerting.book.state import Alarm, State
 from alerting.book.words import SignalKind
 
 
@@ -34,6 +34,7 @@ def alarm_state(alarm: Alarm) -> AlarmState:
 
 
 def rule_of(alarm: Alarm) -> ClassRule:
+    """The row of the alarm book."""
     return ALARM_BOOK[alarm.alarm_class]
 
 
@@ -51,10 +52,14 @@ class Context:
         self.signals: list[SystemSignal] = []
 
     def next_key(self) -> str:
-        """The key of the next output: its place in the outbox. Also the stem of new ids, hence unique."""
+        """The key of the next output: its place in the outbox.
+
+        Also the stem of new ids, hence unique.
+        """
         return f"{self.entry_key}-{self.first_index + len(self.outputs)}"
 
     def emit(self, output: Output) -> None:
+        """Add an output."""
         self.outputs.append(output)
 
     def signal(self, kind: SignalKind, detail: str) -> None:
@@ -62,6 +67,7 @@ class Context:
         self.signals.append(SystemSignal(kind=kind, at_ms=self.now_ms, detail=detail))
 
     def reject(self, reason: RejectReason, what: str, ref: str, detail: str = "") -> None:
+        """Say that an input changed nothing, and why."""
         self.emit(
             Rejected(
                 reason=reason,

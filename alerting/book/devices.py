@@ -1,7 +1,7 @@
-"""Commands to devices: the bursts the geofence asks for, the automatic first actions, and the answers.
+"""Commands to devices: bursts, automatic first actions, and the answers.
 
-A command is sent at most as often as it helps: a device that is already reporting that often is not asked again.
-A command without an answer by its expiry is an event of its own.
+A command is sent at most as often as it helps: a device that is already reporting that often is not
+asked again. A command without an answer by its expiry is an event of its own.
 """
 
 from typing import Final
@@ -29,7 +29,7 @@ ANSWER_MS: Final = 60_000
 GRACE_MS: Final = 15_000
 """An answer given just before the expiry may still be on its way."""
 GAP_MS: Final = 10_000
-"""At least this long between two bursts asked of one device, unless a shorter interval is wanted."""
+"""Least time between two bursts asked of one device, unless a shorter interval is wanted."""
 
 LAST_ID: Final = "last-command-id"
 _ID_MASK: Final = 0xFFFF_FFFF
@@ -129,7 +129,8 @@ def _burst(
 def _next_id(cx: Context) -> int:
     """Seconds of the journal, or one more than the last id when that second is taken.
 
-    So ids of one device grow and are never given twice, also when its partition or the book's state is new.
+    So ids of one device grow and are never given twice, also when its partition or the book's state
+    is new.
     """
     last = cx.state.numbers.get(LAST_ID) or 0
     command_id = max(last + 1, cx.now_ms // 1000) & _ID_MASK

@@ -2,12 +2,11 @@
 
 from typing import Final
 
-from alerting.book import cases, conditions, devices, floods
+from alerting.book import cases, conditions, devices, floods, incidents
 from alerting.book.context import Context
 from alerting.book.inputs import DeviceEvent
 from alerting.book.outputs import Observation
 from alerting.book.plain import plain_notice
-from alerting.book.plans import DEFAULT_PLAN_ID, Plan
 from alerting.book.rules import ANSWERS, ENDS, RAISES, UNPROVEN, EventRule
 from alerting.book.state import Facts
 from alerting.book.words import AlarmClass, EventKind, Purpose, Role
@@ -17,7 +16,10 @@ TEST_GAP_MS: Final = 10_000
 
 
 def event(cx: Context, said: DeviceEvent) -> None:
-    """Take one event. A press always raises; everything else must come from a device that proved who it is."""
+    """Take one event.
+
+    A press always raises; everything else must come from a device that proved who it is.
+    """
     facts = _facts(cx, said)
     kind = said.kind
     if not said.authenticated and kind not in UNPROVEN:
@@ -104,9 +106,9 @@ def _end(cx: Context, said: DeviceEvent, facts: Facts) -> None:
 
 def _test(cx: Context, said: DeviceEvent, facts: Facts) -> None:
     """A test press: told where the plan says so, never an alarm."""
-    plan = _plan(cx, facts)
+    plan = incidents.current_plan(cx.state, facts)
     name = f"test|{said.device_id}"
-    if plan is None or plan.self_test is None:
+    if plan.self_test is None:
         _observe(cx, said, facts, "no-target-for-tests")
     elif name in cx.state.timers.rows:
         _observe(cx, said, facts, "tested-just-before")
@@ -123,13 +125,6 @@ def _test(cx: Context, said: DeviceEvent, facts: Facts) -> None:
                 plan.self_test.audience,
                 Purpose.TEST,
             )
-
-
-def _plan(cx: Context, facts: Facts) -> Plan | None:
-    case = cases.case_for(cx.state, facts.wearer_id, facts.protected_id)
-    plan_id = DEFAULT_PLAN_ID if case is None or case.plan_id is None else case.plan_id
-    key = cx.state.current_plans.get(plan_id)
-    return None if key is None else cx.state.plans[key]
 
 
 def _observe(cx: Context, said: DeviceEvent, facts: Facts, reason: str) -> None:

@@ -1,7 +1,7 @@
 """What follows from the findings of the geofence.
 
-A verdict is the present level of one order (of one pair for a contact ban): its conditions are set or ended to
-match. `breach/`, `near/` and `silent/` name them.
+A verdict is the present level of one order (of one pair for a contact ban): its conditions are set
+or ended to match. `breach/`, `near/` and `silent/` name them.
 """
 
 from typing import Final
@@ -9,12 +9,11 @@ from typing import Final
 import msgspec
 
 from afstand.limits import BOOK_HISTORY_ROWS_MAX
-from alerting.book import conditions, floods
+from alerting.book import conditions, floods, incidents
 from alerting.book.context import Context
 from alerting.book.outputs import Observation
-from alerting.book.plans import DEFAULT_PLAN_ID
-from alerting.book.rules import BREACH_CLASS, class_of_state
 from alerting.book.plain import plain_notice
+from alerting.book.rules import BREACH_CLASS, class_of_state
 from alerting.book.state import Facts, LateBreaches
 from alerting.book.words import AlarmClass, Audience, Purpose, Role, SignalKind
 from geofence.verdicts import Freshness, OrderKind, Verdict, VerdictState
@@ -146,7 +145,10 @@ def _observe(cx: Context, found: Verdict, reason: str, count: int = 1) -> None:
 
 
 def _late(cx: Context, found: Verdict) -> None:
-    """A breach in the past: recorded, never an alarm. Probation hears of it, gathered and not urgent."""
+    """A breach in the past: recorded, never an alarm.
+
+    Probation hears of it, gathered and not urgent.
+    """
     _observe(cx, found, "late-fix-history" if found.escalate else "order-not-enforceable")
     if not found.escalate or found.state is not VerdictState.CONFIRMED:
         return
@@ -180,9 +182,7 @@ def late_timer(cx: Context, key: str) -> None:
 
 
 def _tell_history(cx: Context, facts: Facts, count: int) -> None:
-    state = cx.state
-    plan_key = state.current_plans.get(facts.plan_id) or state.current_plans[DEFAULT_PLAN_ID]
-    plan = state.plans[plan_key]
+    plan = incidents.current_plan(cx.state, facts)
     alarm_class = BREACH_CLASS[facts.order_kind or OrderKind.AREA_BAN]
     told: list[str] = []
     for step in plan.steps:

@@ -5,23 +5,26 @@ from typing import Final
 import msgspec
 
 from afstand.limits import BOOK_MASS_LOSS_RELEASE_PER_MIN, BOOK_TEXT_CHARS_MAX
-from alerting.book import alarms, conditions, runs, silences
+from alerting.book import alarms, conditions, silences, telling
 from alerting.book.context import Context
 from alerting.book.inputs import SystemSignal
 from alerting.book.outputs import Change
 from alerting.book.state import Alarm, Facts
-from alerting.book.words import AlarmClass, SignalKind
+from alerting.book.words import AlarmClass, Purpose, SignalKind
 
 replace = msgspec.structs.replace
 
 QUIET_MS: Final = 300_000
 """A signal that nobody takes back counts as over when it was not said again for so long."""
 SAY_AGAIN_MS: Final = 600_000
-"""An open SYSTEM alarm is told again at most this often, with the count that has grown meanwhile."""
+"""An open SYSTEM alarm is told again at most this often, with its count."""
 
 
 def signal(cx: Context, said: SystemSignal) -> None:
-    """Take one signal. The first of its kind raises the SYSTEM alarm, the others are counted in it."""
+    """Take one signal.
+
+    The first of its kind raises the SYSTEM alarm, the others are counted in it.
+    """
     key = f"system/{said.kind}"
     if said.ended:
         conditions.end(cx, key, "signal-ended")
@@ -38,14 +41,17 @@ def signal(cx: Context, said: SystemSignal) -> None:
     cx.state.alarms.put(alarm.alarm_id, alarm)
     if cx.now_ms - alarm.updated_ms >= SAY_AGAIN_MS:
         cx.record(alarm, Change.RAISED_AGAIN, "counted-since")
-        runs.tell_again(cx, alarm, runs.Purpose.UPDATE, "counted-since")
+        telling.tell_again(cx, alarm, Purpose.UPDATE, "counted-since")
 
 
 # --- mass loss ------------------------------------------------------------------------------------
 
 
 def fell_silent(cx: Context, person_id: str, risk_class: int) -> None:
-    """A person went silent. With the last one of a mass loss, one SYSTEM alarm takes the place of the many."""
+    """A person went silent.
+
+    With the last one of a mass loss, one SYSTEM alarm takes the place of the many.
+    """
     if not silences.fell_silent(cx, person_id, risk_class):
         return
     facts = Facts(reason=silences.MASS_LOSS, detail=silences.ranked(cx.state))
@@ -80,10 +86,12 @@ def release(cx: Context) -> None:
     """Let the next few alarms page that the mass loss held back, the highest risk first."""
     rows = cx.state.mass_suppressed.rows
     order = sorted(rows, key=lambda alarm_id: (rows[alarm_id] or 9, alarm_id))
-    for alarm_id in order[:BOOK_MASS_LOSS_RELEASE_PER_MIN]:
+    paged = 0
+    for alarm_id in order:
+        if paged == BOOK_MASS_LOSS_RELEASE_PER_MIN:
+            cx.state.timers.set(silences.RELEASE_TIMER, cx.now_ms + 60_000)
+            break
         cx.state.mass_suppressed.drop(alarm_id)
-        alarm = cx.state.alarms.get(alarm_id)
-        if alarm is not None and alarm.suppressed == silences.MASS_LOSS:
-            alarms.unsuppress(cx, alarm, "mass-loss-over")
-    if len(order) > BOOK_MASS_LOSS_RELEASE_PER_MIN:
-        cx.state.timers.set(silences.RELEASE_TIMER, cx.now_ms + 60_000)
+        alarm = cx.state.alarms[alarm_id]
+        alarms.unsuppress(cx, alarm, "mass-loss-over")
+        paged += alarm.active

@@ -1,4 +1,7 @@
-"""Incidents: one per pair or person. Opening, finding, joining, closing, and the plan frozen into each."""
+"""Incidents: one per pair or person.
+
+Opening, finding, joining, closing, and the plan frozen into each.
+"""
 
 from typing import Final, NamedTuple
 
@@ -35,8 +38,8 @@ class Subject(NamedTuple):
 def subject_of(state: State, facts: Facts) -> Subject:
     """The pair, else the person, else the device or the part of the service.
 
-    A person tied to exactly one other by the cases is filed under that pair, so that a cut strap and the
-    approach that follows are one incident. Somebody tied to several is filed alone.
+    A person tied to exactly one other by the cases is filed under that pair, so that a cut strap
+    and the approach that follows are one incident. Somebody tied to several is filed alone.
     """
     wearer_id, protected_id = facts.wearer_id, facts.protected_id
     if protected_id is None and wearer_id is not None:
@@ -75,7 +78,10 @@ def _only_pair(state: State, person_id: str) -> str | None:
 
 
 def find_or_open(cx: Context, alarm_class: AlarmClass, facts: Facts) -> Incident | None:
-    """The incident for a new alarm. None when the bound on open incidents keeps it out, which is said."""
+    """The incident for a new alarm.
+
+    None when the bound on open incidents keeps it out, which is said.
+    """
     state = cx.state
     subject = subject_of(state, facts)
     found = find(state, subject)
@@ -182,7 +188,10 @@ def close(
     note: str = "",
     disposition: Disposition | None = None,
 ) -> None:
-    """Close an incident whose alarms are all closed. Its rows go when its last receipts can have come."""
+    """Close an incident whose alarms are all closed.
+
+    Its rows go when its last receipts can have come.
+    """
     state = cx.state
     closed = msgspec.structs.replace(incident, closed=True, alarm_ids=())
     state.incidents.put(incident.incident_id, closed)
@@ -230,9 +239,10 @@ def define_plan(state: State, plan: Plan) -> bool:
 
 
 def freeze_plan(cx: Context, incident: Incident, plan_id: str) -> tuple[Incident, str, bool]:
-    """The version of a plan that this incident goes by: the first one it used, whatever changed since.
+    """The version of a plan that this incident goes by: the first it used, whatever changed.
 
-    Answers the incident, the key of the plan, and whether a plan had to stand in for one that is not known.
+    Answers the incident, the key of the plan, and whether a plan had to stand in for one that is
+    not known.
     """
     state = cx.state
     for key in incident.plan_keys:
@@ -258,6 +268,14 @@ def release_plan(state: State, key: str) -> None:
     plan = state.plans.get(key)
     if plan is not None and state.current_plans.get(plan.id) != key:
         state.plans.drop(key)
+
+
+def current_plan(state: State, facts: Facts) -> Plan:
+    """The plan of what opens no incident: its order's, its case's, or the default."""
+    case = cases.case_for(state, facts.wearer_id, facts.protected_id)
+    wanted = facts.plan_id or (case.plan_id if case is not None else None) or DEFAULT_PLAN_ID
+    key = state.current_plans.get(wanted) or state.current_plans[DEFAULT_PLAN_ID]
+    return state.plans[key]
 
 
 def plan_id_for(state: State, incident: Incident, alarm_class: AlarmClass, facts: Facts) -> str:

@@ -1,4 +1,4 @@
-"""What people do: acknowledge, dispose of, shelve, put out of service, note, raise by hand, define."""
+"""What people do: acknowledge, dispose of, silence, note, raise by hand, define."""
 
 import msgspec
 
@@ -25,7 +25,10 @@ from alerting.book.words import AlarmClass, Role
 
 
 def _open_incident(cx: Context, what: str, incident_id: str, by: str) -> Incident | None:
-    """The open incident a command names; None (and a rejection) when there is none or nobody signs for it."""
+    """The open incident a command names.
+
+    None, and a rejection, when there is none or nobody signs for the command.
+    """
     if not by:
         cx.reject(RejectReason.NO_REASON_GIVEN, what, incident_id, "by")
         return None

@@ -288,6 +288,10 @@ class RejectReason(StrEnum):
     BAD_CASE = "bad-case"
     BAD_ID = "bad-id"
     LIMIT = "limit"
+    # Said by whoever feeds the book, so that one record tells of every input that changed nothing.
+    BAD_COMMAND = "bad-command"
+    BAD_ORDER = "bad-order"
+    POISON = "poison"
     DUPLICATE = "duplicate"
 
 

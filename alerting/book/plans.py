@@ -1,10 +1,10 @@
-"""Escalation plans as data: the schema of a plan file and everything that is checked when it is loaded.
+"""Escalation plans as data: the schema of a plan file, and what is checked on loading it.
 
-A plan is a list of steps. `on: open` steps start `after_s` after the alarm, each for itself; `on: confirmed` steps
-start after the breach is confirmed; an `on: missed` step starts when the step it stands in for (`of`, or the
-nearest earlier one that needs an acknowledgement) did not get what it needs by its deadline. A step without anybody
-to tell is passed at once, which counts as missed. A step whose target finally fails tells its `fallback` at once,
-one whose deadline passes does too.
+A plan is a list of steps. `on: open` steps start `after_s` after the alarm, each for itself; `on:
+confirmed` steps start after the breach is confirmed; an `on: missed` step starts when the step it
+stands in for (`of`, or the nearest earlier one that needs an acknowledgement) did not get what it
+needs by its deadline. A step without anybody to tell is passed at once, which counts as missed. A
+step whose target finally fails tells its `fallback` at once, one whose deadline passes does too.
 """
 
 import re
@@ -42,8 +42,11 @@ ACKNOWLEDGEMENT_MAX_S: Final = 86_400
 IN_HAND: Final = (Audience.MONITORING_CENTRE, Audience.SHIFT_LEAD)
 """The operators' own side: an acknowledged alarm has answered the steps for these."""
 HANDLERS: Final = (*IN_HAND, Audience.POLICE)
-"""Whose acknowledgement means that somebody handles any alarm. Probation's does for what is not critical: an office
-that answers by machine must not end the escalation of a critical alarm."""
+"""Whose acknowledgement means that somebody handles any alarm.
+
+Probation's does for what is not critical: an office that answers by machine must not end the
+escalation of a critical alarm.
+"""
 
 
 class StepStart(StrEnum):
@@ -69,6 +72,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     even_if_acknowledged: bool = False
 
     def serves(self, alarm_class: AlarmClass) -> bool:
+        """Whether this step is for alarms of this class."""
         if self.classes:
             return alarm_class in self.classes
         return alarm_class is not AlarmClass.SYSTEM
@@ -103,6 +107,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return index - 1
 
     def serves(self, alarm_class: AlarmClass) -> bool:
+        """Whether any step is for alarms of this class."""
         return any(step.serves(alarm_class) for step in self.steps)
 
 
@@ -264,7 +269,7 @@ _RESERVED: Final = {
 
 
 def _class_faults(plan: Plan, alarm_class: AlarmClass) -> Iterable[PlanFault]:
-    """A class that a plan serves must be told somebody at once, and answered when it is critical."""
+    """A class that a plan serves is told to somebody at once; a critical one is answered."""
     serving = [step for step in plan.steps if step.serves(alarm_class)]
     must_serve = BUILT_IN_SERVES.get(plan.id)
     if must_serve is not None and alarm_class in must_serve and not serving:

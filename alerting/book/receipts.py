@@ -1,4 +1,4 @@
-"""What receipts of notices do: they move the step they belong to, and an acknowledgement takes the alarm in hand."""
+"""What receipts do: they move their step, and an acknowledgement takes the alarm in hand."""
 
 import msgspec
 
@@ -32,10 +32,10 @@ def receipt(cx: Context, said: Receipt) -> None:
     )
     if alarm.closed:
         return
-    alarm = runs.receipt(cx, alarm, delivery, said.status)
+    answered = said.status is ReceiptStatus.ACKNOWLEDGED
+    if answered and alarms.takes_in_hand(alarm, delivery.audience):
+        # First the alarm, then the step: a plan whose last step is answered did not end unanswered.
+        alarm = alarms.acknowledge(cx, alarm, said.by or said.target, "receipt")
+    runs.receipt(cx, alarm, delivery, said.status)
     if said.status in _FINAL_FAILURE:
         state.deliveries.put(said.key, msgspec.structs.replace(delivery, final=True))
-    elif said.status is ReceiptStatus.ACKNOWLEDGED and alarms.takes_in_hand(
-        alarm, delivery.audience
-    ):
-        alarms.acknowledge(cx, alarm, said.by or said.target, "receipt")

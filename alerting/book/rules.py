@@ -17,14 +17,15 @@ BREACH_CLASS: Final = {
 POSSIBLE_IS_BREACH_1024: Final = {1: 922, 2: 973, 3: 990}
 """Risk class -> probability from which a possible breach of a ban is a breach at once, unconfirmed.
 
-P 0.90, 0.95 and 0.967. At most 0.975 is ever reached (any fix can be a jump), so class 3 asks for a position well
-inside. Below it a possible breach is an APPROACH: high priority, burst running, confirmed or cleared within half
-a minute. A location order is tolerant on leaving: only a confirmed absence is a breach of it.
+P 0.90, 0.95 and 0.967. At most 0.975 is ever reached (any fix can be a jump), so class 3 asks for a
+position well inside. Below it a possible breach is an APPROACH: high priority, burst running,
+confirmed or cleared within half a minute. A location order is tolerant on leaving: only a confirmed
+absence is a breach of it.
 """
 
 
 def class_of_state(verdict: Verdict) -> tuple[AlarmClass | None, str]:
-    """The class of alarm that the state of a verdict asks for, or None; and why, in words of the rule."""
+    """The class of alarm that the state of a verdict asks for, or None; and by which rule."""
     state, kind = verdict.state, verdict.order_kind
     breach = BREACH_CLASS[kind]
     if state is VerdictState.CONFIRMED:
@@ -46,8 +47,9 @@ def class_of_state(verdict: Verdict) -> tuple[AlarmClass | None, str]:
 class EventRule(NamedTuple):
     """What an event of a device raises.
 
-    `source` names the condition of that device. `lasting`: something in the world ends it. `press`: every one is
-    news. `expires_ms`: it counts as over when not said again for so long (there is no event that ends it).
+    `source` names the condition of that device. `lasting`: something in the world ends it. `press`:
+    every one is news. `expires_ms`: it counts as over when not said again for so long (there is no
+    event that ends it).
     """
 
     alarm_class: AlarmClass

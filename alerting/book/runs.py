@@ -1,50 +1,43 @@
 """A plan while it runs for one alarm: steps, deadlines, fallbacks, receipts, the last resort.
 
-Each alarm runs its plan for itself, so that no alarm that joins an incident is ever lost behind one that was
-answered. All waiting is a timer `step|<alarm>|<step>` in the book: a start while the step waits, its deadline
-while it runs.
+Each alarm runs its plan for itself, so that no alarm that joins an incident is ever lost behind one
+that was answered. All waiting is a timer `step|<alarm>|<step>` in the book: a start while the step
+waits, its deadline while it runs.
 """
 
 from typing import Final
 
 import msgspec
 
-from afstand.limits import BOOK_NOTICES_PER_HOUR_MAX
-from alerting.book import audience as views
-from alerting.book import cases, incidents
-from alerting.book.classes_data import ALARM_BOOK
+from alerting.book import incidents, telling
 from alerting.book.context import Context, rule_of
-from alerting.book.inputs import Receipt, ReceiptStatus, VictimPolicy
-from alerting.book.outputs import Change, Notice
+from alerting.book.inputs import ReceiptStatus, VictimPolicy
+from alerting.book.outputs import Change
 from alerting.book.plans import DEFAULT_PLAN_ID, IN_HAND, SYSTEM_PLAN_ID, Plan, Step, StepStart
-from alerting.book.state import Alarm, Delivery, Incident, StepState, StepStatus, Told
+from alerting.book.state import Alarm, Delivery, StepState, StepStatus, Told
 from alerting.book.words import (
-    TARGET_PROTECTED_DEVICE,
-    TARGET_WEARER_DEVICE,
     AlarmClass,
-    Audience,
     Need,
     Priority,
     Purpose,
-    SignalKind,
 )
 
 replace = msgspec.structs.replace
 
-UPDATE_GAP_MS: Final = 15_000
-"""At least this long between two updates about one alarm (a button pressed twenty times)."""
-_HOUR_MS: Final = 3_600_000
 _OVER: Final = (StepStatus.MET, StepStatus.MISSED, StepStatus.PASSED, StepStatus.SKIPPED)
-NOBODY: Final = "nobody-to-tell"
 _LAST_RESORT: Final = (DEFAULT_PLAN_ID, SYSTEM_PLAN_ID)
 
 
 def step_timer(alarm_id: str, index: int) -> str:
+    """Name of the timer of one step."""
     return f"step|{alarm_id}|{index}"
 
 
 def start(cx: Context, alarm: Alarm, purpose: Purpose, reason: str) -> Alarm:
-    """Run the alarm's plan from its first step. Answers the alarm as it is then; the table holds it too."""
+    """Run the alarm's plan from its first step.
+
+    Answers the alarm as it is then; the table holds it too.
+    """
     incident = cx.state.incidents[alarm.incident_id]
     plan_id = incidents.plan_id_for(cx.state, incident, alarm.alarm_class, alarm.facts)
     return _start_plan(cx, alarm, plan_id, purpose, reason)
@@ -85,7 +78,7 @@ def _first_state(cx: Context, alarm: Alarm, plan: Plan, index: int) -> StepState
 
 
 def stop(cx: Context, alarm: Alarm) -> None:
-    """Clear the timers of the running plan; its steps keep where they were, so `resume` can go on."""
+    """Clear the timers of the running plan. Its steps stay, so that `resume` can go on."""
     for index in range(len(alarm.steps)):
         cx.state.timers.clear(step_timer(alarm.alarm_id, index))
     cx.state.timers.clear(f"re-alarm|{alarm.alarm_id}")
@@ -111,7 +104,10 @@ def confirm(cx: Context, alarm: Alarm) -> Alarm:
 
 
 def acknowledged(cx: Context, alarm: Alarm) -> Alarm:
-    """Somebody has it in hand: steps for the operators' own side are answered, delayed ones not needed."""
+    """Somebody has it in hand.
+
+    Steps for the operators' own side are answered, delayed ones not needed.
+    """
     if not alarm.round:
         return _keep(cx, alarm)
     plan = cx.state.plans[alarm.plan_key]
@@ -146,9 +142,10 @@ def timer(cx: Context, alarm: Alarm, index: int) -> Alarm:
 
 
 def advance(cx: Context, alarm: Alarm) -> Alarm:
-    """Start what is due, end what is overdue, set the timers of the rest; see whether the plan has ended.
+    """Start what is due, end what is overdue, set the timers of the rest.
 
-    Does nothing but keep the alarm while its plan stands still (returned, shelved, suppressed, closed).
+    Does nothing but keep the alarm while its plan stands still (returned, shelved, suppressed,
+    closed).
     """
     if not pages(alarm):
         return _keep(cx, alarm)
@@ -186,6 +183,15 @@ def _keep(cx: Context, alarm: Alarm) -> Alarm:
     return alarm
 
 
+def _tell(
+    cx: Context, alarm: Alarm, plan: Plan, index: int, to: list[Told], purpose: Purpose
+) -> Alarm:
+    """Send the notices of a step and count who can still answer."""
+    alarm, sent = telling.tell(cx, alarm, plan, index, to, purpose)
+    now = alarm.steps[index]
+    return _set(alarm, index, replace(now, unsettled=now.unsettled + sent))
+
+
 def _set(alarm: Alarm, index: int, step: StepState) -> Alarm:
     steps = alarm.steps
     return replace(alarm, steps=(*steps[:index], step, *steps[index + 1 :]))
@@ -199,7 +205,7 @@ def _begin(cx: Context, alarm: Alarm, plan: Plan, index: int) -> Alarm:
     now = alarm.steps[index]
     if _not_needed(alarm, step):
         return _set(alarm, index, replace(now, status=StepStatus.SKIPPED, due_ms=None))
-    to, reason = _recipients(cx, alarm, step, step.targets)
+    to, reason = telling.recipients(cx, alarm, step, step.targets)
     if not to:
         return _pass(cx, alarm, plan, index, reason)
     deadline_ms = cx.now_ms + step.deadline_s * 1000
@@ -213,12 +219,13 @@ def _begin(cx: Context, alarm: Alarm, plan: Plan, index: int) -> Alarm:
 def _pass(cx: Context, alarm: Alarm, plan: Plan, index: int, reason: str) -> Alarm:
     """Tell nobody in this step, and why.
 
-    An empty step is passed at once, which counts as missed: its fallback is told and those who stand in for it start.
-    A step that may not be told (policy, privacy, told before) is skipped: nobody has to stand in.
+    An empty step is passed at once, which counts as missed: its fallback is told and those who
+    stand in for it start. A step that may not be told (policy, privacy, told before) is skipped:
+    nobody has to stand in.
     """
     step = plan.steps[index]
     now = alarm.steps[index]
-    if reason != NOBODY:
+    if reason != telling.NOBODY:
         held = reason == VictimPolicy.ASK_OPERATOR
         status = StepStatus.HELD if held else StepStatus.SKIPPED
         alarm = _set(alarm, index, replace(now, status=status, due_ms=None))
@@ -226,7 +233,7 @@ def _pass(cx: Context, alarm: Alarm, plan: Plan, index: int, reason: str) -> Ala
         return alarm
     alarm = _set(alarm, index, replace(now, status=StepStatus.PASSED, due_ms=None))
     cx.record(alarm, Change.STEP_PASSED, reason, step=index)
-    if _recipients(cx, alarm, step, step.fallback)[0]:
+    if telling.recipients(cx, alarm, step, step.fallback)[0]:
         due_ms = cx.now_ms + step.deadline_s * 1000
         alarm = _set(alarm, index, replace(now, status=StepStatus.RUNNING, due_ms=due_ms))
         alarm = _fall_back(cx, alarm, plan, index, reason)
@@ -249,7 +256,7 @@ def _deadline(cx: Context, alarm: Alarm, index: int) -> Alarm:
 def _fall_back(cx: Context, alarm: Alarm, plan: Plan, index: int, reason: str) -> Alarm:
     step = plan.steps[index]
     alarm = _set(alarm, index, replace(alarm.steps[index], fallback_used=True))
-    to, _ = _recipients(cx, alarm, step, step.fallback)
+    to, _ = telling.recipients(cx, alarm, step, step.fallback)
     cx.record(alarm, Change.FALLBACK_USED, reason, step=index)
     return _tell(cx, alarm, plan, index, to, Purpose.ESCALATION)
 
@@ -261,7 +268,10 @@ def _met(cx: Context, alarm: Alarm, index: int, reason: str, target: str = "") -
 
 
 def _failed(cx: Context, alarm: Alarm, index: int, target: str) -> Alarm:
-    """A notice of a running step has finally failed: the fallback at once; when none is left, missed at once."""
+    """A notice of a running step has finally failed.
+
+    Its fallback is told at once; when nobody is left, the step is missed at once.
+    """
     plan = cx.state.plans[alarm.plan_key]
     now = alarm.steps[index]
     alarm = _set(alarm, index, replace(now, unsettled=max(0, now.unsettled - 1)))
@@ -290,154 +300,6 @@ def _wake_stand_ins(cx: Context, alarm: Alarm, plan: Plan, missed: int) -> Alarm
     return alarm
 
 
-# --- recipients and notices -----------------------------------------------------------------------
-
-
-def _recipients(
-    cx: Context, alarm: Alarm, step: Step, targets: tuple[str, ...]
-) -> tuple[list[Told], str]:
-    """Everybody a step tells, or nobody and the reason why."""
-    audience = step.audience
-    if not views.may_tell(audience, alarm.alarm_class, alarm.facts):
-        return [], "audience-may-not-know"
-    if audience is Audience.PROTECTED_PERSON:
-        return _protected_recipients(cx, alarm, targets)
-    if audience is Audience.WEARER and alarm.purpose is Purpose.ESCALATION:
-        return [], "told-before"
-    if audience is Audience.WEARER:
-        return _devices(cx, cases.wearers_of(cx.state, alarm.facts), audience, targets), NOBODY
-    return [Told(target, audience, None, None) for target in targets], NOBODY
-
-
-def _protected_recipients(
-    cx: Context, alarm: Alarm, targets: tuple[str, ...]
-) -> tuple[list[Told], str]:
-    """The protected persons the alarm is about, each by the policy of their own case."""
-    if alarm.purpose is Purpose.ESCALATION:
-        return [], "told-before"
-    state = cx.state
-    released = state.incidents[alarm.incident_id].protected_released
-    persons: list[str] = []
-    reason = NOBODY
-    for person_id in cases.protected_of(state, alarm.facts):
-        policy = cases.victim_policy(state, person_id)
-        if policy is VictimPolicy.TELL or (policy is VictimPolicy.ASK_OPERATOR and released):
-            persons.append(person_id)
-        elif reason != VictimPolicy.ASK_OPERATOR:
-            reason = policy.value
-    return _devices(cx, tuple(persons), Audience.PROTECTED_PERSON, targets), reason
-
-
-def _devices(
-    cx: Context, persons: tuple[str, ...], audience: Audience, targets: tuple[str, ...]
-) -> list[Told]:
-    found: list[Told] = []
-    for target in targets:
-        for person_id in persons:
-            if target in (TARGET_PROTECTED_DEVICE, TARGET_WEARER_DEVICE):
-                for device_id in cases.devices_of(cx.state, person_id):
-                    found.append(Told(target, audience, device_id, person_id))
-            else:
-                found.append(Told(target, audience, None, person_id))
-    return found
-
-
-def _tell(
-    cx: Context, alarm: Alarm, plan: Plan, index: int, to: list[Told], purpose: Purpose
-) -> Alarm:
-    """Send the notices of one step."""
-    step = plan.steps[index]
-    deadline_ms = alarm.steps[index].due_ms
-    sent = 0
-    for told in to:
-        alarm, went = _notice(
-            cx, alarm, plan, told, purpose, alarm.round_reason, index, step.needs, deadline_ms
-        )
-        sent += went
-    now = alarm.steps[index]
-    return _set(alarm, index, replace(now, unsettled=now.unsettled + sent))
-
-
-def tell_again(cx: Context, alarm: Alarm, purpose: Purpose, reason: str) -> Alarm:
-    """Tell everybody who was told of this alarm how it goes on (an update, or that it is over)."""
-    plan = cx.state.plans.get(alarm.plan_key)
-    if plan is None:
-        return alarm
-    for told in alarm.told:
-        alarm, _ = _notice(cx, alarm, plan, told, purpose, reason, -1, Need.DELIVERED, None)
-    alarm = replace(alarm, updated_ms=cx.now_ms)
-    cx.state.alarms.put(alarm.alarm_id, alarm)
-    return alarm
-
-
-def update(cx: Context, alarm: Alarm, reason: str, *, at_once: bool) -> Alarm:
-    """An update to everybody told, unless one went out just before."""
-    if not at_once and cx.now_ms - alarm.updated_ms < UPDATE_GAP_MS:
-        return alarm
-    return tell_again(cx, alarm, Purpose.UPDATE, reason)
-
-
-def _notice(
-    cx: Context,
-    alarm: Alarm,
-    plan: Plan,
-    told: Told,
-    purpose: Purpose,
-    reason: str,
-    step: int,
-    needs: Need,
-    deadline_ms: int | None,
-) -> tuple[Alarm, int]:
-    if not _within_hour(cx, alarm):
-        return alarm, 0
-    key = cx.next_key()
-    cx.emit(
-        Notice(
-            incident_id=alarm.incident_id,
-            alarm_id=alarm.alarm_id,
-            alarm_class=alarm.alarm_class,
-            priority=rule_of(alarm).priority,
-            plan_id=plan.id,
-            step=step,
-            round=alarm.round,
-            target=told.target,
-            audience=told.audience,
-            purpose=purpose,
-            needs=needs,
-            text_key=f"{alarm.alarm_class}.{purpose}",
-            reason=reason,
-            at_ms=cx.now_ms,
-            opened_at_ms=alarm.opened_ms,
-            deadline_ms=deadline_ms,
-            count=alarm.count,
-            subject_device_id=told.device_id,
-            **views.visible(alarm.facts, told.audience, told.person_id),
-        )
-    )
-    cx.state.deliveries.put(
-        key, Delivery(alarm.alarm_id, alarm.round, step, told.target, told.audience)
-    )
-    known = alarm.told if told in alarm.told else (*alarm.told, told)
-    alarm = replace(alarm, told=known, deliveries=(*alarm.deliveries, key))
-    return alarm, 1
-
-
-def _within_hour(cx: Context, alarm: Alarm) -> bool:
-    """Count the notice against the bound of its incident. Critical classes always go out."""
-    state = cx.state
-    incident: Incident = state.incidents[alarm.incident_id]
-    if cx.now_ms - incident.hour_ms >= _HOUR_MS:
-        incident = replace(incident, hour_ms=cx.now_ms, hour_notices=0)
-    critical = ALARM_BOOK[alarm.alarm_class].priority is Priority.CRITICAL
-    if incident.hour_notices >= BOOK_NOTICES_PER_HOUR_MAX and not critical:
-        cx.record(alarm, Change.SUPPRESSED, "limit-of-notices-per-hour")
-        cx.signal(SignalKind.BOOK_LIMIT, f"notices per hour: {incident.incident_id}")
-        return False
-    incident = replace(incident, hour_notices=incident.hour_notices + 1)
-    state.incidents.put(incident.incident_id, incident)
-    return True
-
-
 # --- receipts and the end -------------------------------------------------------------------------
 
 
@@ -450,9 +312,13 @@ def receipt(cx: Context, alarm: Alarm, delivery: Delivery, status: ReceiptStatus
     if now.status is not StepStatus.RUNNING:
         return alarm
     if status in (ReceiptStatus.FAILED, ReceiptStatus.REFUSED):
-        if not delivery.final:
-            alarm = _failed(cx, alarm, index, delivery.target)
-        return advance(cx, alarm)
+        if delivery.final:
+            return alarm
+        if not pages(alarm):
+            # The plan stands still: its deadline tells the fallback when it goes on.
+            left = replace(now, unsettled=max(0, now.unsettled - 1))
+            return _keep(cx, _set(alarm, index, left))
+        return advance(cx, _failed(cx, alarm, index, delivery.target))
     needs = cx.state.plans[alarm.plan_key].steps[index].needs
     if status is ReceiptStatus.ACKNOWLEDGED or needs is Need.DELIVERED:
         alarm = _met(cx, alarm, index, status.value, delivery.target)
@@ -460,7 +326,7 @@ def receipt(cx: Context, alarm: Alarm, delivery: Delivery, status: ReceiptStatus
 
 
 def _see_whether_ended(cx: Context, alarm: Alarm, plan: Plan) -> Alarm:
-    """When nothing of the plan is left to wait for and nobody has answered: the last resort, then again."""
+    """See whether the plan has ended without an answer: the last resort, later all again."""
     name = f"re-alarm|{alarm.alarm_id}"
     if alarm.acknowledged or any(
         s.due_ms is not None and s.status not in _OVER for s in alarm.steps
@@ -478,7 +344,10 @@ def _see_whether_ended(cx: Context, alarm: Alarm, plan: Plan) -> Alarm:
 
 
 def _answer_owed(alarm: Alarm, plan: Plan) -> bool:
-    """Whether somebody was to answer and did not, or nobody could be told at all. Always for critical classes."""
+    """Whether somebody was to answer and did not, or nobody could be told at all.
+
+    Always for critical classes.
+    """
     if rule_of(alarm).priority is Priority.CRITICAL:
         return True
     told = False

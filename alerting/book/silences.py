@@ -1,8 +1,9 @@
 """Mass loss: many who go silent at once are one trouble of the network, not one alarm each.
 
-While it lasts, alarms that say no more than "silent" are suppressed by design, with the reason and for a bounded time;
-the SYSTEM alarm carries the list of persons, the highest risk first. Panic, proximity, tamper and area breach are
-never touched. Whoever is still silent when it is over pages after all, in a rhythm that people can follow.
+While it lasts, alarms that say no more than "silent" are suppressed by design, with the reason and
+for a bounded time; the SYSTEM alarm carries the list of persons, the highest risk first. Panic,
+proximity, tamper and area breach are never touched. Whoever is still silent when it is over pages
+after all, in a rhythm that people can follow.
 """
 
 from typing import Final
@@ -31,10 +32,12 @@ _ROW: Final = "now"
 
 
 def current(state: State) -> MassLoss:
+    """The mass loss, or what might become one."""
     return state.mass.get(_ROW) or MassLoss()
 
 
 def active(state: State) -> bool:
+    """Whether there is a mass loss now."""
     return current(state).since_ms is not None
 
 
@@ -87,7 +90,10 @@ def heard_again(cx: Context, person_id: str) -> bool:
 
 
 def end(cx: Context) -> None:
-    """The mass loss is over: forget who was silent in it. Their alarms are released by the caller."""
+    """The mass loss is over: forget who was silent in it.
+
+    Their alarms are released by the caller.
+    """
     state = cx.state
     for person_id in sorted(state.mass_silent.rows):
         state.mass_silent.drop(person_id)

@@ -1,4 +1,4 @@
-"""The state of the alarm book: immutable rows in tables, written out exactly and read back exactly."""
+"""The state of the alarm book: immutable rows in tables, written and read back exactly."""
 
 from enum import StrEnum
 from typing import Any, Final
@@ -17,7 +17,8 @@ DUMP_FORMAT: Final = 1
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known about one condition; notices are filled from it, cut down per audience.
 
-    `person_id` is whom it is about: the owner of the device, the breaker of the order, who is silent.
+    `person_id` is whom it is about: the owner of the device, the breaker of the order, who is
+    silent.
     """
 
     reason: str
@@ -54,8 +55,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that holds now (a breach, a cut strap) or holds until disposed of (a press).
 
-    `lasting`: the world can end it, so closing its alarm before that is a decision. `alarm_id` is empty when
-    the alarm was closed while the condition lasted. `keys`: the last presses, so that a copy is recognised.
+    `lasting`: the world can end it, so closing its alarm before that is a decision. `alarm_id` is
+    empty when the alarm was closed while the condition lasted. `keys`: the last presses, so that a
+    copy is recognised.
     """
 
     alarm_class: AlarmClass
@@ -127,6 +129,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def active(self) -> bool:
+        """Whether any condition holds it."""
         return bool(self.sources)
 
     @property
@@ -201,7 +204,10 @@ class LateBreaches(msgspec.Struct, frozen=True):
 
 
 class MassLoss(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether many went silent at once. `recent`: (at_ms, person, risk class) that count towards it."""
+    """Whether many went silent at once.
+
+    `recent`: (at_ms, person, risk class) that count towards it.
+    """
 
     recent: tuple[tuple[int, str, int], ...] = ()
     since_ms: int | None = None

@@ -1,8 +1,8 @@
 """State that can be taken back: tables and timers that write down what they change.
 
-Rows are immutable structs, so taking back a step is putting old rows back in place. Nothing here is ever iterated
-in insertion order: a table is read by key, and written out sorted, so a rollback that changes the order of a
-dictionary changes nothing that anyone can see.
+Rows are immutable structs, so taking back a step is putting old rows back in place. Nothing here is
+ever iterated in insertion order: a table is read by key, and written out sorted, so a rollback that
+changes the order of a dictionary changes nothing that anyone can see.
 """
 
 import heapq
@@ -24,6 +24,7 @@ class Table(Generic[Row]):
         self._log = log
 
     def get(self, key: str) -> Row | None:
+        """The row, or None."""
         return self.rows.get(key)
 
     def __getitem__(self, key: str) -> Row:
@@ -36,10 +37,12 @@ class Table(Generic[Row]):
         return len(self.rows)
 
     def put(self, key: str, row: Row) -> None:
+        """Set a row."""
         self._log.changes.append((self.rows, key, self.rows.get(key, _NOTHING)))
         self.rows[key] = row
 
     def drop(self, key: str) -> None:
+        """Remove a row, if it is there."""
         if key in self.rows:
             self._log.changes.append((self.rows, key, self.rows.pop(key)))
 
@@ -47,8 +50,9 @@ class Table(Generic[Row]):
 class Timers:
     """Deadlines by name, the earliest first, ties in the order of their names.
 
-    `rows` is the truth; the heap may hold entries that are no longer true (moved or cleared), which are passed
-    over when they come up. So setting, moving and clearing cost O(log n) and need no search.
+    `rows` is the truth; the heap may hold entries that are no longer true (moved or cleared), which
+    are passed over when they come up. So setting, moving and clearing cost O(log n) and need no
+    search.
     """
 
     __slots__ = ("_heap", "_log", "rows")
@@ -65,6 +69,7 @@ class Timers:
         heapq.heapify(self._heap)
 
     def set(self, name: str, due_ms: int) -> None:
+        """Set or move a timer."""
         old = self.rows.get(name)
         if old == due_ms:
             return
@@ -79,10 +84,12 @@ class Timers:
             self._rebuild()
 
     def clear(self, name: str) -> None:
+        """Stop a timer, if it runs."""
         if name in self.rows:
             self._log.changes.append((self.rows, name, self.rows.pop(name)))
 
     def next_due_ms(self) -> int | None:
+        """When the earliest timer is due."""
         heap = self._heap
         while heap and self.rows.get(heap[0][1]) != heap[0][0]:
             heapq.heappop(heap)
@@ -108,6 +115,7 @@ class ChangeLog:
         self.timers: Timers | None = None
 
     def mark(self) -> int:
+        """A place to take back to."""
         return len(self.changes)
 
     def forget(self) -> None:

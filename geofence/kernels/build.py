@@ -10,6 +10,9 @@ import numpy.typing as npt
 from afstand.limits import ZONE_EXTENT_KM_MAX
 from geofence.geojson import Area, GeoJSONError, Limits, Reason, parse_geometry
 from geofence.kernels.arrays import (
+    BOX_COLUMNS,
+    BOX_EDGES,
+    CELL_COLUMNS,
     EDGE_MM_MAX,
     H_BOX,
     H_CELL,
@@ -26,8 +29,9 @@ from geofence.kernels.arrays import (
     HEAD_COLUMNS,
     KIND_CIRCLE,
     KIND_POLYGON,
+    RUN_COLUMNS,
 )
-from geofence.kernels.grid import build_boxes, build_grid
+from geofence.kernels.grid import NO_ROOM, STACK_COLUMNS, STACK_ROWS, build_boxes, build_grid
 from geofence.kernels.projection import (
     PLANE_COLUMNS,
     RD_EAST_DEG,
@@ -92,13 +96,13 @@ def compile_zone(
     pad = (1 << shift) >> 1
     vx32 = (vx - (left - pad)).astype(np.int32)
     vy32 = (vy - (low - pad)).astype(np.int32)
-    cells, runs = build_grid(vx32, vy32, ends, shift, columns, rows)
-    boxes, upper = build_boxes(vx32, vy32, ends)
+    cells, runs = _grid(vx32, vy32, ends, shift, columns, rows)
+    boxes, upper = _boxes(vx32, vy32, ends)
     head[H_STATE] = KIND_POLYGON
     head[H_X0], head[H_Y0], head[H_X1], head[H_Y1] = left, low, right, top
     head[H_GRID] = shift | columns << 8 | rows << 32
     head[H_UPPER] = upper
-    parts = (cells.ravel(), vx32, vy32, runs.ravel(), boxes.ravel())
+    parts = (cells, vx32, vy32, runs, boxes)
     places = np.cumsum([0, *(part.size for part in parts)])
     head[[H_CELL, H_VX, H_VY, H_RUN, H_BOX]] = places[:-1]
     return ZoneGrid(
@@ -204,6 +208,43 @@ def _divided(
     part = (np.arange(len(edge)) - first[edge]) / pieces[edge]
     points = ring[edge] + part[:, None] * (ring[edge + 1] - ring[edge])
     return np.concatenate((points, ring[-1:]))
+
+
+def _grid(
+    vx: npt.NDArray[np.int32],
+    vy: npt.NDArray[np.int32],
+    ends: npt.NDArray[np.bool_],
+    shift: int,
+    columns: int,
+    rows: int,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Cells and lists of runs."""
+    distance = np.empty(vx.size, np.float64)
+    waiting = np.empty((STACK_ROWS, STACK_COLUMNS), np.int64)
+    room = 4 * (vx.size + columns * rows) + 256
+    while True:
+        cells = np.empty(CELL_COLUMNS * room, np.int32)
+        runs = np.empty(RUN_COLUMNS * room, np.int32)
+        arena = np.empty(8 * room, np.int32)
+        cells_used, runs_used = build_grid(
+            vx, vy, ends, shift, columns, rows, cells, runs, arena, distance, waiting
+        )
+        if cells_used != NO_ROOM:
+            return cells[: CELL_COLUMNS * cells_used], runs[: RUN_COLUMNS * runs_used]
+        room *= 4
+
+
+def _boxes(
+    vx: npt.NDArray[np.int32], vy: npt.NDArray[np.int32], ends: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int32], int]:
+    """All boxes, and how many of them are upper ones."""
+    rings = np.diff(np.concatenate(([-1], np.flatnonzero(ends)))) - 1
+    lower = int(np.sum(-(-rings // BOX_EDGES)))
+    upper = -(-lower // BOX_EDGES)
+    boxes = np.empty(BOX_COLUMNS * (upper + lower), np.int32)
+    used = build_boxes(vx, vy, ends, upper, boxes)
+    assert used == upper + lower
+    return boxes, upper
 
 
 def _grid_shape(width: int, height: int, vertices: int) -> tuple[int, int, int]:

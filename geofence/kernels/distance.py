@@ -39,8 +39,8 @@ from geofence.kernels.arrays import (
     RUN_EDGES_MAX,
     ZoneArrays,
 )
-from geofence.kernels.compile import jit, jit_inline
-from geofence.kernels.edges import bits_of, float_of, nearest_and_crossings, nearest_bits
+from geofence.kernels.compile import jit, jit_call, jit_inline
+from geofence.kernels.edges import bits_of, float_of, nearest_and_crossings, nearest_bits, sides
 from geofence.kernels.projection import (
     P_CENTRE_X,
     P_CENTRE_Y,
@@ -79,13 +79,30 @@ def scale_of(planes: npt.NDArray[np.float64], row: int, x_mm: float, y_mm: float
     return planes[p, P_K0] + planes[p, P_Q0] * (dx * dx + dy * dy)
 
 
-@jit
+@jit_inline
+def _first_run(data: _Int32, run: int, ref: int) -> tuple[int, int, int, int]:
+    """The runs of a leaf: how many, where the list stands, first edge and number of edges of the first."""
+    packed = -2 - ref
+    count = packed & RUN_EDGES_MAX
+    first = packed >> COUNT_BITS
+    if count > 0:
+        return 1, 0, first, count
+    at = run + RUN_COLUMNS * (first + 1)
+    return (
+        int(data[np.uintp(at - RUN_COLUMNS)]),
+        at,
+        int(data[np.uintp(at)]),
+        int(data[np.uintp(at + 1)]),
+    )
+
+
+@jit_call
 def _nearest_of_leaf(
     data: _Int32,
     vx: int,
     vy: int,
     run: int,
-    packed: int,
+    ref: int,
     px: float,
     py: float,
     ux: float,
@@ -93,16 +110,7 @@ def _nearest_of_leaf(
     best: int,
 ) -> tuple[int, int]:
     """Bits of the smallest squared distance to the edges of a leaf, and how many lie between p and its centre p + u."""
-    count = packed & RUN_EDGES_MAX
-    first = packed >> COUNT_BITS
-    runs = 1
-    at = 0
-    if count == 0:
-        at = run + RUN_COLUMNS * first
-        runs = int(data[np.uintp(at)])
-        at += RUN_COLUMNS
-        first = int(data[np.uintp(at)])
-        count = int(data[np.uintp(at + 1)])
+    runs, at, first, count = _first_run(data, run, ref)
     total = 0
     while True:
         best, more = nearest_and_crossings(
@@ -112,6 +120,34 @@ def _nearest_of_leaf(
         runs -= 1
         if runs == 0:
             return best, total
+        at += RUN_COLUMNS
+        first = int(data[np.uintp(at)])
+        count = int(data[np.uintp(at + 1)])
+
+
+@jit_call
+def _sides_of_leaf(
+    data: _Int32,
+    vx: int,
+    vy: int,
+    run: int,
+    ref: int,
+    px: float,
+    py: float,
+    ux: float,
+    uy: float,
+) -> tuple[int, int]:
+    """How many edges of a leaf lie between p and its centre p + u, and on how many p lies."""
+    runs, at, first, count = _first_run(data, run, ref)
+    total = 0
+    touched = 0
+    while True:
+        crossed, on = sides(data, vx + first, vy + first, count, px, py, ux, uy)
+        total += crossed
+        touched += on
+        runs -= 1
+        if runs == 0:
+            return total, touched
         at += RUN_COLUMNS
         first = int(data[np.uintp(at)])
         count = int(data[np.uintp(at + 1)])
@@ -129,7 +165,7 @@ def box_d2(data: _Int32, box: int, px: float, py: float) -> float:
     return dx * dx + dy * dy
 
 
-@jit
+@jit_call
 def _nearest_by_boxes(
     data: _Int32,
     vx: int,
@@ -172,81 +208,147 @@ def _circle(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> int:
 
 
 @jit_inline
-def signed_distance(
-    zones: ZoneArrays, zone: int, x_mm: int, y_mm: int, tolerance_m: float
-) -> int:
-    """Signed distance of a point of the zone's plane, millimetres on the earth; the package says what it promises."""
+def root_cell(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> tuple[int, int, int, int]:
+    """The root cell of a point: place in `data`, offset in the cell, shift. The place is -1 off the grid."""
     head = zones.head
-    data = zones.data
+    z = np.uintp(zone)
+    shape = head[z, H_GRID]
+    shift = shape & 255
+    pad = (1 << shift) >> 1
+    gx = x_mm - head[z, H_X0] + pad
+    gy = y_mm - head[z, H_Y0] + pad
+    ix = gx >> shift
+    iy = gy >> shift
+    columns = (shape >> 8) & 0xFFFFFF
+    rows = shape >> 32
+    if (ix < 0) | (iy < 0) | (ix >= columns) | (iy >= rows):
+        return -1, 0, 0, 0
+    mask = (1 << shift) - 1
+    return head[z, H_CELL] + CELL_COLUMNS * (iy * columns + ix), gx & mask, gy & mask, shift
+
+
+@jit_inline
+def child_cell(
+    cells: int, ref: int, in_x: int, in_y: int, shift: int
+) -> tuple[int, int, int, int]:
+    """The child cell of a point, as `root_cell` gives the root cell."""
+    shift -= CHILD_BITS
+    mask = (1 << shift) - 1
+    child = ref + ((in_y >> shift) << CHILD_BITS) + (in_x >> shift)
+    return cells + CELL_COLUMNS * child, in_x & mask, in_y & mask, shift
+
+
+@jit_call
+def _nearest_off_grid(
+    head: npt.NDArray[np.int64], data: _Int32, zone: int, x_mm: int, y_mm: int
+) -> float:
+    """Squared distance to the boundary of a point off the grid; the nearest root cell bounds the search."""
+    z = np.uintp(zone)
+    shape = head[z, H_GRID]
+    shift = shape & 255
+    columns = (shape >> 8) & 0xFFFFFF
+    rows = shape >> 32
+    pad = (1 << shift) >> 1
+    px = float(x_mm - head[z, H_X0] + pad)
+    py = float(y_mm - head[z, H_Y0] + pad)
+    ix = min(max((x_mm - head[z, H_X0] + pad) >> shift, 0), columns - 1)
+    iy = min(max((y_mm - head[z, H_Y0] + pad) >> shift, 0), rows - 1)
+    half = ((1 << shift) - 1) * 0.5
+    ux = (ix << shift) + half - px
+    uy = (iy << shift) + half - py
+    sd = float(data[np.uintp(head[z, H_CELL] + CELL_COLUMNS * (iy * columns + ix) + C_SD)])
+    best = abs(sd) + math.sqrt(ux * ux + uy * uy) + _SLACK_MM
+    return _nearest_by_boxes(
+        data, head[z, H_VX], head[z, H_VY], head[z, H_BOX], head[z, H_UPPER], px, py, best * best
+    )
+
+
+@jit_inline
+def far(
+    zones: ZoneArrays, zone: int, x_mm: int, y_mm: int, tolerance_m: float
+) -> tuple[bool, int, float]:
+    """What the head alone decides: whether it does, the answer if so, else the scale of the plane here."""
+    head = zones.head
     z = np.uintp(zone)
     state = head[z, H_STATE]
     if state == FREE:
-        return NOWHERE_MM
+        return True, NOWHERE_MM, 1.0
     if state & 1 == KIND_CIRCLE:
-        return _circle(zones, zone, x_mm, y_mm)
-
-    # Scale between the point and the nearest point of the bounding box (see `projection`).
-    x0 = head[z, H_X0]
-    y0 = head[z, H_Y0]
+        return True, _circle(zones, zone, x_mm, y_mm), 1.0
     x = float(x_mm)
     y = float(y_mm)
-    qx = min(max(x, float(x0)), float(head[z, H_X1]))
-    qy = min(max(y, float(y0)), float(head[z, H_Y1]))
+    # The scale between two points is the root of the product at both (see `projection`); the bounding box stands for the boundary.
+    qx = min(max(x, float(head[z, H_X0])), float(head[z, H_X1]))
+    qy = min(max(y, float(head[z, H_Y0])), float(head[z, H_Y1]))
     row = state >> 1
     scale = scale_of(zones.planes, row, x, y)
-    limit = tolerance_m * 1000.0
     dx = x - qx
     dy = y - qy
     outside2 = dx * dx + dy * dy
     if outside2 > 0.0:
         scale = math.sqrt(scale * scale_of(zones.planes, row, qx, qy))
         bound = math.sqrt(outside2) / scale
-        if bound > limit + _SLACK_MM:
-            return -int(bound)
-    limit = limit * scale + _SLACK_MM
+        if bound > tolerance_m * 1000.0 + _SLACK_MM:
+            return True, -int(bound), scale
+    return False, 0, scale
 
-    shape = head[z, H_GRID]
-    shift = shape & 255
-    columns = (shape >> 8) & 0xFFFFFF
-    rows = shape >> 32
-    pad = (1 << shift) >> 1
-    gx = x_mm - x0 + pad
-    gy = y_mm - y0 + pad
-    ix = min(max(gx >> shift, 0), columns - 1)
-    iy = min(max(gy >> shift, 0), rows - 1)
-    # Off the grid the nearest root cell still bounds the distance from above.
-    off = ix != gx >> shift or iy != gy >> shift
-    cells = head[z, H_CELL]
-    cell = np.uintp(cells + CELL_COLUMNS * (iy * columns + ix))
-    left = ix << shift
-    low = iy << shift
-    ref = int(data[cell + np.uintp(C_REF)])
-    while ref >= 0 and not off:
-        shift -= CHILD_BITS
-        jx = (gx - left) >> shift
-        jy = (gy - low) >> shift
-        left += jx << shift
-        low += jy << shift
-        cell = np.uintp(cells + CELL_COLUMNS * (ref + (jy << CHILD_BITS) + jx))
-        ref = int(data[cell + np.uintp(C_REF)])
-    sd = float(data[cell + np.uintp(C_SD)])
-    inside = sd > 0.0
+
+@jit_inline
+def certain(sd: float, in_x: int, in_y: int, shift: int) -> tuple[float, float, float]:
+    """What the distance at a cell's centre certifies at a point of the cell, and the way from the point to the centre."""
     half = ((1 << shift) - 1) * 0.5
-    px = float(gx)
-    py = float(gy)
-    ux = left + half - px
-    uy = low + half - py
-    away = math.sqrt(ux * ux + uy * uy)
-    bound = abs(sd) - away - _SLACK_MM
-    if bound > limit:
+    ux = half - in_x
+    uy = half - in_y
+    return abs(sd) - math.sqrt(ux * ux + uy * uy) - _SLACK_MM, ux, uy
+
+
+@jit_inline
+def _from_grid(head: npt.NDArray[np.int64], zone: int, x_mm: int, y_mm: int) -> tuple[float, float]:
+    """The point from the grid's corner, as the edges are."""
+    z = np.uintp(zone)
+    pad = (1 << (head[z, H_GRID] & 255)) >> 1
+    return float(x_mm - head[z, H_X0] + pad), float(y_mm - head[z, H_Y0] + pad)
+
+
+@jit_inline
+def near(
+    zones: ZoneArrays,
+    zone: int,
+    x_mm: int,
+    y_mm: int,
+    tolerance_m: float,
+    scale: float,
+    cell: int,
+    in_x: int,
+    in_y: int,
+    shift: int,
+) -> int:
+    """The answer from the cell without children that holds the point; cell -1 is off the grid."""
+    head = zones.head
+    data = zones.data
+    z = np.uintp(zone)
+    if cell < 0:
+        d2 = _nearest_off_grid(head, data, zone, x_mm, y_mm)
+        return -int(math.sqrt(d2) / scale + 0.5)
+    sd = float(data[np.uintp(cell + C_SD)])
+    ref = int(data[np.uintp(cell + C_REF)])
+    inside = sd > 0.0
+    bound, ux, uy = certain(sd, in_x, in_y, shift)
+    if bound > tolerance_m * 1000.0 * scale + _SLACK_MM:
         magnitude = int(bound / scale)
         return magnitude if inside else -magnitude
-    best = abs(sd) + away + _SLACK_MM
-    best *= best
-    if off or ref == FAR:
-        inside = inside and not off
+    best = 2.0 * abs(sd) - bound
+    px, py = _from_grid(head, zone, x_mm, y_mm)
+    if ref == FAR:
         d2 = _nearest_by_boxes(
-            data, head[z, H_VX], head[z, H_VY], head[z, H_BOX], head[z, H_UPPER], px, py, best
+            data,
+            head[z, H_VX],
+            head[z, H_VY],
+            head[z, H_BOX],
+            head[z, H_UPPER],
+            px,
+            py,
+            best * best,
         )
     else:
         bits, crossed = _nearest_of_leaf(
@@ -254,17 +356,87 @@ def signed_distance(
             head[z, H_VX],
             head[z, H_VY],
             head[z, H_RUN],
-            -2 - ref,
+            ref,
             px,
             py,
             ux,
             uy,
-            bits_of(best),
+            bits_of(best * best),
         )
         d2 = float_of(bits)
         inside = inside != (crossed & 1 == 1)
     magnitude = int(math.sqrt(d2) / scale + 0.5)
     return magnitude if inside else -magnitude
+
+
+@jit_inline
+def _leaf_cell(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> tuple[int, int, int, int]:
+    """The cell without children that holds a point."""
+    cell, in_x, in_y, shift = root_cell(zones, zone, x_mm, y_mm)
+    if cell < 0:
+        return cell, in_x, in_y, shift
+    cells = zones.head[np.uintp(zone), H_CELL]
+    ref = int(zones.data[np.uintp(cell + C_REF)])
+    while ref >= 0:
+        cell, in_x, in_y, shift = child_cell(cells, ref, in_x, in_y, shift)
+        ref = int(zones.data[np.uintp(cell + C_REF)])
+    return cell, in_x, in_y, shift
+
+
+@jit_inline
+def signed_distance(
+    zones: ZoneArrays, zone: int, x_mm: int, y_mm: int, tolerance_m: float
+) -> int:
+    """Signed distance of a point of the zone's plane, millimetres on the earth; the package says what it promises."""
+    decided, answer, scale = far(zones, zone, x_mm, y_mm, tolerance_m)
+    if decided:
+        return answer
+    cell, in_x, in_y, shift = _leaf_cell(zones, zone, x_mm, y_mm)
+    return near(zones, zone, x_mm, y_mm, tolerance_m, scale, cell, in_x, in_y, shift)
+
+
+@jit_inline
+def side(
+    zones: ZoneArrays, zone: int, x_mm: int, y_mm: int, cell: int, in_x: int, in_y: int, shift: int
+) -> bool:
+    """Whether the point is inside, from the cell without children that holds it."""
+    head = zones.head
+    z = np.uintp(zone)
+    if head[z, H_STATE] == FREE:
+        return False
+    if head[z, H_STATE] & 1 == KIND_CIRCLE:
+        return _circle(zones, zone, x_mm, y_mm) > 0
+    if cell < 0:
+        return False
+    sd = float(zones.data[np.uintp(cell + C_SD)])
+    bound, ux, uy = certain(sd, in_x, in_y, shift)
+    if bound > 0.0:
+        return sd > 0.0
+    px, py = _from_grid(head, zone, x_mm, y_mm)
+    crossed, on = _sides_of_leaf(
+        zones.data,
+        head[z, H_VX],
+        head[z, H_VY],
+        head[z, H_RUN],
+        int(zones.data[np.uintp(cell + C_REF)]),
+        px,
+        py,
+        ux,
+        uy,
+    )
+    return (sd > 0.0) != (crossed & 1 == 1) and on == 0
+
+
+@jit_inline
+def contains(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> bool:
+    """Whether a point of the zone's plane lies inside, not on the boundary; for those who need no distance."""
+    cell = -1
+    in_x = 0
+    in_y = 0
+    shift = 0
+    if zones.head[np.uintp(zone), H_STATE] & 1 != KIND_CIRCLE:
+        cell, in_x, in_y, shift = _leaf_cell(zones, zone, x_mm, y_mm)
+    return side(zones, zone, x_mm, y_mm, cell, in_x, in_y, shift)
 
 
 @jit
@@ -274,23 +446,3 @@ def signed_distance_wgs84(
     """Signed distance of a position in degrees x 1e7."""
     x, y = project(zones, zone, lat_e7, lon_e7)
     return signed_distance(zones, zone, x, y, tolerance_m)
-
-
-@jit
-def contains(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> bool:
-    """Whether a point of the zone's plane lies inside, not on the boundary."""
-    return signed_distance(zones, zone, x_mm, y_mm, 0.0) > 0
-
-
-@jit
-def signed_distance_many(
-    zones: ZoneArrays,
-    index: npt.NDArray[np.int64],
-    x_mm: npt.NDArray[np.int64],
-    y_mm: npt.NDArray[np.int64],
-    tolerance_m: npt.NDArray[np.float64],
-    distance_mm: npt.NDArray[np.int64],
-) -> None:
-    """Signed distances of n points, each to its own zone, into distance_mm[n]."""
-    for i in range(index.size):
-        distance_mm[i] = signed_distance(zones, index[i], x_mm[i], y_mm[i], tolerance_m[i])

@@ -91,3 +91,27 @@ def nearest_and_crossings(
         best = min(best, bits_of(squared_distance(ax, ay, bx, by)))
         total += int(crosses(ax, ay, bx, by, ux, uy))
     return best, total
+
+
+@jit_inline
+def sides(
+    data: npt.NDArray[np.int32],
+    vx: int,
+    vy: int,
+    count: int,
+    px: float,
+    py: float,
+    ux: float,
+    uy: float,
+) -> tuple[int, int]:
+    """How many edges the path from p + u to p crosses, and how many p lies on."""
+    total = 0
+    touched = 0
+    for i in range(count):
+        ax = float(data[np.uintp(vx + i)]) - px
+        ay = float(data[np.uintp(vy + i)]) - py
+        bx = float(data[np.uintp(vx + i + 1)]) - px
+        by = float(data[np.uintp(vy + i + 1)]) - py
+        total += int(crosses(ax, ay, bx, by, ux, uy))
+        touched += int((ax * by == ay * bx) & (ax * bx <= 0.0) & (ay * by <= 0.0))
+    return total, touched

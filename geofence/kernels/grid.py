@@ -4,6 +4,8 @@ Signed distance is 1-Lipschitz: it changes by at most |p - q| between p and q. S
 cell, and an edge can be nearest to some point of a cell only if its distance to the centre is at most the smallest
 one plus the cell's diagonal. The grid is built from the whole down: a square hands its children the edges that can
 still matter, which shrink by about four at each step.
+
+Arrays are flat and made by the caller; a builder that runs out of room says so and is called again with more.
 """
 
 import math
@@ -27,9 +29,10 @@ from geofence.kernels.arrays import (
     CHILD_BITS,
     COUNT_BITS,
     FAR,
+    RUN_COLUMNS,
     RUN_EDGES_MAX,
 )
-from geofence.kernels.compile import jit, jit_inline
+from geofence.kernels.compile import jit, jit_call, jit_inline
 from geofence.kernels.edges import crosses, squared_distance
 
 _Int32 = npt.NDArray[np.int32]
@@ -37,35 +40,80 @@ _Float64 = npt.NDArray[np.float64]
 
 # Edge lists are kept up to this distance from the boundary; beyond it an exact distance asks the boxes.
 BAND_MM: Final = 300_000.0
-# A cell within REFINE_MM of the boundary with more edges than this is refined, down to children of 2^SHIFT_MIN mm.
+# A cell within REFINE_MM of the boundary with more edges than LEAF_EDGES is refined, to children of 2^SHIFT_MIN mm.
 LEAF_EDGES: Final = 16
 REFINE_MM: Final = 50_000.0
 SHIFT_MIN: Final = 13
+
+NO_ROOM: Final = -1
 # Two runs with at most this many other edges between them are one run: a longer run costs less than a list.
 _GAP_EDGES: Final = 6
 # Certainty against rounding in a bound; every stored distance is rounded to a millimetre.
 _SLACK_MM: Final = 2.0
 _HALF_DIAGONAL: Final = math.sqrt(0.5)
 _BLOCK: Final = 1 << (2 * CHILD_BITS)
-# Squares that wait: at most a block or four siblings per level, of fewer than 32 levels.
-_STACK: Final = 32 * _BLOCK
+
+# A square that waits: its corner and shift, where its parent's edges are, the parent's side, its cell (-1 above the root cells),
+# and twice the parent's centre. At most a block of siblings waits on each of fewer than 32 levels.
+_W_X: Final = 0
+_W_Y: Final = 1
+_W_SHIFT: Final = 2
+_W_START: Final = 3
+_W_COUNT: Final = 4
+_W_INSIDE: Final = 5
+_W_CELL: Final = 6
+_W_X2: Final = 7
+_W_Y2: Final = 8
+STACK_COLUMNS: Final = 9
+STACK_ROWS: Final = 32 * _BLOCK
+
+
+@jit_call
+def _measure(
+    vx: _Int32,
+    vy: _Int32,
+    arena: _Int32,
+    start: int,
+    count: int,
+    cx: float,
+    cy: float,
+    ux: float,
+    uy: float,
+    distance: _Float64,
+) -> tuple[float, int]:
+    """Squared distance of a centre to each listed edge; the smallest, and how many edges lie between it and its parent's."""
+    smallest = np.inf
+    crossed = 0
+    for k in range(count):
+        e = arena[start + k]
+        ax = float(vx[e]) - cx
+        ay = float(vy[e]) - cy
+        bx = float(vx[e + 1]) - cx
+        by = float(vy[e + 1]) - cy
+        distance[k] = squared_distance(ax, ay, bx, by)
+        smallest = min(smallest, distance[k])
+        crossed += int(crosses(ax, ay, bx, by, ux, uy))
+    return smallest, crossed
 
 
 @jit_inline
-def _room(rows: _Int32, used: int, more: int) -> _Int32:
-    """The same rows with room for `more` behind the first `used`."""
-    if used + more <= rows.shape[0]:
-        return rows
-    wider = np.empty((2 * (used + more), rows.shape[1]), np.int32)
-    wider[:used] = rows[:used]
-    return wider
+def _keep(
+    arena: _Int32, start: int, count: int, distance: _Float64, limit: float, kept: int
+) -> int:
+    """Copy the listed edges within a squared distance to `kept`; how many."""
+    more = 0
+    for k in range(count):
+        if distance[k] <= limit:
+            arena[kept + more] = arena[start + k]
+            more += 1
+    return more
 
 
 @jit_inline
-def _corner_bounds(
+def _square_bounds(
     ax: float, ay: float, bx: float, by: float, half: float
 ) -> tuple[float, float]:
-    """Squared: the smallest distance of segment a-b to a square of this half size around the origin, the largest of its corners."""
+    """Squared: the smallest distance of segment a-b to a square around the origin, and its largest to a corner."""
     d0 = squared_distance(ax - half, ay - half, bx - half, by - half)
     d1 = squared_distance(ax + half, ay - half, bx + half, by - half)
     d2 = squared_distance(ax - half, ay + half, bx - half, by + half)
@@ -79,237 +127,302 @@ def _corner_bounds(
     ex = max(abs(bx) - half, 0.0)
     ey = max(abs(by) - half, 0.0)
     smallest = min(smallest, ex * ex + ey * ey)
-    if (
-        min(ax, bx) <= half
-        and max(ax, bx) >= -half
-        and min(ay, by) <= half
-        and max(ay, by) >= -half
-        and abs(ax * (by - ay) - ay * (bx - ax)) <= half * (abs(bx - ax) + abs(by - ay))
-    ):
-        smallest = 0.0
-    return smallest, largest
+    touches = (
+        (min(ax, bx) <= half)
+        & (max(ax, bx) >= -half)
+        & (min(ay, by) <= half)
+        & (max(ay, by) >= -half)
+        & (abs(ax * (by - ay) - ay * (bx - ax)) <= half * (abs(bx - ax) + abs(by - ay)))
+    )
+    return (0.0 if touches else smallest), largest
+
+
+@jit_call
+def _tighten(
+    vx: _Int32,
+    vy: _Int32,
+    arena: _Int32,
+    kept: int,
+    count: int,
+    cx: float,
+    cy: float,
+    half: float,
+    distance: _Float64,
+) -> int:
+    """Drop edges further from the square than its furthest corner is from some other edge; how many are left."""
+    bound = np.inf
+    for k in range(count):
+        e = arena[kept + k]
+        distance[k], largest = _square_bounds(
+            float(vx[e]) - cx,
+            float(vy[e]) - cy,
+            float(vx[e + 1]) - cx,
+            float(vy[e + 1]) - cy,
+            half,
+        )
+        bound = min(bound, largest)
+    limit = math.sqrt(bound) + _SLACK_MM
+    return _keep(arena, kept, count, distance, limit * limit, kept)
 
 
 @jit_inline
-def _count_runs(edges: _Int32, start: int, count: int, ends: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """Number of runs that cover these ascending edges, and of edges in them."""
-    runs = 0
-    covered = 0
-    i = start
-    while i < start + count:
-        j = _run_end(edges, i, start + count, ends)
-        runs += 1
-        covered += edges[j] - edges[i] + 1
-        i = j + 1
-    return runs, covered
-
-
-@jit_inline
-def _run_end(edges: _Int32, i: int, stop: int, ends: npt.NDArray[np.bool_]) -> int:
-    """Position of the last edge of the run that begins at position i."""
-    first = edges[i]
+def _run_end(arena: _Int32, i: int, stop: int, ends: npt.NDArray[np.bool_]) -> int:
+    """Position of the last edge of the run that begins at position i of ascending edges."""
     j = i
-    while j + 1 < stop and edges[j + 1] - edges[j] <= _GAP_EDGES + 1:
-        if edges[j + 1] - first >= RUN_EDGES_MAX:
+    while j + 1 < stop:
+        e = arena[j]
+        f = arena[j + 1]
+        if f - e > _GAP_EDGES + 1 or f - arena[i] >= RUN_EDGES_MAX:
             break
         joined = True
-        for v in range(edges[j] + 1, edges[j + 1]):
-            if ends[v]:
-                joined = False
+        for v in range(e + 1, f):
+            joined &= not ends[v]
         if not joined:
             break
         j += 1
     return j
 
 
+@jit_call
+def _cover(arena: _Int32, start: int, count: int, ends: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Number of runs that cover these edges, and of edges in them."""
+    runs = 0
+    covered = 0
+    i = start
+    while i < start + count:
+        j = _run_end(arena, i, start + count, ends)
+        runs += 1
+        covered += arena[j] - arena[i] + 1
+        i = j + 1
+    return runs, covered
+
+
+@jit_call
+def _write_runs(
+    arena: _Int32,
+    start: int,
+    count: int,
+    ends: npt.NDArray[np.bool_],
+    runs: _Int32,
+    row: int,
+    run_count: int,
+) -> int:
+    """Write a list of runs; the next free row."""
+    runs[RUN_COLUMNS * row] = run_count
+    runs[RUN_COLUMNS * row + 1] = 0
+    row += 1
+    i = start
+    while i < start + count:
+        j = _run_end(arena, i, start + count, ends)
+        runs[RUN_COLUMNS * row] = arena[i]
+        runs[RUN_COLUMNS * row + 1] = arena[j] - arena[i] + 1
+        row += 1
+        i = j + 1
+    return row
+
+
+@jit_call
+def _push(
+    waiting: npt.NDArray[np.int64],
+    depth: int,
+    square: tuple[int, int, int],
+    bits: int,
+    edges: tuple[int, int],
+    inside: bool,
+    children: int,
+    grid: tuple[int, int, int],
+) -> int:
+    """Let the children of a square wait, but for those off the grid; the new depth."""
+    x, y, s = square
+    shift, columns, rows = grid
+    t = s - bits
+    for j in range((1 << (2 * bits)) - 1, -1, -1):
+        left = x + ((j & ((1 << bits) - 1)) << t)
+        low = y + ((j >> bits) << t)
+        if (left >> shift) >= columns or (low >> shift) >= rows:
+            continue
+        cell = -1
+        if children >= 0:
+            cell = children + j
+        elif t == shift:
+            cell = (low >> shift) * columns + (left >> shift)
+        waiting[depth, _W_X] = left
+        waiting[depth, _W_Y] = low
+        waiting[depth, _W_SHIFT] = t
+        waiting[depth, _W_START] = edges[0]
+        waiting[depth, _W_COUNT] = edges[1]
+        waiting[depth, _W_INSIDE] = int(inside)
+        waiting[depth, _W_CELL] = cell
+        waiting[depth, _W_X2] = 2 * x + (1 << s) - 1
+        waiting[depth, _W_Y2] = 2 * y + (1 << s) - 1
+        depth += 1
+    return depth
+
+
 @jit
 def build_grid(
-    vx: _Int32, vy: _Int32, ends: npt.NDArray[np.bool_], shift: int, columns: int, rows: int
-) -> tuple[_Int32, _Int32]:
-    """Cells and lists of runs of one zone.
+    vx: _Int32,
+    vy: _Int32,
+    ends: npt.NDArray[np.bool_],
+    shift: int,
+    columns: int,
+    rows: int,
+    cells: _Int32,
+    runs: _Int32,
+    arena: _Int32,
+    distance: _Float64,
+    waiting: npt.NDArray[np.int64],
+) -> tuple[int, int]:
+    """Fill cells and lists of runs of one zone; how many cells and rows, or NO_ROOM.
 
     vx, vy [n]: the chain, millimetres from the grid's corner, all > 0. ends [n]: True at the last vertex of each ring, where
-    no edge begins. The grid has columns x rows root cells of 2^shift mm.
+    no edge begins. The grid has columns x rows root cells of 2^shift mm. Room for work: arena, distance [n], waiting.
     """
-    n = vx.size
-    cells = np.empty((columns * rows + 8 * _BLOCK + n, CELL_COLUMNS), np.int32)
-    used = columns * rows
-    runs = np.empty((64, 2), np.int32)
+    cells_max = cells.size // CELL_COLUMNS
+    runs_max = runs.size // RUN_COLUMNS
+    cells_used = columns * rows
     runs_used = 0
-
-    arena = np.empty(16 * n + 1024, np.int32)
-    distance = np.empty(n, np.float64)
-    largest = np.empty(n, np.float64)
+    if cells_used > cells_max:
+        return NO_ROOM, NO_ROOM
     all_edges = 0
-    for v in range(n):
+    for v in range(vx.size):
         if not ends[v]:
             arena[all_edges] = v
             all_edges += 1
 
-    top_shift = shift
-    while (1 << top_shift) < (max(columns, rows) << shift):
-        top_shift += 1
-    # A waiting square: corner, shift, its parent's edges in the arena, its parent's centre and side, its cell (-1 above the root cells).
-    waiting = np.empty((_STACK, 6), np.int64)
-    parent = np.empty((_STACK, 2), np.float64)
-    waiting[0] = np.array([0, 0, top_shift, 0, all_edges, 0])
-    waiting_cell = np.empty(_STACK, np.int64)
-    waiting_cell[0] = 0 if top_shift == shift else -1
-    # The parent of all: a point left of everything, outside.
-    parent[0, 0] = -0.5
-    parent[0, 1] = ((1 << top_shift) - 1) * 0.5
+    top = shift
+    while (1 << top) < (max(columns, rows) << shift):
+        top += 1
+    # The parent of all is a point left of everything, outside.
+    waiting[0, _W_X] = 0
+    waiting[0, _W_Y] = 0
+    waiting[0, _W_SHIFT] = top
+    waiting[0, _W_START] = 0
+    waiting[0, _W_COUNT] = all_edges
+    waiting[0, _W_INSIDE] = 0
+    waiting[0, _W_CELL] = 0 if top == shift else -1
+    waiting[0, _W_X2] = -1
+    waiting[0, _W_Y2] = (1 << top) - 1
     depth = 1
     while depth > 0:
         depth -= 1
-        x = waiting[depth, 0]
-        y = waiting[depth, 1]
-        s = waiting[depth, 2]
-        start = waiting[depth, 3]
-        count = waiting[depth, 4]
-        inside = waiting[depth, 5] == 1
-        cell = waiting_cell[depth]
-        cx = x + ((1 << s) - 1) * 0.5
-        cy = y + ((1 << s) - 1) * 0.5
-        ux = parent[depth, 0] - cx
-        uy = parent[depth, 1] - cy
-        reach = _HALF_DIAGONAL * (1 << s)
-
-        smallest = np.inf
-        for k in range(count):
-            e = arena[start + k]
-            ax = float(vx[e]) - cx
-            ay = float(vy[e]) - cy
-            bx = float(vx[e + 1]) - cx
-            by = float(vy[e + 1]) - cy
-            d2 = squared_distance(ax, ay, bx, by)
-            distance[k] = d2
-            smallest = min(smallest, d2)
-            if crosses(ax, ay, bx, by, ux, uy):
-                inside = not inside
+        x = waiting[depth, _W_X]
+        y = waiting[depth, _W_Y]
+        s = waiting[depth, _W_SHIFT]
+        start = waiting[depth, _W_START]
+        count = waiting[depth, _W_COUNT]
+        inside = waiting[depth, _W_INSIDE] == 1
+        cell = waiting[depth, _W_CELL]
+        half = ((1 << s) - 1) * 0.5
+        cx = x + half
+        cy = y + half
+        ux = waiting[depth, _W_X2] * 0.5 - cx
+        uy = waiting[depth, _W_Y2] * 0.5 - cy
+        smallest, crossed = _measure(vx, vy, arena, start, count, cx, cy, ux, uy, distance)
+        inside = inside != (crossed & 1 == 1)
         nearest = math.sqrt(smallest)
-        limit = (nearest + 2.0 * reach + _SLACK_MM) ** 2
+        reach = _HALF_DIAGONAL * (1 << s)
         kept = start + count
         if kept + count > arena.size:
-            wider = np.empty(2 * arena.size + count, np.int32)
-            wider[:kept] = arena[:kept]
-            arena = wider
-        kept_count = 0
-        for k in range(count):
-            if distance[k] <= limit:
-                arena[kept + kept_count] = arena[start + k]
-                kept_count += 1
+            return NO_ROOM, NO_ROOM
+        limit = nearest + 2.0 * reach + _SLACK_MM
+        count = _keep(arena, start, count, distance, limit * limit, kept)
 
-        child_bits = 1
+        bits = 1
         children = -1
         if cell >= 0:
             magnitude = max(1, int(nearest + 0.5))
-            cells[cell, C_SD] = magnitude if inside else -magnitude
+            cells[CELL_COLUMNS * cell + C_SD] = magnitude if inside else -magnitude
             if nearest - reach > BAND_MM:
-                cells[cell, C_REF] = FAR
+                cells[CELL_COLUMNS * cell + C_REF] = FAR
                 continue
-            # The tighter test: an edge further from the square than the furthest corner is from some other edge cannot matter.
-            half = ((1 << s) - 1) * 0.5
-            bound = np.inf
-            for k in range(kept_count):
-                e = arena[kept + k]
-                distance[k], largest[k] = _corner_bounds(
-                    float(vx[e]) - cx,
-                    float(vy[e]) - cy,
-                    float(vx[e + 1]) - cx,
-                    float(vy[e + 1]) - cy,
-                    half,
-                )
-                bound = min(bound, largest[k])
-            bound = (math.sqrt(bound) + _SLACK_MM) ** 2
-            survivors = 0
-            for k in range(kept_count):
-                if distance[k] <= bound:
-                    arena[kept + survivors] = arena[kept + k]
-                    survivors += 1
-            kept_count = survivors
-            run_count, covered = _count_runs(arena, kept, kept_count, ends)
+            count = _tighten(vx, vy, arena, kept, count, cx, cy, half, distance)
+            run_count, covered = _cover(arena, kept, count, ends)
             if (
                 covered <= LEAF_EDGES
                 or s - CHILD_BITS < SHIFT_MIN
                 or nearest - reach > REFINE_MM
             ):
-                if run_count == 1:
-                    cells[cell, C_REF] = -2 - ((arena[kept] << COUNT_BITS) | covered)
-                else:
-                    cells[cell, C_REF] = -2 - (runs_used << COUNT_BITS)
-                    runs = _room(runs, runs_used, run_count + 1)
-                    runs[runs_used, 0] = run_count
-                    runs[runs_used, 1] = 0
-                    runs_used += 1
-                    i = kept
-                    while i < kept + kept_count:
-                        j = _run_end(arena, i, kept + kept_count, ends)
-                        runs[runs_used, 0] = arena[i]
-                        runs[runs_used, 1] = arena[j] - arena[i] + 1
-                        runs_used += 1
-                        i = j + 1
+                ref = (arena[kept] << COUNT_BITS) | covered
+                if run_count > 1:
+                    ref = runs_used << COUNT_BITS
+                    if runs_used + run_count + 1 > runs_max:
+                        return NO_ROOM, NO_ROOM
+                    runs_used = _write_runs(arena, kept, count, ends, runs, runs_used, run_count)
+                cells[CELL_COLUMNS * cell + C_REF] = -2 - ref
                 continue
-            children = used
-            cells = _room(cells, used, _BLOCK)
-            used += _BLOCK
-            cells[cell, C_REF] = children
-            child_bits = CHILD_BITS
-        t = s - child_bits
-        for j in range((1 << (2 * child_bits)) - 1, -1, -1):
-            left = x + ((j & ((1 << child_bits) - 1)) << t)
-            low = y + ((j >> child_bits) << t)
-            if (left >> shift) >= columns or (low >> shift) >= rows:
-                continue
-            waiting[depth, 0] = left
-            waiting[depth, 1] = low
-            waiting[depth, 2] = t
-            waiting[depth, 3] = kept
-            waiting[depth, 4] = kept_count
-            waiting[depth, 5] = 1 if inside else 0
-            parent[depth, 0] = cx
-            parent[depth, 1] = cy
-            if children >= 0:
-                waiting_cell[depth] = children + j
-            elif t == shift:
-                waiting_cell[depth] = (low >> shift) * columns + (left >> shift)
-            else:
-                waiting_cell[depth] = -1
-            depth += 1
-    return cells[:used].copy(), runs[:runs_used].copy()
+            if cells_used + _BLOCK > cells_max:
+                return NO_ROOM, NO_ROOM
+            children = cells_used
+            cells_used += _BLOCK
+            cells[CELL_COLUMNS * cell + C_REF] = children
+            bits = CHILD_BITS
+        depth = _push(
+            waiting,
+            depth,
+            (x, y, s),
+            bits,
+            (kept, count),
+            inside,
+            children,
+            (shift, columns, rows),
+        )
+    return cells_used, runs_used
+
+
+@jit_inline
+def _extend(boxes: _Int32, box: int, x0: int, y0: int, x1: int, y1: int) -> None:
+    """Make a box cover another."""
+    boxes[box + B_X0] = min(boxes[box + B_X0], x0)
+    boxes[box + B_Y0] = min(boxes[box + B_Y0], y0)
+    boxes[box + B_X1] = max(boxes[box + B_X1], x1)
+    boxes[box + B_Y1] = max(boxes[box + B_Y1], y1)
+
+
+@jit_inline
+def _begin(boxes: _Int32, box: int, first: int) -> None:
+    """An empty box."""
+    boxes[box + B_X0] = 0x7FFFFFFF
+    boxes[box + B_Y0] = 0x7FFFFFFF
+    boxes[box + B_X1] = 0
+    boxes[box + B_Y1] = 0
+    boxes[box + B_FIRST] = first
+    boxes[box + B_COUNT] = 0
 
 
 @jit
-def build_boxes(vx: _Int32, vy: _Int32, ends: npt.NDArray[np.bool_]) -> tuple[_Int32, int]:
-    """Bounding boxes of up to BOX_EDGES consecutive edges of one ring, and of up to BOX_EDGES such boxes: the upper ones first."""
-    n = vx.size
-    lower = np.empty((n, BOX_COLUMNS), np.int32)
-    count = 0
-    v = 0
-    while v < n:
+def build_boxes(
+    vx: _Int32, vy: _Int32, ends: npt.NDArray[np.bool_], upper: int, boxes: _Int32
+) -> int:
+    """Fill the boxes, `upper` of them the upper ones in front; how many in all.
+
+    A lower box covers up to BOX_EDGES consecutive edges of one ring, an upper one up to BOX_EDGES lower ones.
+    """
+    used = upper
+    lower = 0
+    for v in range(vx.size):
         if ends[v]:
-            v += 1
+            lower = 0
             continue
-        w = v
-        while w - v < BOX_EDGES and not ends[w]:
-            w += 1
-        lower[count, B_X0] = vx[v : w + 1].min()
-        lower[count, B_Y0] = vy[v : w + 1].min()
-        lower[count, B_X1] = vx[v : w + 1].max()
-        lower[count, B_Y1] = vy[v : w + 1].max()
-        lower[count, B_FIRST] = v
-        lower[count, B_COUNT] = w - v
-        count += 1
-        v = w
-    upper = (count + BOX_EDGES - 1) // BOX_EDGES
-    boxes = np.empty((upper + count, BOX_COLUMNS), np.int32)
-    boxes[upper:] = lower[:count]
-    for u in range(upper):
-        first = u * BOX_EDGES
-        last = min(first + BOX_EDGES, count)
-        boxes[u, B_X0] = lower[first:last, B_X0].min()
-        boxes[u, B_Y0] = lower[first:last, B_Y0].min()
-        boxes[u, B_X1] = lower[first:last, B_X1].max()
-        boxes[u, B_Y1] = lower[first:last, B_Y1].max()
-        boxes[u, B_FIRST] = upper + first
-        boxes[u, B_COUNT] = last - first
-    return boxes, upper
+        if lower == 0 or boxes[lower + B_COUNT] == BOX_EDGES:
+            lower = BOX_COLUMNS * used
+            _begin(boxes, lower, v)
+            used += 1
+        for w in (v, v + 1):
+            _extend(boxes, lower, vx[w], vy[w], vx[w], vy[w])
+        boxes[lower + B_COUNT] += 1
+    for b in range(used - upper):
+        box = BOX_COLUMNS * (b // BOX_EDGES)
+        if b % BOX_EDGES == 0:
+            _begin(boxes, box, upper + b)
+        low = BOX_COLUMNS * (upper + b)
+        _extend(
+            boxes,
+            box,
+            boxes[low + B_X0],
+            boxes[low + B_Y0],
+            boxes[low + B_X1],
+            boxes[low + B_Y1],
+        )
+        boxes[box + B_COUNT] += 1
+    return used

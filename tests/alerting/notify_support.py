@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from heapq import heappop, heappush
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -23,6 +23,7 @@ from alerting.book.types import (
 )
 from alerting.notify import (
     Delivery,
+    DeliveryLog,
     Destination,
     LaneSettings,
     MemoryDeliveryLog,
@@ -136,7 +137,7 @@ class VirtualClock:
 
     async def quiet(self) -> None:
         """Run everything that can run without time passing."""
-        loop = asyncio.get_running_loop()
+        loop: Any = asyncio.get_running_loop()
         for _ in range(100_000):
             await asyncio.sleep(0)
             if not loop._ready:
@@ -146,7 +147,7 @@ class VirtualClock:
     async def advance(self, duration_ms: int) -> None:
         end_ms = self._now_ms + duration_ms
         await self.quiet()
-        while self._due_ms() is not None and self._due_ms() <= end_ms:
+        while (due_ms := self._due_ms()) is not None and due_ms <= end_ms:
             await self._jump()
         self._now_ms = end_ms
         await self.quiet()
@@ -166,10 +167,17 @@ class VirtualClock:
             heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None
 
-    async def _jump(self) -> None:
+    def wake_next(self) -> bool:
+        """Let time jump to the next timer and fire it; False when nothing waits for time."""
+        if self._due_ms() is None:
+            return False
         due_ms, _, sleeper = heappop(self._sleepers)
         self._now_ms = max(self._now_ms, due_ms)
         sleeper.set_result(None)
+        return True
+
+    async def _jump(self) -> None:
+        self.wake_next()
         await self.quiet()
 
 
@@ -282,10 +290,10 @@ class FakeChannel:
             attempt = self._attempts[delivery.key] = self._attempts.get(delivery.key, 0) + 1
             self._world.sent.append((self._name, delivery.key, now_ms))
             outcome = self._behave(delivery, attempt)
-            if outcome is None:
-                await asyncio.Event().wait()
             if isinstance(outcome, Exception):
                 raise outcome
+            while outcome is None:
+                await asyncio.Event().wait()
             if outcome.status in {OutcomeStatus.DELIVERED, OutcomeStatus.ACKNOWLEDGED}:
                 self._world.got.append((self._name, delivery.key, now_ms))
             await self._life.point()
@@ -311,17 +319,17 @@ class Rig:
         world: World | None = None,
         clock: VirtualClock | None = None,
         lane: LaneSettings | None = None,
-        log: object = None,
+        log: DeliveryLog | None = None,
         journal: Callable[[Receipt], Awaitable[None]] | None = None,
         audiences: frozenset[Audience] = frozenset(Audience),
     ) -> None:
         self.world = world or World()
         self.clock = clock or VirtualClock()
         self.life = Life()
-        self.source = FakeSource(self.world, self.life)
+        self.source: Any = FakeSource(self.world, self.life)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.channels = {
+        self.channels: dict[str, Any] = {
             name: FakeChannel(name, self.world, self.life, self.clock, behave)
             for name, behave in behaviours.items()
         }
@@ -337,7 +345,7 @@ class Rig:
             self.metrics,
             log if log is not None else self.world.log,
         )
-        self.task: asyncio.Task[None] | None = None
+        self.task: Any = None
 
     async def journal(self, receipt: Receipt) -> None:
         await self.life.point()
@@ -359,14 +367,21 @@ class Rig:
             return
         self.task.cancel()
         await asyncio.wait((self.task,))
-        if not self.task.cancelled() and self.task.exception() is not None:
-            raise self.task.exception()
+        if not self.task.cancelled():
+            self.task.result()
 
     def value(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
-def entry(number: int, *outputs: object, partition: str = "p0", **fields) -> OutboxEntry:
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Poll, in real time, until something is so; TimeoutError when it never is."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for is outside this loop's reach
+            await asyncio.sleep(0.005)
+
+
+def entry(number: int, *outputs: Any, partition: str = "p0", **fields) -> OutboxEntry:
     return OutboxEntry(
         partition=partition, entry_id=f"{START_MS + number}-0", outputs=tuple(outputs), **fields
     )

@@ -1,6 +1,7 @@
 """The lane of one target: order, places, back-off, circuit, bounds. Pure: time is a number."""
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,19 @@ from alerting.notify.settings import LaneSettings
 from tests.alerting.notify_support import DELIVERED, REFUSED, RETRY, command, notice
 
 
+def lane_with(settings) -> Any:
+    """A lane whose answers a test may use without asking whether they are there."""
+    return Lane(settings)
+
+
+def state(lane) -> CircuitState:
+    return lane.circuit_state
+
+
+def lane_of(**settings) -> Any:
+    return lane_with(LaneSettings(**settings))
+
+
 def panic(key, **changes):
     return delivery_of_notice(key, notice(AlarmClass.PANIC, **{"incident_id": key, **changes}))
 
@@ -30,7 +44,7 @@ def legal(key, **changes):
     return delivery_of_notice(key, notice(AlarmClass.LEGAL, **fields))
 
 
-def start_all(lane, now_ms):
+def start_all(lane, now_ms) -> list[Any]:
     found = []
     while (job := lane.start(now_ms)) is not None:
         found.append(job)
@@ -42,7 +56,7 @@ def keys(jobs):
 
 
 def test_panic_first_then_proximity_then_tamper_then_by_priority():
-    lane = Lane(LaneSettings(concurrency=20))
+    lane = lane_of(concurrency=20)
     given_order = [
         ("withdrawn", notice(AlarmClass.PANIC, Purpose.WITHDRAWN, incident_id="w")),
         ("low", notice(AlarmClass.LEGAL, priority=Priority.LOW, incident_id="a")),
@@ -62,7 +76,7 @@ def test_panic_first_then_proximity_then_tamper_then_by_priority():
 
 
 def test_urgent_has_places_that_nothing_else_may_take():
-    lane = Lane(LaneSettings(concurrency=2, urgent_places=1))
+    lane = lane_of(concurrency=2, urgent_places=1)
     for number in range(4):
         lane.offer(legal(f"l{number}"), 0)
     assert keys(start_all(lane, 0)) == ["l0", "l1"]
@@ -75,7 +89,7 @@ def test_urgent_has_places_that_nothing_else_may_take():
 
 
 def test_an_exhausted_retry_is_failed_with_its_last_reason():
-    lane = Lane(LaneSettings(attempts_max=3, backoff_ms=10, backoff_ms_max=10))
+    lane = lane_of(attempts_max=3, backoff_ms=10, backoff_ms_max=10)
     lane.offer(panic("p"), 0)
     now_ms = 0
     for _ in range(2):
@@ -89,7 +103,7 @@ def test_an_exhausted_retry_is_failed_with_its_last_reason():
 
 def test_the_greatest_age_ends_it_and_one_attempt_is_always_made():
     settings = LaneSettings(age_ms_max=1_000, concurrency=1, urgent_places=1, backoff_ms=600)
-    lane = Lane(settings)
+    lane = lane_with(settings)
     lane.offer(legal("old"), 0)
     job = lane.start(5_000_000)  # waited far longer than its greatest age
     assert job.delivery.key == "old"
@@ -99,13 +113,13 @@ def test_the_greatest_age_ends_it_and_one_attempt_is_always_made():
 
 
 def test_refused_is_final_and_counts_as_an_answer():
-    lane = Lane(LaneSettings(circuit_failures=1))
+    lane = lane_of(circuit_failures=1)
     lane.offer(panic("a"), 0)
     assert lane.finish(lane.start(0), RETRY, 0) is None
-    assert lane.circuit_state is CircuitState.OPEN
+    assert state(lane) is CircuitState.OPEN
     now_ms = lane.next_due_ms(0)
     assert lane.finish(lane.start(now_ms), REFUSED, now_ms) is REFUSED
-    assert lane.circuit_state is CircuitState.CLOSED
+    assert state(lane) is CircuitState.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -118,7 +132,7 @@ def test_refused_is_final_and_counts_as_an_answer():
     ],
 )
 def test_retry_after_is_honoured_within_bounds(delivery, asked_ms, expected_ms):
-    lane = Lane(LaneSettings())
+    lane = lane_of()
     lane.offer(delivery, 0)
     busy = Outcome(
         status=OutcomeStatus.RETRY, detail="http-429", retry_after_ms=asked_ms, reached_target=None
@@ -130,7 +144,7 @@ def test_retry_after_is_honoured_within_bounds(delivery, asked_ms, expected_ms):
 
 
 def test_retry_after_never_shortens_the_back_off():
-    lane = Lane(LaneSettings(backoff_ms=10_000, backoff_ms_max=10_000))
+    lane = lane_of(backoff_ms=10_000, backoff_ms_max=10_000)
     lane.offer(legal("x"), 0)
     busy = Outcome(status=OutcomeStatus.RETRY, retry_after_ms=0, reached_target=False)
     lane.finish(lane.start(0), busy, 0)
@@ -139,32 +153,32 @@ def test_retry_after_never_shortens_the_back_off():
 
 class TestCircuit:
     def test_it_opens_after_failures_in_a_row_and_probes(self):
-        lane = Lane(LaneSettings(circuit_failures=2, circuit_open_ms=10_000, backoff_ms=1))
+        lane = lane_of(circuit_failures=2, circuit_open_ms=10_000, backoff_ms=1)
         for number in range(5):
             lane.offer(legal(f"l{number}"), 0)
         first, second = lane.start(0), lane.start(0)
         lane.finish(first, RETRY, 0)
-        assert lane.circuit_state is CircuitState.CLOSED
+        assert state(lane) is CircuitState.CLOSED
         lane.finish(second, RETRY, 0)
-        assert lane.circuit_state is CircuitState.OPEN
+        assert state(lane) is CircuitState.OPEN
         assert lane.start(9_999) is None
         assert lane.next_due_ms(9_999) == 10_000
         probe = lane.start(10_000)
-        assert lane.circuit_state is CircuitState.HALF_OPEN
+        assert state(lane) is CircuitState.HALF_OPEN
         assert lane.start(10_000) is None  # one probe at a time
         lane.finish(probe, DELIVERED, 10_050)
-        assert lane.circuit_state is CircuitState.CLOSED
+        assert state(lane) is CircuitState.CLOSED
         assert len(start_all(lane, 10_050)) == 4
 
     def test_it_never_holds_what_is_urgent(self):
-        lane = Lane(LaneSettings(circuit_failures=1, circuit_open_ms=600_000))
+        lane = lane_of(circuit_failures=1, circuit_open_ms=600_000)
         lane.offer(legal("l"), 0)
         lane.finish(lane.start(0), RETRY, 0)
         lane.offer(panic("p"), 1)
         assert lane.start(1).delivery.key == "p"
 
     def test_a_probe_that_ends_without_asking_does_not_block_the_next(self):
-        lane = Lane(LaneSettings(circuit_failures=1, circuit_open_ms=1_000, backoff_ms=1))
+        lane = lane_of(circuit_failures=1, circuit_open_ms=1_000, backoff_ms=1)
         lane.offer(legal("a"), 0)
         lane.offer(legal("b"), 0)
         lane.finish(lane.start(0), RETRY, 0)
@@ -183,7 +197,7 @@ class TestCircuit:
 
 class TestFullLane:
     def test_the_least_important_leaves(self):
-        lane = Lane(LaneSettings(queue_max=3))
+        lane = lane_of(queue_max=3)
         for key in ("l0", "l1"):
             lane.offer(legal(key), 0)
         lane.offer(panic("p0"), 0)
@@ -194,7 +208,7 @@ class TestFullLane:
         assert keys(start_all(lane, 0)) == ["p0", "p1", "p2"]
 
     def test_what_runs_is_never_thrown_out(self):
-        lane = Lane(LaneSettings(queue_max=1, concurrency=1))
+        lane = lane_of(queue_max=1, concurrency=1)
         lane.offer(legal("running"), 0)
         job = lane.start(0)
         lane.offer(legal("waiting"), 0)
@@ -202,7 +216,7 @@ class TestFullLane:
         assert lane.finish(job, DELIVERED, 1) is DELIVERED
 
     def test_memory_stays_bounded_while_the_target_hangs(self):
-        lane = Lane(LaneSettings(queue_max=4, concurrency=1, urgent_places=1))
+        lane = lane_of(queue_max=4, concurrency=1, urgent_places=1)
         lane.offer(legal("running"), 0)
         lane.start(0)
         for number in range(5_000):
@@ -212,7 +226,7 @@ class TestFullLane:
         assert len(lane._normal) + len(lane._later) < 200
 
     def test_a_key_is_not_taken_twice(self):
-        lane = Lane(LaneSettings())
+        lane = lane_of()
         assert lane.offer(panic("p"), 0) is None
         assert lane.offer(panic("p"), 0) is None
         assert len(start_all(lane, 0)) == 1
@@ -220,7 +234,7 @@ class TestFullLane:
 
 class TestOrderInsideAnIncident:
     def test_a_withdrawal_waits_for_its_alarm(self):
-        lane = Lane(LaneSettings())
+        lane = lane_of()
         lane.offer(panic("alarm", incident_id="i"), 0)
         lane.offer(panic("end", incident_id="i", purpose=Purpose.WITHDRAWN), 1)
         job = lane.start(1)
@@ -229,11 +243,11 @@ class TestOrderInsideAnIncident:
         assert lane.start(40).delivery.key == "end"
 
     def test_it_waits_through_retries_and_not_for_ever(self):
-        lane = Lane(LaneSettings(backoff_ms=15_000, backoff_ms_max=600_000))
+        lane = lane_of(backoff_ms=15_000, backoff_ms_max=600_000)
         lane.offer(panic("alarm", incident_id="i"), 0)
         lane.offer(panic("end", incident_id="i", purpose=Purpose.WITHDRAWN), 0)
         lane.finish(lane.start(0), RETRY, 0)
-        started = {}
+        started: dict[str, int] = {}
         for now_ms in range(0, 60_000, 500):
             for job in start_all(lane, now_ms):
                 started.setdefault(job.delivery.key, now_ms)
@@ -241,14 +255,14 @@ class TestOrderInsideAnIncident:
         assert started["end"] == NOTIFY_ORDER_WAIT_MS_MAX
 
     def test_a_second_alarm_of_the_incident_never_waits(self):
-        lane = Lane(LaneSettings())
+        lane = lane_of()
         lane.offer(panic("one", incident_id="i"), 0)
         lane.offer(panic("two", incident_id="i"), 0)
         lane.offer(panic("three", incident_id="i", purpose=Purpose.ESCALATION), 0)
         assert keys(start_all(lane, 0)) == ["one", "two", "three"]
 
     def test_other_incidents_are_not_held(self):
-        lane = Lane(LaneSettings())
+        lane = lane_of()
         lane.offer(panic("alarm", incident_id="i"), 0)
         lane.offer(panic("other-end", incident_id="j", purpose=Purpose.WITHDRAWN), 0)
         assert len(start_all(lane, 0)) == 2
@@ -325,8 +339,9 @@ def test_it_starts_what_a_naive_lane_starts(seed):
     settings = LaneSettings(
         concurrency=2, urgent_places=1, circuit_failures=1_000, backoff_ms=700, attempts_max=1_000
     )
-    lane, naive = Lane(settings), NaiveLane(settings)
-    running, now_ms = [], 0
+    lane, naive = lane_with(settings), NaiveLane(settings)
+    running: list[Any] = []
+    now_ms = 0
     for number in range(300):
         now_ms += source.choice((0, 0, 1, 300, 2_000))
         action = source.random()

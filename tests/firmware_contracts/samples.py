@@ -29,9 +29,14 @@ SOUND_FIX = (-1500, 519_225_000, 44_791_700, 45, 140, 27_000, 1, 11, 87, 1, 12)
 # time offset, code, value, lat, lon, accuracy, mechanism, reserved
 SOUND_EVENT = (-20, 1, 0, 519_225_000, 44_791_700, 45, 1, 0)
 SOUND_STATUS = (0, 3600, 0x01020003, 4, 30, 300, 3900, -97, 87, 2, 0, 30)
-SOUND = {FIX: SOUND_FIX, EVENT: SOUND_EVENT, STATUS: SOUND_STATUS}
-SOUND[ACK] = (3, 1, 900)
-SOUND[COMMAND] = (77, NOW_MS + 60_000, 3, 0, 0, b"ga naar huis")
+SOUND_COMMAND = (77, NOW_MS + 60_000, 3, 0, 0, b"ga naar huis")
+SOUND: dict[int, tuple[Any, ...]] = {
+    FIX: SOUND_FIX,
+    EVENT: SOUND_EVENT,
+    STATUS: SOUND_STATUS,
+    ACK: (3, 1, 900),
+    COMMAND: SOUND_COMMAND,
+}
 
 
 def cmac(body: bytes, *, device: str = DEVICE, key: bytes = KEY) -> bytes:

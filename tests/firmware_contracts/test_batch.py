@@ -131,12 +131,20 @@ ROW = {
     kind: st.tuples(*[integers(WIDTHS[c][0], signed=WIDTHS[c][1]) for c in RECORD[kind][1:]])
     for kind in (FIX, EVENT, STATUS)
 }
-# A row that is sound but for one value that may be anything.
-NEARLY = {
-    kind: st.tuples(ROW[kind], st.integers(0, len(row) - 1)).map(
-        lambda drawn, row=row: replaced(row, **{f"p{drawn[1]}": drawn[0][drawn[1]]})
+
+
+def nearly(kind: int, row: tuple[int, ...]) -> st.SearchStrategy[tuple[int, ...]]:
+    """A row that is sound but for one value that may be anything."""
+    places = st.integers(0, len(row) - 1)
+    return st.tuples(ROW[kind], places).map(
+        lambda drawn: replaced(row, **{f"p{drawn[1]}": drawn[0][drawn[1]]})
     )
-    for kind, row in ((FIX, SOUND_FIX), (EVENT, SOUND_EVENT), (STATUS, SOUND_STATUS))
+
+
+NEARLY = {
+    FIX: nearly(FIX, SOUND_FIX),
+    EVENT: nearly(EVENT, SOUND_EVENT),
+    STATUS: nearly(STATUS, SOUND_STATUS),
 }
 TIMES = st.sampled_from([
     NOW_MS, NOW_MS, NOW_MS, 0, TIME_MS_MIN - 1, TIME_MS_MIN, TIME_MS_MAX, TIME_MS_MAX + 1,
@@ -192,6 +200,8 @@ def test_a_bad_frame_never_harms_its_neighbours(frames, data):
     """FC-011: each frame alone gives what it gives in company, wherever it stands."""
     order = data.draw(st.permutations(range(len(frames))))
     batch = decoded([frames[place] for place in order])
+    together: Any
+    single: Any
     for position, place in enumerate(order):
         alone = decoded([frames[place]])
         assert batch.fault[position] == alone.fault[0]
@@ -236,6 +246,8 @@ def test_nothing_gives_nothing():
 def test_columns_have_the_promised_types():
     batch = decoded([frame(FIX), frame(EVENT), frame(STATUS)])
     empty = decoded([])
+    columns: Any
+    none: Any
     for columns, none in zip(batch[:3], empty[:3], strict=True):
         assert [column.dtype for column in columns] == [column.dtype for column in none]
         assert columns.frame.dtype == columns.time_ms.dtype == np.int64
@@ -264,6 +276,8 @@ def test_a_newer_minor_with_longer_records():
     longer = decoded(
         [frame(FIX, [SOUND_FIX, replaced(SOUND_FIX, p1=5)], minor=3, tail=b"\xff" * 9)]
     )
+    one: Any
+    other: Any
     for one, other in zip(plain.fixes, longer.fixes, strict=True):
         assert one.tolist() == other.tolist()
 
@@ -328,6 +342,9 @@ def test_the_time_of_a_record():
     """FC-034, FC-035: the record's own time counts too."""
     batch = decoded([frame(FIX, [SOUND_FIX, replaced(SOUND_FIX, p0=-86_400_000)])])
     assert batch.fixes.time_ms.tolist() == [NOW_MS - 1500, NOW_MS - 86_400_000]
+    for time_ms in (TIME_MS_MIN, TIME_MS_MAX):
+        edge = frame(FIX, [replaced(SOUND_FIX, p0=0)], time_ms=time_ms)
+        assert decoded([edge]).fixes.time_ms.tolist() == [time_ms]
     early = frame(FIX, [replaced(SOUND_FIX, p0=-2000)], time_ms=TIME_MS_MIN + 1999)
     assert faults([early]) == [Fault.IMPOSSIBLE_VALUE]
 

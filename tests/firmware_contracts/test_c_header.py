@@ -1,11 +1,13 @@
 """The C header as a firmware uses it: compiled, fed with frames, its own frames read here."""
 
 import random
+import re
 import shutil
 import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +110,15 @@ def test_the_header_compiles_without_a_warning(tmp_path, standard, optimisation)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_example_of_the_device_makers_page_compiles(tmp_path):
+    page = (INCLUDE.parent.parent / "docs" / "device-makers" / "README.md").read_text()
+    (example,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    source = tmp_path / "example.c"
+    source.write_text(example)
+    done = compiled(tmp_path / "example.o", str(source), "-std=c99", "-c", *STRICT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_packed_structs_are_the_wire(tmp_path):
     """FC-002: on this processor, when it is little-endian, a struct in memory is a record."""
     rows = "\n".join(
@@ -144,7 +155,7 @@ def drawn(generator: random.Random, code: str) -> int:
     return generator.choice([low, end - 1, generator.randrange(low, end)])
 
 
-def drawn_row(generator: random.Random, kind: int) -> tuple[int | bytes, ...]:
+def drawn_row(generator: random.Random, kind: int) -> tuple[Any, ...]:
     if kind == COMMAND:
         numbers = [drawn(generator, code) for code in "IQBII"]
         return (generator.randrange(1, 2**31), *numbers[1:], generator.randbytes(64))
@@ -152,7 +163,7 @@ def drawn_row(generator: random.Random, kind: int) -> tuple[int | bytes, ...]:
     return (row[0], *sorted(row[1:])) if kind == ACK else tuple(row)
 
 
-def shown(kind: int, rows: list[tuple[int | bytes, ...]]) -> list[str]:
+def shown(kind: int, rows: list[tuple[Any, ...]]) -> list[str]:
     """How the program shows records."""
     return [
         " ".join(value.hex() if isinstance(value, bytes) else str(value) for value in row)
@@ -179,13 +190,14 @@ def test_what_the_server_writes_a_firmware_reads(exchange, seed):
     assert exchange([f"read {raw.hex()}" for raw in frames]) == wanted
 
 
-def written_here(kind: int, rows: list[tuple], common: dict[str, int]) -> bytes:
+def written_here(kind: int, rows: list[tuple[Any, ...]], common: dict[str, int]) -> bytes:
     if kind == FIX:
         records = fix_records(len(rows))
-        for place, name in enumerate(records.dtype.names):
+        for place, name in enumerate(records.dtype.names or ()):
             records[name] = [row[place] for row in rows]
         return encode_fixes(DEVICE, KEY, records=records, **common)
     row = rows[0]
+    names: tuple[str, ...]
     server = {"sequence": common["sequence"], "server_time_ms": common["device_time_ms"]}
     if kind == ACK:
         return encode_ack(DEVICE, KEY, records=rows, **server)
@@ -263,20 +275,21 @@ def test_both_readers_refuse_the_same_frames_for_the_same_reason(exchange, seed)
                 [0, 1, 2, 64, 65, generator.randrange(256)]
             )
         if generator.random() < 0.3:
-            raw = raw[: generator.randrange(len(raw))] if generator.random() < 0.5 else raw + b"!"
+            cut = generator.random() < 0.5
+            raw = raw[: generator.randrange(len(raw))] if cut else raw + bytearray(b"!")
         frames.append(bytes(raw))
     answers = exchange([f"read {raw.hex()}" for raw in frames])
     reasons = set()
     tagger = Tagger(DEVICE, KEY)
-    for raw, answer in zip(frames, answers, strict=True):
+    for sent, answer in zip(frames, answers, strict=True):
         fault, valid = (int(word) for word in answer.split()[:2])
         reasons.add(fault_of(fault))
         if fault:
             with pytest.raises(FrameError, match=f"^{fault_of(fault)}:"):
-                read_header(raw)
+                read_header(sent)
         else:
-            assert answer.count("|") == read_header(raw).count
-            assert valid == tagger.valid(raw)
+            assert answer.count("|") == read_header(sent).count
+            assert valid == tagger.valid(sent)
     assert reasons == {
         None, Fault.TRUNCATED, Fault.OVERSIZED, Fault.BAD_MAGIC, Fault.UNKNOWN_VERSION,
         Fault.UNKNOWN_KIND, Fault.WRONG_DIRECTION, Fault.BAD_COUNT, Fault.BAD_LENGTH,

@@ -125,7 +125,7 @@ def test_bytes_may_come_in_any_buffer(memory):
 def test_encoders_write_the_bytes_of_the_specification():
     """FC-001, FC-002, FC-010, FC-020."""
     records = fix_records(2)
-    for place, name in enumerate(records.dtype.names):
+    for place, name in enumerate(records.dtype.names or ()):
         records[name] = SOUND_FIX[place]
     common = {"boot": 7, "sequence": 42, "device_time_ms": NOW_MS}
     assert encode_fixes(DEVICE, KEY, records=records, **common) == frame(FIX, [SOUND_FIX] * 2)

@@ -3,7 +3,9 @@
 import json
 import re
 import struct
+from enum import IntEnum, IntFlag
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,9 +58,10 @@ def test_dtypes_have_the_offsets_of_the_table():
     """FC-002: packed, little-endian."""
     for kind, layout in RECORDS.items():
         dtype = dtype_of(kind)
+        fields: Any = dtype.fields
         assert dtype.names == tuple(field.name for field in layout.fields)
         for field in layout.fields:
-            of_field, offset = dtype.fields[field.name][:2]
+            of_field, offset = fields[field.name][:2]
             assert offset == layout.offset_of(field.name)
             assert of_field.newbyteorder("<") == of_field
         with pytest.raises(KeyError):
@@ -84,7 +87,7 @@ def test_enumerated_fields_are_bounded_by_their_enumeration():
             members = getattr(codes, field.unit, None) if field.unit else None
             if members is None or members in (codes.EventCode, codes.CommandCode):
                 continue  # codes of newer minors are handed on
-            flags = issubclass(members, codes.IntFlag)
+            flags = issubclass(members, IntFlag)
             assert field.high == (sum(members) if flags else max(members)), field.name
 
 
@@ -103,12 +106,12 @@ def test_every_number_has_its_meaning():
     enumerations = [
         member
         for member in vars(codes).values()
-        if isinstance(member, type) and issubclass(member, codes.IntEnum | codes.IntFlag)
-        and member not in (codes.IntEnum, codes.IntFlag)
+        if isinstance(member, type) and issubclass(member, IntEnum | IntFlag)
+        and member not in (IntEnum, IntFlag)
     ]  # fmt: skip
     assert {e.__name__ for e in enumerations} == {e.__name__ for e in MEANINGS}
     for enumeration in enumerations:
-        assert list(MEANINGS[enumeration]) == list(enumeration)
+        assert [int(one) for one in MEANINGS[enumeration]] == [int(one) for one in enumeration]
         assert all(MEANINGS[enumeration].values())
     assert list(EVENT_MEANINGS) == list(EventCode)
 
@@ -183,9 +186,18 @@ def test_the_tables_of_the_specification_are_tables():
         cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
         assert cells == columns or not columns or not cells, line
         columns = cells
-    links = re.findall(r"\]\(([^)]+)\)", markdown())
-    for link in links:
-        assert (ROOT / "docs" / "device-makers" / link).resolve().is_file(), link
+
+
+def test_the_pages_of_device_makers_link_to_what_exists_and_cite_what_is_said():
+    folder = ROOT / "docs" / "device-makers"
+    known = {sentence.id for sentence in all_sentences()}
+    for page in sorted(folder.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)]+)\)", text)
+        assert links
+        for link in links:
+            assert (folder / link).resolve().is_file(), f"{page.name}: {link}"
+        assert set(CITED.findall(text)) <= known
 
 
 def test_the_header_holds_every_number():

@@ -79,6 +79,7 @@ def test_records_of_devices_are_read_as_they_were_written():
     vectors = [one for one in SOUND if one["header"]["kind"] in ("FIX", "EVENT", "STATUS")]
     batch = decode_batch(*joined([raw(one) for one in vectors]))
     assert not batch.fault.any()
+    columns: Any
     for kind, columns in zip(("FIX", "EVENT", "STATUS"), batch[:3], strict=True):
         mine = [
             (index, one["header"], record)

@@ -25,7 +25,9 @@ def test_metres_to_degrees_and_back_is_the_same_place(lat, lon, x, y):
 def test_separation_is_the_geodesic(lat, lon, dlat, dlon):
     _, _, expected = GEOD.inv(lon, lat, lon + dlon, lat + dlat)
     # The chord is below the arc by d^3 / 24 R^2: 0.1 mm at 5 km.
-    assert separation_m(lat, lon, lat + dlat, lon + dlon) == pytest.approx(expected, abs=1e-3 + 2e-16 * expected**3)
+    assert separation_m(lat, lon, lat + dlat, lon + dlon) == pytest.approx(
+        expected, abs=1e-3 + 2e-16 * expected**3
+    )
 
 
 def test_a_degree_has_the_metres_of_the_ellipsoid():

@@ -79,7 +79,9 @@ def test_the_environment_is_a_vehicle_exactly_in_vehicles(seed):
         for path in week(life(seed, f"w-{number}")):
             moving = path.mode[:-1] != Mode.STILL
             in_vehicle = np.isin(path.mode[:-1], list(IN_VEHICLE))
-            assert np.array_equal(path.environment[:-1][moving] == Environment.VEHICLE, in_vehicle[moving])
+            assert np.array_equal(
+                path.environment[:-1][moving] == Environment.VEHICLE, in_vehicle[moving]
+            )
 
 
 def test_a_week_has_a_rhythm(seed):
@@ -114,7 +116,8 @@ def test_a_window_is_the_days_it_covers(seed):
 
 
 @pytest.mark.parametrize(
-    ("day", "hours"), [(dt.date(2026, 3, 28), 23), (dt.date(2026, 10, 24), 25), (dt.date(2026, 6, 1), 24)]
+    ("day", "hours"),
+    [(dt.date(2026, 3, 28), 23), (dt.date(2026, 10, 24), 25), (dt.date(2026, 6, 1), 24)],
 )
 def test_a_day_in_which_the_clock_changes_has_its_true_length(day, hours):
     path = life(5, "w-1").day(day)
@@ -126,7 +129,11 @@ def test_a_day_in_which_the_clock_changes_has_its_true_length(day, hours):
 
 
 def test_charging_is_a_habit_that_is_sometimes_forgotten(seed):
-    spans = [life(seed, f"w-{n}").charging(MONDAY + dt.timedelta(days=d)) for n in range(60) for d in range(7)]
+    spans = [
+        life(seed, f"w-{n}").charging(MONDAY + dt.timedelta(days=d))
+        for n in range(60)
+        for d in range(7)
+    ]
     kept = [span for span in spans if span is not None]
     assert 0.86 < len(kept) / len(spans) < 0.98
     assert all(3_600_000 < off - on < 9_100_000 for on, off in kept)
@@ -154,7 +161,11 @@ def test_short_ways_are_walked(seed):
 
 def test_streams_and_keys_depend_on_their_purpose():
     assert stream(1, "a", 2).random() == stream(1, "a", 2).random()
-    draws = {stream(seed, *purpose).random() for seed in (1, 2) for purpose in (("a", 2), ("a", 3), ("b", 2))}
+    draws = {
+        stream(seed, *purpose).random()
+        for seed in (1, 2)
+        for purpose in (("a", 2), ("a", 3), ("b", 2))
+    }
     assert len(draws) == 6
     keys = {device_key(seed, device) for seed in (1, 2) for device in ("d-1", "d-2")}
     assert len(keys) == 4

@@ -77,7 +77,9 @@ def test_signed_distance_is_shapelys(point):
     x, y = point[0] + 0.123, point[1] + 0.456
     expected = shapely.Point(x, y).distance(polygon.boundary)
     inside = polygon.contains(shapely.Point(x, y))
-    assert area.signed_distance_m(x, y) == pytest.approx(expected if inside else -expected, abs=1e-9)
+    assert area.signed_distance_m(x, y) == pytest.approx(
+        expected if inside else -expected, abs=1e-9
+    )
 
 
 def test_multipolygons_and_geojson_are_read():
@@ -88,7 +90,9 @@ def test_multipolygons_and_geojson_are_read():
     assert area.contains(*plane.metres(0.0005, 0.0005))
     assert area.contains(*plane.metres(0.0005, 0.0105))
     assert not area.contains(*plane.metres(0.0005, 0.005))
-    assert Area.from_geojson({"type": "Polygon", "coordinates": [square]}, plane).contains(50.0, 50.0)
+    assert Area.from_geojson({"type": "Polygon", "coordinates": [square]}, plane).contains(
+        50.0, 50.0
+    )
     with pytest.raises(ValueError, match="edges"):
         Area([])
 
@@ -101,7 +105,11 @@ def test_a_path_along_an_edge_and_through_a_corner_has_whole_intervals():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(points, min_size=2, max_size=6), st.lists(points, min_size=2, max_size=6), st.integers(20, 300))
+@given(
+    st.lists(points, min_size=2, max_size=6),
+    st.lists(points, min_size=2, max_size=6),
+    st.integers(20, 300),
+)
 def test_time_within_a_radius_is_what_sampling_sees(one, other, radius):
     a, b = path_of(one), path_of(other, 7_000)
     spans = within_intervals(a, b, radius, PLANE)
@@ -123,7 +131,9 @@ def test_the_closest_approach_is_below_every_sample():
 
 def test_paths_without_common_time_have_no_truth():
     with pytest.raises(ValueError, match="no time in common"):
-        within_intervals(path_of([(0, 0), (1, 1)]), straight(T0 + 10**7, (0, 0), (9, 9), Mode.WALK), 5.0, PLANE)
+        within_intervals(
+            path_of([(0, 0), (1, 1)]), straight(T0 + 10**7, (0, 0), (9, 9), Mode.WALK), 5.0, PLANE
+        )
 
 
 # --- approaches: what each one promises, by the truth alone -------------------------------------------------------
@@ -187,7 +197,9 @@ def test_a_path_stands_still_before_and_after():
     assert path.at(T0 - 5_000).speed_m_s == 0.0
     assert path.at(T0 + 1_000).speed_m_s == pytest.approx(4.2, rel=1e-3)
     assert path.at(path.end_ms + 1)[:2] == (100.0, 0.0)
-    assert path.velocities([T0 - 1, T0 + 1_000, path.end_ms + 1])[0] == pytest.approx([0.0, 4.2, 0.0], rel=1e-3)
+    assert path.velocities([T0 - 1, T0 + 1_000, path.end_ms + 1])[0] == pytest.approx(
+        [0.0, 4.2, 0.0], rel=1e-3
+    )
 
 
 def test_arrays_of_a_path_agree_with_single_instants():

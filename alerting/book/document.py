@@ -1,0 +1,186 @@
+"""The readable alarm book: docs/alarm-book.md, made from the data that the program runs on.
+
+`python -m alerting.book.document > docs/alarm-book.md` writes it anew; a test fails while it is not
+current.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from alerting.book import alarms, floods
+from alerting.book.audience import GUARDED
+from alerting.book.classes import ClassRule
+from alerting.book.classes_data import BOOK_VERSION, ROWS
+from alerting.book.plans import BUILT_IN_PLANS, Plan, Step
+from alerting.book.rules import BREACH_CLASS, ENDS, POSSIBLE_IS_BREACH_1024, RAISES
+from alerting.book.words import Audience
+
+INTRODUCTION = """\
+# The alarm book
+
+Version {version}. Generated from `alerting/book/classes_data.py`, `rules.py`, `plans.py` and
+`audience.py` by `python -m alerting.book.document`; do not edit by hand.
+
+An operator sees at most twelve classes of alarm; everything finer is a field of the alarm. Each
+class has a consequence, an action and a time to respond, or it would not be a class (ISA-18.2). A
+class that **latches** stays open until a person disposes of it, whatever the devices say
+afterwards, and can be neither shelved, nor suppressed, nor put out of service.
+"""
+
+SETTLING = f"""\
+*Settles*: a returned alarm closes by itself after this time. *Pages again*: when a plan has ended
+and nobody has answered. A condition that lasts when a person closes its alarm raises a new one
+after {alarms.RECHECK_MS // 60_000} min. An open SYSTEM alarm is told again at most every
+{floods.SAY_AGAIN_MS // 60_000} min."""
+
+POSSIBLE = """\
+A *possible* breach of a ban (one fix) is a breach at once, marked unconfirmed, from this
+probability on; below it, it is an approach until the burst has confirmed or cleared it. A passage
+between two fixes always is a breach. Orders that cannot be enforced are observed only."""
+
+PRESSES = """\
+A press counts also from a device that nobody knows or that did not prove who it is; it is marked. A
+fall of a wearer is recorded only. A test press is never an alarm. `silence` of somebody who belongs
+to a pair is `pair-blind`. All other events are recorded."""
+
+PRIVACY = """\
+Fields of a notice by audience. The wearer's side is told of its own areas, places and battery only,
+never of a contact ban and never of anything a protected person's device said. A protected person
+sees her own distance and no other person's."""
+
+
+def _span(seconds: int) -> str:
+    """Seconds as people say them."""
+    if not seconds:
+        return "-"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    names = tuple(head)
+    yield f"| {' | '.join(names)} |"
+    yield f"| {' | '.join('---' for _ in names)} |"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _class_section(rule: ClassRule) -> Iterator[str]:
+    yield f"### {rule.title.en} / {rule.title.nl} (`{rule.alarm_class}`)"
+    yield ""
+    yield f"- Consequence: {rule.consequence.en} / {rule.consequence.nl}"
+    yield f"- Action: {rule.action.en} / {rule.action.nl}"
+    actions = ", ".join(rule.first_actions) or "none"
+    yield f"- Automatic first actions: {actions}"
+    yield f"- The wearer's side may be told: {'yes' if rule.wearer_may_know else 'no'}"
+    yield ""
+
+
+def _step_row(number: int, step: Step) -> tuple[str, ...]:
+    classes = ", ".join(step.classes) or "all but system"
+    targets = ", ".join(step.targets) or "nobody"
+    when = step.on.value if step.of is None else f"{step.on} (of step {step.of})"
+    return (
+        str(number),
+        when,
+        _span(step.after_s),
+        f"{targets} ({step.audience})",
+        classes,
+        step.needs.value,
+        _span(step.deadline_s),
+    )
+
+
+def _plan_section(plan: Plan) -> Iterator[str]:
+    yield f"### `{plan.id}`: {plan.title}"
+    yield ""
+    yield from _table(
+        ("step", "on", "after", "told", "classes", "needs", "within"),
+        (_step_row(number, step) for number, step in enumerate(plan.steps)),
+    )
+
+
+def render() -> str:
+    """The whole document."""
+    lines = [INTRODUCTION.format(version=BOOK_VERSION), "## Classes", ""]
+    lines += _table(
+        ("class", "priority", "latches", "respond", "settles", "pages again", "shelved at most"),
+        (
+            (
+                f"`{rule.alarm_class}`",
+                rule.priority.value,
+                "yes" if rule.latched else "no",
+                _span(rule.respond_s),
+                _span(rule.settle_s),
+                _span(rule.re_alarm_s),
+                _span(rule.shelve_max_s),
+            )
+            for rule in ROWS
+        ),
+    )
+    lines += [SETTLING, ""]
+    for rule in ROWS:
+        lines += _class_section(rule)
+    lines += ["## From a verdict to a class", ""]
+    lines += _table(
+        ("order", "warning", "possible", "confirmed"),
+        (
+            (
+                f"`{kind}`",
+                "-" if breach == "order-breach" else "`approach`",
+                "-" if breach == "order-breach" else f"`{breach}` or `approach`, see below",
+                f"`{breach}`",
+            )
+            for kind, breach in BREACH_CLASS.items()
+        ),
+    )
+    lines += [POSSIBLE, ""]
+    lines += _table(
+        ("risk class", "probability"),
+        ((str(risk), f"{least / 1024:.3f}") for risk, least in POSSIBLE_IS_BREACH_1024.items()),
+    )
+    lines += [
+        "Silence beyond the budget is `pair-blind` for a contact ban, `location-doubt` otherwise.",
+        "",
+        "## From an event to a class",
+        "",
+    ]
+    enders = {source: kind for kind, sources in ENDS.items() for source in reversed(sources)}
+    lines += _table(
+        ("event", "class", "over when"),
+        (
+            (
+                f"`{kind}`",
+                f"`{rule.alarm_class}`",
+                _over(enders.get(rule.source), rule.expires_ms),
+            )
+            for kind, rule in RAISES.items()
+        ),
+    )
+    lines += [PRESSES, "", "## Who may see what", "", PRIVACY, ""]
+    lines += _table(
+        ("field", *(audience.value for audience in Audience)),
+        (
+            (f"`{field}`", *("yes" if audience in may else "-" for audience in Audience))
+            for field, may in GUARDED.items()
+        ),
+    )
+    lines += ["## Plans that always exist", ""]
+    for plan in BUILT_IN_PLANS:
+        lines += _plan_section(plan)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _over(ender: str | None, expires_ms: int | None) -> str:
+    if ender is not None:
+        return f"`{ender}`"
+    if expires_ms is not None:
+        return f"not said again for {_span(expires_ms // 1000)}"
+    return "a person disposes of it"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

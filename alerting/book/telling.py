@@ -1,0 +1,189 @@
+"""Who is told of an alarm, and the notices that tell them."""
+
+from typing import Final
+
+import msgspec
+
+from afstand.limits import BOOK_NOTICES_PER_HOUR_MAX
+from alerting.book import audience as views
+from alerting.book import cases
+from alerting.book.context import Context, rule_of
+from alerting.book.inputs import VictimPolicy
+from alerting.book.outputs import Change, Notice
+from alerting.book.plans import Plan, Step
+from alerting.book.state import Alarm, Delivery, Told
+from alerting.book.words import (
+    TARGET_PROTECTED_DEVICE,
+    TARGET_WEARER_DEVICE,
+    Audience,
+    Need,
+    Priority,
+    Purpose,
+    SignalKind,
+)
+
+replace = msgspec.structs.replace
+
+NOBODY: Final = "nobody-to-tell"
+TOLD_BEFORE: Final = "told-before"
+UPDATE_GAP_MS: Final = 15_000
+"""At least this long between two updates about one alarm (a button pressed twenty times)."""
+_HOUR_MS: Final = 3_600_000
+
+
+def recipients(
+    cx: Context, alarm: Alarm, step: Step, targets: tuple[str, ...]
+) -> tuple[list[Told], str]:
+    """Everybody a step tells, or nobody and the reason why."""
+    audience = step.audience
+    if not views.may_tell(audience, alarm.alarm_class, alarm.facts):
+        return [], "audience-may-not-know"
+    if audience is Audience.PROTECTED_PERSON:
+        return _protected_recipients(cx, alarm, targets)
+    if audience is Audience.WEARER and _told_before(alarm, audience):
+        return [], TOLD_BEFORE
+    if audience is Audience.WEARER:
+        return _devices(cx, cases.wearers_of(cx.state, alarm.facts), audience, targets), NOBODY
+    return [Told(target, audience, None, None) for target in targets], NOBODY
+
+
+def _told_before(alarm: Alarm, audience: Audience) -> bool:
+    """Whether a round that only repeats would tell somebody outside the staff a second time."""
+    repeats = alarm.purpose is Purpose.ESCALATION
+    return repeats and any(told.audience is audience for told in alarm.told)
+
+
+def _protected_recipients(
+    cx: Context, alarm: Alarm, targets: tuple[str, ...]
+) -> tuple[list[Told], str]:
+    """The protected persons the alarm is about, each by the policy of their own case."""
+    if _told_before(alarm, Audience.PROTECTED_PERSON):
+        return [], TOLD_BEFORE
+    state = cx.state
+    released = state.incidents[alarm.incident_id].protected_released
+    persons: list[str] = []
+    reason = NOBODY
+    for person_id in cases.protected_of(state, alarm.facts):
+        policy = cases.victim_policy(state, person_id)
+        if policy is VictimPolicy.TELL or (policy is VictimPolicy.ASK_OPERATOR and released):
+            persons.append(person_id)
+        elif reason != VictimPolicy.ASK_OPERATOR:
+            reason = policy.value
+    return _devices(cx, tuple(persons), Audience.PROTECTED_PERSON, targets), reason
+
+
+def _devices(
+    cx: Context, persons: tuple[str, ...], audience: Audience, targets: tuple[str, ...]
+) -> list[Told]:
+    found: list[Told] = []
+    for target in targets:
+        for person_id in persons:
+            shown_on: tuple[str | None, ...] = (None,)
+            if target in (TARGET_PROTECTED_DEVICE, TARGET_WEARER_DEVICE):
+                shown_on = cases.devices_of(cx.state, person_id)
+            found.extend(Told(target, audience, device_id, person_id) for device_id in shown_on)
+    return found
+
+
+def tell(
+    cx: Context, alarm: Alarm, plan: Plan, index: int, to: list[Told], purpose: Purpose
+) -> tuple[Alarm, int]:
+    """Send the notices of one step. Answers the alarm and how many went out."""
+    needs = plan.steps[index].needs
+    deadline_ms = alarm.steps[index].due_ms
+    reason = alarm.round_reason
+    sent = 0
+    for told in to:
+        alarm, went = _notice(cx, alarm, plan, told, purpose, reason, index, needs, deadline_ms)
+        sent += went
+    return alarm, sent
+
+
+def tell_again(cx: Context, alarm: Alarm, purpose: Purpose, reason: str) -> Alarm:
+    """Tell everybody who was told of this alarm how it goes on (an update, or that it is over)."""
+    plan = cx.state.plans.get(alarm.plan_key)
+    if plan is None:
+        return alarm
+    for told in alarm.told:
+        # The facts may have changed since: who was told of an area must not hear of a contact.
+        if not views.may_tell(told.audience, alarm.alarm_class, alarm.facts):
+            continue
+        alarm, _ = _notice(cx, alarm, plan, told, purpose, reason, -1, Need.DELIVERED, None)
+    alarm = replace(alarm, updated_ms=cx.now_ms)
+    cx.state.alarms.put(alarm.alarm_id, alarm)
+    return alarm
+
+
+def update(cx: Context, alarm: Alarm, reason: str, *, at_once: bool) -> Alarm:
+    """An update to everybody told, unless one went out just before."""
+    if not at_once and cx.now_ms - alarm.updated_ms < UPDATE_GAP_MS:
+        return alarm
+    return tell_again(cx, alarm, Purpose.UPDATE, reason)
+
+
+def _notice(
+    cx: Context,
+    alarm: Alarm,
+    plan: Plan,
+    told: Told,
+    purpose: Purpose,
+    reason: str,
+    step: int,
+    needs: Need,
+    deadline_ms: int | None,
+) -> tuple[Alarm, int]:
+    if not _within_hour(cx, alarm):
+        return alarm, 0
+    key = cx.next_key()
+    incident = cx.state.incidents[alarm.incident_id]
+    # Whoever goes there must know both of the pair, also when the alarm is about one of them.
+    facts = replace(
+        alarm.facts,
+        wearer_id=alarm.facts.wearer_id or incident.wearer_id,
+        protected_id=alarm.facts.protected_id or incident.protected_id,
+    )
+    cx.emit(
+        Notice(
+            incident_id=alarm.incident_id,
+            alarm_id=alarm.alarm_id,
+            alarm_class=alarm.alarm_class,
+            priority=rule_of(alarm).priority,
+            plan_id=plan.id,
+            step=step,
+            round=alarm.round,
+            target=told.target,
+            audience=told.audience,
+            purpose=purpose,
+            needs=needs,
+            text_key=f"{alarm.alarm_class}.{purpose}",
+            reason=reason,
+            at_ms=cx.now_ms,
+            opened_at_ms=alarm.opened_ms,
+            deadline_ms=deadline_ms,
+            count=alarm.count,
+            subject_device_id=told.device_id,
+            **views.visible(facts, told.audience, told.person_id),
+        )
+    )
+    cx.state.deliveries.put(
+        key, Delivery(alarm.alarm_id, alarm.round, step, told.target, told.audience)
+    )
+    known = alarm.told if told in alarm.told else (*alarm.told, told)
+    alarm = replace(alarm, told=known, deliveries=(*alarm.deliveries, key))
+    return alarm, 1
+
+
+def _within_hour(cx: Context, alarm: Alarm) -> bool:
+    """Count the notice against the bound of its incident. Critical classes always go out."""
+    state = cx.state
+    incident = state.incidents[alarm.incident_id]
+    if cx.now_ms - incident.hour_ms >= _HOUR_MS:
+        incident = replace(incident, hour_ms=cx.now_ms, hour_notices=0)
+    critical = rule_of(alarm).priority is Priority.CRITICAL
+    if incident.hour_notices >= BOOK_NOTICES_PER_HOUR_MAX and not critical:
+        cx.record(alarm, Change.SUPPRESSED, "limit-of-notices-per-hour")
+        cx.signal(SignalKind.BOOK_LIMIT, f"notices per hour: {incident.incident_id}")
+        return False
+    incident = replace(incident, hour_notices=incident.hour_notices + 1)
+    state.incidents.put(incident.incident_id, incident)
+    return True

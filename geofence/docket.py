@@ -1,0 +1,418 @@
+"""The docket: persons, zones and orders by name, their rows, and the edges at which orders turn.
+
+Everything here is Python and happens on a change: a person, zone or order put, a window that opens,
+a validity that ends. Fixes never come here. Every method either ends or raises before the caller's
+transaction commits; whatever is not a row has its way back in the undo.
+"""
+
+import heapq
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from afstand.limits import (
+    ORDERS_PER_PERSON_MAX,
+    PAIRS_PER_PERSON_MAX,
+    PERSONS_MAX,
+    ZONES_PER_PERSON_MAX,
+)
+from geofence.bounds import Box, widened, zone_box
+from geofence.decision import UNKNOWN
+from geofence.geojson import GeoJSONError
+from geofence.kernels.arrays import ZoneArrays
+from geofence.layout import (
+    AREA,
+    BLOCK_BITS,
+    FRESH,
+    LEG,
+    LOCATION,
+    NEVER_MS,
+    NONE_MS,
+    PAIR_ROW,
+    UNIT_ROW,
+    Rows,
+)
+from geofence.orders import (
+    Known,
+    Order,
+    OrderRejected,
+    Presence,
+    RejectReason,
+    Role,
+    Zone,
+    next_edge_ms,
+    problems,
+    silence_ms,
+)
+from geofence.parameters import (
+    THRESHOLDS,
+    TOLERANCE_DENOMINATOR,
+    TOLERANCE_NUMERATOR,
+)
+from geofence.rows import Tables, Undo
+from geofence.verdicts import OrderKind
+from geofence.zones import Circle, ZoneGrid, ZoneSet, build
+
+
+class OrderEntry:
+    """An order and where its rows are. `pairs` runs beside `order.protected_ids`."""
+
+    __slots__ = ("edge_ms", "index", "order", "pairs", "person")
+
+    def __init__(self, order: Order, index: int, person: int) -> None:
+        self.order = order
+        self.index = index
+        self.person = person
+        self.pairs: tuple[int, ...] = ()
+        self.edge_ms = NEVER_MS
+
+
+class ZoneEntry(msgspec.Struct, frozen=True):
+    """A zone as put, its box, and where kernels find it."""
+
+    zone: Zone
+    box: Box
+    index: int
+
+
+class Docket:
+    """Names to rows and back."""
+
+    def __init__(self) -> None:
+        self.tables = Tables()
+        self.undo = Undo()
+        self.zone_set = ZoneSet()
+        self.zone_arrays: ZoneArrays = self.zone_set.arrays()
+        self.names: list[str] = []
+        self.roles: list[Role] = []
+        self.persons: dict[str, int] = {}
+        self.zones: dict[str, ZoneEntry] = {}
+        self.zone_names: dict[int, str] = {}
+        self.users: dict[str, dict[int, None]] = {}
+        """Orders by index that refer to a zone."""
+        self.entries: list[OrderEntry] = []
+        self.orders: dict[str, int] = {}
+        self._edges: list[tuple[int, int]] = []
+
+    # --- persons ------------------------------------------------------------------------------
+
+    def put_person(self, person_id: str, role: Role) -> int:
+        """Return the handle of a person, who is new or known. A known one keeps the first role."""
+        known = self.persons.get(person_id)
+        if known is not None:
+            return known
+        if len(self.names) >= PERSONS_MAX:
+            raise OrderRejected(RejectReason.TOO_MANY, f"{PERSONS_MAX} persons are known already")
+        handle = self.tables.add_person()
+        self.names.append(person_id)
+        self.roles.append(role)
+        self.persons[person_id] = handle
+        return handle
+
+    # --- zones --------------------------------------------------------------------------------
+
+    def put_zone(self, zone: Zone, grid: ZoneGrid | None) -> list[int] | None:
+        """Take a zone or a newer version; return the orders that use it. None: known already."""
+        old = self.zones.get(zone.id)
+        if old is not None and zone.version <= old.zone.version:
+            if zone == old.zone:
+                return None
+            detail = f"zone {zone.id!r} has version {old.zone.version} already"
+            raise OrderRejected(RejectReason.OLDER_VERSION, detail)
+        if (zone.geometry is None) == (zone.circle is None):
+            detail = f"zone {zone.id!r} needs a geometry or a circle, and not both"
+            raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
+        try:
+            compiled = grid if grid is not None else build(_shape(zone), zone.repairs)
+            box = zone_box(zone)
+        except (GeoJSONError, ValueError) as error:
+            raise OrderRejected(RejectReason.BAD_GEOMETRY, f"zone {zone.id!r}: {error}") from error
+        before = None if old is None else self.zone_set.grid(zone.id)
+        index = self.zone_set.put(zone.id, zone.version, compiled)
+        self.undo.later(lambda: self._put_back_zone(zone.id, old, before))
+        self.zones[zone.id] = ZoneEntry(zone, box, index)
+        self.zone_names[index] = zone.id
+        self.zone_arrays = self.zone_set.arrays()
+        users = sorted(self.users.setdefault(zone.id, {}))
+        for order in users:
+            self._replace_legs(self.entries[order])
+        return users
+
+    def _put_back_zone(self, zone_id: str, old: ZoneEntry | None, before: ZoneGrid | None) -> None:
+        if old is not None and before is not None:
+            self.zone_set.put(zone_id, old.zone.version, before)
+            self.zones[zone_id] = old
+        else:
+            self.zone_set.remove(zone_id)
+            del self.zone_names[self.zones.pop(zone_id).index]
+            self.users.pop(zone_id, None)
+        self.zone_arrays = self.zone_set.arrays()
+
+    # --- orders -------------------------------------------------------------------------------
+
+    def put_order(self, order: Order) -> tuple[OrderEntry, bool] | None:
+        """Take an order or a newer version of it: (entry, whether its evidence starts anew).
+
+        None: known already. Raises OrderRejected before anything has changed.
+        """
+        known = self.orders.get(order.id)
+        entry = None if known is None else self.entries[known]
+        if entry is not None and order.version <= entry.order.version:
+            if order == entry.order:
+                return None
+            detail = f"order {order.id!r} has version {entry.order.version} already"
+            raise OrderRejected(RejectReason.OLDER_VERSION, detail)
+        self._check(order, entry)
+        if entry is None:
+            return self._new_order(order), True
+        return entry, self._change_order(entry, order)
+
+    def _check(self, order: Order, entry: OrderEntry | None) -> None:
+        found = problems(order, Known(self.persons, self.zones))
+        if found:
+            first = found[0]
+            detail = f"order {order.id!r}, {first.field}: {first.detail}"
+            raise OrderRejected(first.reason, detail)
+        if entry is not None and (entry.order.wearer_id, entry.order.kind) != (
+            order.wearer_id,
+            order.kind,
+        ):
+            detail = f"order {order.id!r} was about another wearer or of another kind"
+            raise OrderRejected(RejectReason.OTHER_WEARER, detail)
+        more = 0 if entry is not None else 1
+        row = self.tables.world.persons[self.persons[order.wearer_id]]
+        too_many = (
+            row["units"] + more > ORDERS_PER_PERSON_MAX
+            or row["legs"] + len(order.zone_ids) > ZONES_PER_PERSON_MAX
+            or row["pairs"] + len(order.protected_ids) > PAIRS_PER_PERSON_MAX
+        )
+        for person_id in order.protected_ids:
+            pairs = self.tables.world.persons[self.persons[person_id]]["pairs"]
+            too_many = too_many or pairs + 1 > PAIRS_PER_PERSON_MAX
+        if too_many:
+            detail = f"order {order.id!r}: a person has too many orders"
+            raise OrderRejected(RejectReason.TOO_MANY, detail)
+
+    def _new_order(self, order: Order) -> OrderEntry:
+        entry = OrderEntry(order, len(self.entries), self.persons[order.wearer_id])
+        self.entries.append(entry)
+        self.orders[order.id] = entry.index
+
+        def undo() -> None:
+            self.entries.pop()
+            del self.orders[order.id]
+            for zone_id in order.zone_ids:
+                self.users[zone_id].pop(entry.index, None)
+
+        self.undo.later(undo)
+        for zone_id in order.zone_ids:
+            self.users[zone_id][entry.index] = None
+        if order.kind is OrderKind.CONTACT_BAN:
+            entry.pairs = tuple(self._add_pair(entry, name) for name in order.protected_ids)
+        else:
+            self.undo.keep_person(self.tables, entry.person)
+            self.tables.append_unit(entry.person, self._unit_row(entry), self._leg_rows(order))
+        return entry
+
+    def _change_order(self, entry: OrderEntry, order: Order) -> bool:
+        """Give an order its new version; return whether what it is about changed."""
+        old, pairs = entry.order, entry.pairs
+
+        def undo() -> None:
+            entry.order, entry.pairs = old, pairs
+            self._use_zones(entry.index, order.zone_ids, old.zone_ids)
+
+        self.undo.later(undo)
+        entry.order = order
+        self._use_zones(entry.index, old.zone_ids, order.zone_ids)
+        if order.kind is OrderKind.CONTACT_BAN:
+            return self._change_pairs(entry, old)
+        self._replace_legs(entry)
+        row = self.tables.world.units[self.unit_of(entry)]
+        for field, value in _unit_fields(order).items():
+            row[field] = value
+        return (old.zone_ids, old.buffer_m) != (order.zone_ids, order.buffer_m)
+
+    def _use_zones(self, index: int, old: Iterable[str], new: Iterable[str]) -> None:
+        for zone_id in old:
+            self.users[zone_id].pop(index, None)
+        for zone_id in new:
+            self.users[zone_id][index] = None
+
+    # --- units and legs -----------------------------------------------------------------------
+
+    def unit_of(self, entry: OrderEntry) -> int:
+        """Return the row of the unit of an order about zones."""
+        units = self.tables.units_of(entry.person)
+        slot = int(np.flatnonzero(units["order"] == entry.index)[0])
+        return int(self.tables.world.persons[entry.person]["unit0"]) + slot
+
+    def _unit_row(self, entry: OrderEntry) -> Rows:
+        row = np.zeros((), UNIT_ROW)
+        row["order"] = entry.index
+        row["inner"] = row["shown"] = UNKNOWN
+        row["fresh"] = FRESH
+        for field in ("stay_from_ms", "stay_to_ms", "past_ms", "run_ms", "told_ms"):
+            row[field] = NONE_MS
+        for field, value in _unit_fields(entry.order).items():
+            row[field] = value
+        return row
+
+    def _leg_rows(self, order: Order) -> Rows:
+        legs = np.zeros(len(order.zone_ids), LEG)
+        for k, zone_id in enumerate(order.zone_ids):
+            zone = self.zones[zone_id]
+            box = widened(zone.box, order.buffer_m * 1000)
+            legs[k] = (box.south, box.north, box.west, box.east, zone.index, 0)
+        return legs
+
+    def _replace_legs(self, entry: OrderEntry) -> None:
+        """Write the legs of an order anew, into a new run, so that the old one can come back."""
+        self.undo.keep_person(self.tables, entry.person)
+        units = self.tables.units_of(entry.person).copy()
+        legs = self.tables.legs_of(entry.person)
+        parts = []
+        count = 0
+        for slot in range(len(units)):
+            row = units[slot]
+            first = int(row["leg"])
+            part = legs[first : first + int(row["legs"])].copy()
+            if row["order"] == entry.index:
+                part = self._leg_rows(entry.order)
+            part["unit"] = slot
+            row["leg"], row["legs"] = count, len(part)
+            count += len(part)
+            parts.append(part)
+        self.tables.rewrite_units(entry.person, units, np.concatenate(parts))
+
+    # --- pairs --------------------------------------------------------------------------------
+
+    def _add_pair(self, entry: OrderEntry, protected_id: str) -> int:
+        tables = self.tables
+        protected = self.persons[protected_id]
+        index = tables.add_pair()
+        row = np.zeros((), PAIR_ROW)
+        row["order"] = entry.index
+        row["wearer"], row["protected"] = entry.person, protected
+        row["inner"] = row["shown"] = UNKNOWN
+        for field in (
+            "judged_ms",
+            "stay_from_ms",
+            "stay_to_ms",
+            "past_ms",
+            "run_ms",
+            "told_ms",
+        ):
+            row[field] = NONE_MS
+        for field, value in _pair_fields(entry.order).items():
+            row[field] = value
+        tables.world.pairs[index] = row
+        for person in (entry.person, protected):
+            self.undo.keep_person(tables, person)
+            tables.set_links(person, [*tables.links_of(person).tolist(), index])
+        return index
+
+    def _change_pairs(self, entry: OrderEntry, old: Order) -> bool:
+        """Keep the pairs that stay, drop those that go, add those that come."""
+        tables = self.tables
+        kept = dict(zip(old.protected_ids, entry.pairs, strict=True))
+        pairs = []
+        for name in entry.order.protected_ids:
+            index = kept.pop(name, None)
+            if index is None:
+                index = self._add_pair(entry, name)
+            else:
+                self.undo.keep_pair(tables, index)
+                for field, value in _pair_fields(entry.order).items():
+                    tables.world.pairs[index][field] = value
+            pairs.append(index)
+        for gone in kept.values():
+            for side in ("wearer", "protected"):
+                person = int(tables.world.pairs[gone][side])
+                self.undo.keep_person(tables, person)
+                left = [k for k in tables.links_of(person).tolist() if k != gone]
+                tables.set_links(person, left)
+        entry.pairs = tuple(pairs)
+        return old.radius_m != entry.order.radius_m
+
+    # --- silence ------------------------------------------------------------------------------
+
+    def watch_silence(self, person: int, budget_ms: int, now_ms: int) -> None:
+        """Count the silence of a person against one more budget. Keep the row before."""
+        row = self.tables.world.persons[person]
+        if row["since_ms"] == NONE_MS:
+            row["since_ms"] = now_ms
+        smallest = int(row["silence_ms"])
+        row["silence_ms"] = min(smallest, budget_ms) if smallest else budget_ms
+        since = int(row["last_ms"] if row["last_ms"] != NONE_MS else row["since_ms"])
+        self.set_due(person, max(since + budget_ms, now_ms))
+
+    def set_due(self, person: int, due_ms: int) -> None:
+        """Look at the silence of a person at `due_ms`, or earlier when that was so."""
+        world = self.tables.world
+        world.due[person] = min(int(world.due[person]), due_ms)
+        block = person >> BLOCK_BITS
+        world.floors[block] = min(int(world.floors[block]), due_ms)
+
+    # --- edges --------------------------------------------------------------------------------
+
+    def plan_edge(self, entry: OrderEntry, after_ms: int) -> None:
+        """Find the next instant at which an order turns."""
+        before = entry.edge_ms
+        self.undo.later(lambda: self._set_edge(entry, before))
+        edge = next_edge_ms(entry.order, after_ms)
+        self._set_edge(entry, NEVER_MS if edge is None else edge)
+
+    def _set_edge(self, entry: OrderEntry, edge_ms: int) -> None:
+        # Items of the heap whose time is not that of their order any more are skipped.
+        entry.edge_ms = edge_ms
+        if edge_ms != NEVER_MS:
+            heapq.heappush(self._edges, (edge_ms, entry.index))
+
+    def next_edge(self) -> tuple[int, OrderEntry] | None:
+        """Return the earliest edge and its order."""
+        while self._edges:
+            edge_ms, index = self._edges[0]
+            if index < len(self.entries) and self.entries[index].edge_ms == edge_ms:
+                return edge_ms, self.entries[index]
+            heapq.heappop(self._edges)
+        return None
+
+    def plan_all_edges(self) -> None:
+        """Build the heap from the orders, after a load."""
+        self._edges = [(e.edge_ms, e.index) for e in self.entries if e.edge_ms != NEVER_MS]
+        heapq.heapify(self._edges)
+
+
+def _shape(zone: Zone) -> dict[str, Any] | Circle:
+    if zone.circle is not None:
+        return Circle(zone.circle.lat_e7, zone.circle.lon_e7, zone.circle.radius_m * 1000)
+    assert zone.geometry is not None
+    return zone.geometry
+
+
+def _unit_fields(order: Order) -> dict[str, int]:
+    threshold = THRESHOLDS[order.risk_class - 1]
+    kind = AREA
+    if order.kind is OrderKind.LOCATION_ORDER:
+        kind = LOCATION
+        threshold = threshold * TOLERANCE_NUMERATOR // TOLERANCE_DENOMINATOR
+    return {
+        "kind": kind,
+        "threshold": threshold,
+        "ring": order.buffer_m * 1000,
+        "silence_ms": silence_ms(order),
+        "once": int(order.presence is Presence.ONCE),
+    }
+
+
+def _pair_fields(order: Order) -> dict[str, int]:
+    return {
+        "radius": order.radius_m * 1000,
+        "warning": order.warning_m * 1000,
+        "threshold": THRESHOLDS[order.risk_class - 1],
+        "silence_ms": silence_ms(order),
+        "contact_ms": order.time_to_contact_s * 1000,
+    }

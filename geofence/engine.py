@@ -1,0 +1,285 @@
+"""The engine: fixes and time in, findings out. Pure state, no clock, no network.
+
+Every public method that changes something either returns or raises with the state exactly as it
+was. All rows that a call changes are copied first; findings are made before the call counts.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from afstand.limits import FIX_BATCH_MAX
+from geofence.docket import Docket
+from geofence.findings import read_findings
+from geofence.fold import fold_fixes
+from geofence.layout import (
+    COUNTS,
+    DOUBTED,
+    DUPLICATES,
+    FIXES,
+    FUTURE,
+    LATE,
+    NEVER_MS,
+    NONE_MS,
+    UNUSABLE,
+)
+from geofence.orders import Order, OrderRejected, RejectReason, Role, Zone, silence_ms
+from geofence.silence import due_persons, fire_silences, next_due
+from geofence.snapshot import dump_docket, load_docket
+from geofence.turning import turn_order
+from geofence.verdicts import Finding, OrderKind, Position, VerdictReason
+from geofence.zones import ZoneGrid
+
+__all__ = [
+    "Engine",
+    "FixBatch",
+    "Fixes",
+    "OrderRejected",
+    "RejectReason",
+    "Role",
+]
+
+_PERSON_BITS: Final = 24
+_SPAN_MS_MAX: Final = 1 << 38
+
+
+class FixBatch(NamedTuple):
+    """Fixes as columns of one length, in any order. Positions in degrees x 1e7, times in Unix ms.
+
+    `person` are handles of `Engine.person_handle`; `accuracy_dm` the 68 % radius; `speed_cm_s` and
+    `heading_cdeg` 65535 when unknown; `mechanism` as in contract version 1.
+    """
+
+    person: npt.NDArray[np.int64]
+    time_ms: npt.NDArray[np.int64]
+    lat_e7: npt.NDArray[np.integer]
+    lon_e7: npt.NDArray[np.integer]
+    accuracy_dm: npt.NDArray[np.integer]
+    speed_cm_s: npt.NDArray[np.integer]
+    heading_cdeg: npt.NDArray[np.integer]
+    mechanism: npt.NDArray[np.integer]
+
+
+class Fixes(NamedTuple):
+    """What became of all fixes since the engine began."""
+
+    observed: int
+    duplicates: int
+    late: int
+    doubted: int
+    from_future: int
+    unusable: int
+
+
+class Engine:
+    """Persons, zones, orders and the state of each."""
+
+    def __init__(self) -> None:
+        self._docket = Docket()
+
+    # --- definitions --------------------------------------------------------------------------
+
+    def put_person(self, person_id: str, role: Role) -> int:
+        """Return the handle of a person, new or known. Raises OrderRejected for too many."""
+        return self._docket.put_person(person_id, role)
+
+    def person_handle(self, person_id: str) -> int | None:
+        """Return the handle of a person, None for an unknown one."""
+        return self._docket.persons.get(person_id)
+
+    def put_zone(self, zone: Zone, now_ms: int, grid: ZoneGrid | None = None) -> list[Finding]:
+        """Take a zone or a newer version of it, and judge every order that uses it at this instant.
+
+        `grid` is the zone compiled elsewhere (geofence.zones.build), so that the hot thread does
+        not. The same version again is nothing. Raises OrderRejected for an older version or a bad
+        geometry.
+        """
+        with self._atomic():
+            self._fire(now_ms)
+            users = self._docket.put_zone(zone, grid)
+            for order in users or ():
+                entry = self._docket.entries[order]
+                turn_order(self._docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
+            return read_findings(self._docket)
+
+    def put_order(self, order: Order, now_ms: int) -> list[Finding]:
+        """Take an order or a newer version of it, and judge it at this instant.
+
+        The same version again is nothing. Raises OrderRejected for an order that refers to nothing,
+        is not complete, or is older than the one known.
+        """
+        docket = self._docket
+        with self._atomic():
+            self._fire(now_ms)
+            known = order.id in docket.orders
+            put = docket.put_order(order)
+            if put is None:
+                return read_findings(docket)
+            entry, seed = put
+            persons = [entry.person]
+            if order.kind is OrderKind.CONTACT_BAN:
+                persons += [docket.persons[name] for name in order.protected_ids]
+            for person in persons:
+                docket.undo.keep_person(docket.tables, person)
+                docket.watch_silence(person, silence_ms(order), now_ms)
+            cause = VerdictReason.ORDER_CHANGED if known else None
+            turn_order(docket, entry, now_ms, cause, seed=seed)
+            return read_findings(docket)
+
+    # --- input --------------------------------------------------------------------------------
+
+    def observe(self, fixes: FixBatch, now_ms: int) -> list[Finding]:
+        """Fold a batch of fixes, after everything that time alone made due until `now_ms`.
+
+        Fixes are taken in the order of device time, whatever their order in the batch. Raises
+        ValueError for columns that do not fit or persons that are not known.
+        """
+        columns = _columns(fixes, self._docket.tables.persons)
+        order = _by_time(columns)
+        docket = self._docket
+        with self._atomic():
+            self._fire(now_ms)
+            done = 0
+            while True:
+                tables, undo = docket.tables, docket.undo
+                done = fold_fixes(
+                    tables.world, undo.ledger, docket.zone_arrays, columns, order, done, now_ms
+                )
+                if done == len(order):
+                    break
+                self._reserve_for(int(columns.person[order[done]]))
+            return read_findings(docket)
+
+    def advance(self, now_ms: int) -> list[Finding]:
+        """Fire everything that is due until `now_ms`, each at its own instant."""
+        with self._atomic():
+            self._fire(now_ms)
+            return read_findings(self._docket)
+
+    def next_due_ms(self) -> int | None:
+        """Return when `advance` has something to do next, None for never."""
+        tables = self._docket.tables
+        due = next_due(tables.world, tables.persons)
+        edge = self._docket.next_edge()
+        if edge is not None:
+            due = min(due, edge[0])
+        return None if due == NEVER_MS else due
+
+    def last_position(self, person_id: str) -> Position | None:
+        """Return the newest believed position of a person. Raises KeyError for nobody known."""
+        row = self._docket.tables.world.persons[self._docket.persons[person_id]]
+        if row["last_ms"] == NONE_MS:
+            return None
+        return Position(
+            lat_e7=int(row["lat"]),
+            lon_e7=int(row["lon"]),
+            accuracy_mm=int(row["accuracy"]),
+            time_ms=int(row["last_ms"]),
+            mechanism=int(row["mechanism"]),
+        )
+
+    def fixes(self) -> Fixes:
+        """Return what became of all fixes so far."""
+        counts = self._docket.undo.ledger.counts
+        assert len(counts) == COUNTS
+        return Fixes(
+            *(int(counts[k]) for k in (FIXES, DUPLICATES, LATE, DOUBTED, FUTURE, UNUSABLE))
+        )
+
+    # --- state --------------------------------------------------------------------------------
+
+    def dump(self) -> bytes:
+        """Return the whole state; `load` of it goes on bit for bit."""
+        return dump_docket(self._docket)
+
+    @classmethod
+    def load(cls, raw: bytes) -> "Engine":
+        """Return the engine of a dump. Raises ValueError for what is none, or of other rules."""
+        engine = cls()
+        engine._docket = load_docket(raw)
+        return engine
+
+    # --- inside -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _atomic(self) -> Iterator[None]:
+        docket = self._docket
+        docket.undo.begin(docket.tables)
+        try:
+            yield
+        except BaseException:
+            docket.undo.rollback(docket.tables)
+            raise
+
+    def _fire(self, now_ms: int) -> None:
+        """Fire silences and edges until `now_ms`, in the order of their instants."""
+        docket = self._docket
+        while True:
+            edge = docket.next_edge()
+            if edge is None or edge[0] > now_ms:
+                self._fire_silences(now_ms)
+                return
+            self._fire_silences(edge[0])
+            turn_order(docket, edge[1], edge[0], None, seed=False)
+
+    def _fire_silences(self, until_ms: int) -> None:
+        docket = self._docket
+        while True:
+            tables, undo = docket.tables, docket.undo
+            due = due_persons(tables.world, tables.persons, until_ms)
+            if len(due) == 0:
+                return
+            done = 0
+            while True:
+                done = fire_silences(tables.world, undo.ledger, docket.zone_arrays, due, done)
+                if done == len(due):
+                    break
+                self._reserve_for(int(due[done]))
+                undo = docket.undo
+
+    def _reserve_for(self, person: int) -> None:
+        """Make room in the ledger for at least one more step of a person."""
+        row = self._docket.tables.world.persons[person]
+        self._docket.undo.reserve(2 * int(row["units"]) + 6 * int(row["pairs"]) + 8)
+
+
+def _columns(fixes: FixBatch, persons: int) -> FixBatch:
+    """Return the columns as contiguous int64 of one length. Raises ValueError."""
+    columns = FixBatch(*(np.ascontiguousarray(column, np.int64) for column in fixes))
+    count = len(columns.person)
+    if any(column.shape != (count,) for column in columns):
+        raise ValueError("columns of fixes of different lengths")
+    if count > FIX_BATCH_MAX:
+        raise ValueError(f"{count} fixes in one batch, at most {FIX_BATCH_MAX}")
+    if count and (columns.person.min() < 0 or columns.person.max() >= persons):
+        raise ValueError("a fix of a person that is not known")
+    return columns
+
+
+def _by_time(fixes: FixBatch) -> npt.NDArray[np.int64]:
+    """Return the permutation by device time, person and content: one order for one set of fixes."""
+    count = len(fixes.person)
+    if count == 0:
+        return np.empty(0, np.int64)
+    first = int(fixes.time_ms.min())
+    if int(fixes.time_ms.max()) - first < _SPAN_MS_MAX:
+        key = (fixes.time_ms - first) << _PERSON_BITS | fixes.person
+        order = np.argsort(key, kind="stable")
+        ordered = key[order]
+        if not (ordered[1:] == ordered[:-1]).any():
+            return order
+    return np.lexsort(
+        (
+            fixes.mechanism,
+            fixes.heading_cdeg,
+            fixes.speed_cm_s,
+            fixes.accuracy_dm,
+            fixes.lon_e7,
+            fixes.lat_e7,
+            fixes.person,
+            fixes.time_ms,
+        )
+    )

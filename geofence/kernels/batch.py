@@ -1,0 +1,203 @@
+"""Many checks at once: those that wait for memory wait together.
+
+A check of a cold zone waits for its cell, then for the child, then for the edges. One after another these are three waits for each
+check; here all checks of a stage take each step before any takes the next. The answers are those of `distance`, bit for bit.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from geofence.kernels.arrays import (
+    C_REF,
+    C_SD,
+    COUNT_BITS,
+    FAR,
+    H_CELL,
+    H_RUN,
+    H_STATE,
+    H_VX,
+    H_VY,
+    KIND_CIRCLE,
+    RUN_COLUMNS,
+    RUN_EDGES_MAX,
+    ZoneArrays,
+)
+from geofence.kernels.compile import jit, jit_call, jit_inline, prefetch
+from geofence.kernels.distance import certain, child_cell, far, near, root_cell, side
+
+_Int64 = npt.NDArray[np.int64]
+_Float64 = npt.NDArray[np.float64]
+
+# Checks that wait together, and what is noted of each: which it is, its cell, its place in the cell, the cell's size.
+STAGE: Final = 64
+_N_CHECK: Final = 0
+_N_CELL: Final = 1
+_N_IN_X: Final = 2
+_N_IN_Y: Final = 3
+_N_SHIFT: Final = 4
+NOTE_COLUMNS: Final = 5
+
+
+@jit_inline
+def _note(
+    notes: _Int64, at: int, check: int, cell: int, in_x: int, in_y: int, shift: int
+) -> None:
+    n = np.uintp(at)
+    notes[n, _N_CHECK] = check
+    notes[n, _N_CELL] = cell
+    notes[n, _N_IN_X] = in_x
+    notes[n, _N_IN_Y] = in_y
+    notes[n, _N_SHIFT] = shift
+
+
+@jit_call
+def _descend(zones: ZoneArrays, index: _Int64, notes: _Int64, count: int) -> None:
+    """Take all noted checks from their root cells to their leaves, a level at a time, and ask for the edges there."""
+    data = zones.data
+    deeper = True
+    while deeper:
+        deeper = False
+        for k in range(count):
+            n = np.uintp(k)
+            cell = notes[n, _N_CELL]
+            if cell < 0:
+                continue
+            ref = int(data[np.uintp(cell + C_REF)])
+            if ref >= 0:
+                z = np.uintp(index[np.uintp(notes[n, _N_CHECK])])
+                cell, in_x, in_y, shift = child_cell(
+                    zones.head[z, H_CELL],
+                    ref,
+                    notes[n, _N_IN_X],
+                    notes[n, _N_IN_Y],
+                    notes[n, _N_SHIFT],
+                )
+                prefetch(data, cell)
+                _note(notes, k, notes[n, _N_CHECK], cell, in_x, in_y, shift)
+                deeper = True
+
+
+@jit_call
+def _ask_for_edges(
+    zones: ZoneArrays, index: _Int64, notes: _Int64, count: int, limits_mm: _Float64
+) -> None:
+    """Ask for the edges of those checks that the distance at their cell's centre does not decide."""
+    head = zones.head
+    data = zones.data
+    for k in range(count):
+        n = np.uintp(k)
+        cell = notes[n, _N_CELL]
+        if cell < 0:
+            continue
+        sd = float(data[np.uintp(cell + C_SD)])
+        ref = int(data[np.uintp(cell + C_REF)])
+        bound, _, _ = certain(sd, notes[n, _N_IN_X], notes[n, _N_IN_Y], notes[n, _N_SHIFT])
+        if ref == FAR or bound > limits_mm[n]:
+            continue
+        z = np.uintp(index[np.uintp(notes[n, _N_CHECK])])
+        packed = -2 - ref
+        first = packed >> COUNT_BITS
+        edges = packed & RUN_EDGES_MAX
+        if edges == 0:
+            prefetch(data, head[z, H_RUN] + RUN_COLUMNS * first)
+        else:
+            prefetch(data, head[z, H_VX] + first)
+            prefetch(data, head[z, H_VX] + first + edges)
+            prefetch(data, head[z, H_VY] + first)
+            prefetch(data, head[z, H_VY] + first + edges)
+
+
+@jit
+def signed_distance_many(
+    zones: ZoneArrays,
+    index: _Int64,
+    x_mm: _Int64,
+    y_mm: _Int64,
+    tolerance_m: _Float64,
+    distance_mm: _Int64,
+) -> None:
+    """Signed distances of n points, each to its own zone, into distance_mm[n]."""
+    notes = np.empty((STAGE, NOTE_COLUMNS), np.int64)
+    scales = np.empty(STAGE, np.float64)
+    limits_mm = np.empty(STAGE, np.float64)
+    for first in range(0, index.size, STAGE):
+        count = 0
+        for i in range(first, min(first + STAGE, index.size)):
+            k = np.uintp(i)
+            decided, answer, scale = far(zones, index[k], x_mm[k], y_mm[k], tolerance_m[k])
+            distance_mm[k] = answer
+            if not decided:
+                cell, in_x, in_y, shift = root_cell(zones, index[k], x_mm[k], y_mm[k])
+                prefetch(zones.data, max(cell, 0))
+                _note(notes, count, i, cell, in_x, in_y, shift)
+                scales[count] = scale
+                limits_mm[count] = tolerance_m[k] * 1000.0 * scale
+                count += 1
+        if count == 0:
+            continue
+        _descend(zones, index, notes, count)
+        _ask_for_edges(zones, index, notes, count, limits_mm)
+        for j in range(count):
+            n = np.uintp(j)
+            k = np.uintp(notes[n, _N_CHECK])
+            distance_mm[k] = near(
+                zones,
+                index[k],
+                x_mm[k],
+                y_mm[k],
+                tolerance_m[k],
+                scales[n],
+                notes[n, _N_CELL],
+                notes[n, _N_IN_X],
+                notes[n, _N_IN_Y],
+                notes[n, _N_SHIFT],
+            )
+
+
+@jit
+def contains_many(
+    zones: ZoneArrays,
+    index: _Int64,
+    x_mm: _Int64,
+    y_mm: _Int64,
+    inside: npt.NDArray[np.bool_],
+) -> None:
+    """`contains` for n points, each in its own zone, into inside[n]."""
+    notes = np.empty((STAGE, NOTE_COLUMNS), np.int64)
+    limits_mm = np.zeros(STAGE, np.float64)
+    for first in range(0, index.size, STAGE):
+        count = 0
+        for i in range(first, min(first + STAGE, index.size)):
+            k = np.uintp(i)
+            inside[k] = False
+            state = zones.head[np.uintp(index[k]), H_STATE]
+            cell = -1
+            in_x = 0
+            in_y = 0
+            shift = 0
+            if state & 1 != KIND_CIRCLE:
+                cell, in_x, in_y, shift = root_cell(zones, index[k], x_mm[k], y_mm[k])
+                if cell < 0:
+                    continue
+                prefetch(zones.data, cell)
+            _note(notes, count, i, cell, in_x, in_y, shift)
+            count += 1
+        if count == 0:
+            continue
+        _descend(zones, index, notes, count)
+        _ask_for_edges(zones, index, notes, count, limits_mm)
+        for j in range(count):
+            n = np.uintp(j)
+            k = np.uintp(notes[n, _N_CHECK])
+            inside[k] = side(
+                zones,
+                index[k],
+                x_mm[k],
+                y_mm[k],
+                notes[n, _N_CELL],
+                notes[n, _N_IN_X],
+                notes[n, _N_IN_Y],
+                notes[n, _N_SHIFT],
+            )

@@ -1,0 +1,192 @@
+"""Planted coordinates: the protected person's place is in nothing that may not have it."""
+
+import itertools
+
+import msgspec
+import pytest
+
+from alerting.book.audience import GUARDED, PLAIN, visible
+from alerting.book.state import Facts
+from alerting.book.types import AlarmClass, Audience, Notice, Position, RaiseByHand
+
+from .story import Story, verdict
+
+PLANTED = Position(lat_e7=519_876_543, lon_e7=44_556_677, accuracy_mm=5_000, time_ms=1, mechanism=1)
+WEARER = Position(lat_e7=511_223_344, lon_e7=49_887_766, accuracy_mm=5_000, time_ms=1, mechanism=1)
+PLACE = (b"519876543", b"44556677")
+FIGURES = {"distance_mm": 123_457, "time_to_contact_ms": 98_765, "closing_mm_s": 13_579}
+
+EVERY_CLASS = [c.value for c in AlarmClass if c is not AlarmClass.SYSTEM]
+WEARER_CLASSES = ["area-breach", "approach", "order-breach", "device-dying"]
+
+
+def everyone(story):
+    """A plan that tells every audience everything it may be told."""
+    staff = ("police", "probation", "monitoring-centre", "shift-lead")
+    story.plan(
+        "all",
+        *(
+            {"audience": a, "targets": [a], "classes": EVERY_CLASS, "deadline_s": 86_400}
+            for a in staff
+        ),
+        {
+            "audience": "protected-person",
+            "targets": ["protected-device", "victim-sms"],
+            "classes": EVERY_CLASS,
+            "needs": "delivered",
+            "deadline_s": 86_400,
+        },
+        {
+            "audience": "wearer",
+            "targets": ["wearer-device", "wearer-sms"],
+            "classes": WEARER_CLASSES,
+            "needs": "delivered",
+            "deadline_s": 86_400,
+        },
+    )
+
+
+def whole_life(story):
+    """Everything that can happen, with the protected person's place in every input that can carry it."""
+    story.case(
+        plan_id="all",
+        protected=("P", "Q"),
+        devices={"ankle": "W", "button-p": "P", "button-q": "Q"},
+    )
+    where = {"wearer_position": WEARER, "protected_position": PLANTED, **FIGURES}
+    states = ("warning", "possible", "confirmed", "possible", "warning", "clear")
+    freshness = ("fresh", "wearer-stale", "protected-stale", "blind", "fresh")
+    for kind, protected in (("contact-ban", "P"), ("contact-ban", "Q"), ("area-ban", None)):
+        for state, fresh in itertools.product(states, freshness):
+            story.take(
+                verdict(state, kind=kind, protected=protected, freshness=fresh, risk=3,
+                        order=f"{kind}-{protected}", at_ms=story.now_ms, **where)
+            )  # fmt: skip
+            story._unexpected.clear()
+        story.take(verdict("confirmed", kind=kind, protected=protected, historic=True, **where))
+        story._unexpected.clear()
+    story.take(verdict("confirmed", kind="location-order", order="home", **where))
+    story._unexpected.clear()
+    events = ("panic", "duress", "strap-cut", "jamming", "battery-critical", "shutdown", "fall",
+              "case-opened", "silence", "contact-radio", "self-test")  # fmt: skip
+    for kind, device in itertools.product(events, ("button-p", "button-q", "unknown-button")):
+        story.event(kind, device, position=PLANTED)
+        story._unexpected.clear()
+    for kind in events:
+        story.event(kind, "ankle", position=WEARER)
+        story._unexpected.clear()
+    story.take(
+        RaiseByHand(
+            alarm_class=AlarmClass.APPROACH,
+            by="operator-1",
+            reason="she lives at 51.9876543, 4.4556677",
+            wearer_id="W",
+        )
+    )
+    story._unexpected.clear()
+    for _ in range(40):
+        story.forward(600, stop_at_notice=True)
+        story._unexpected.clear()
+    for incident_id in story.open_incidents():
+        from alerting.book.types import Dispose, Disposition
+
+        story.take(
+            Dispose(
+                incident_id=incident_id,
+                by="operator-1",
+                disposition=Disposition.HANDLED,
+                note="51.9876543",
+                despite_active=True,
+            )
+        )
+        story._unexpected.clear()
+
+
+@pytest.fixture(scope="module")
+def said():
+    story = Story()
+    everyone(story)
+    whole_life(story)
+    return story
+
+
+def carries_place(notice):
+    data = msgspec.json.encode(notice)
+    return any(part in data for part in PLACE) or b"51.98" in data
+
+
+@pytest.mark.parametrize("audience", ["wearer", "probation", "protected-person"])
+def test_a_planted_place_reaches_nobody_without_the_right_to_it(said, audience):
+    notices = said.notices_to(audience)
+    assert len(notices) > 5
+    assert [n for n in notices if carries_place(n)] == []
+
+
+@pytest.mark.parametrize("audience", ["police", "monitoring-centre"])
+def test_the_same_life_does_carry_it_to_those_who_go_there(said, audience):
+    assert any(carries_place(n) for n in said.notices_to(audience))
+
+
+def test_the_wearer_never_hears_anything_from_which_her_place_follows(said):
+    for notice in said.notices_to("wearer"):
+        data = msgspec.json.encode(notice)
+        for figure in FIGURES.values():
+            assert str(figure).encode() not in data
+        assert notice.order_kind != "contact-ban"
+        assert notice.alarm_class in WEARER_CLASSES
+        assert notice.protected_id is None
+        assert notice.wearer_position is None
+        assert notice.device_id is None
+        assert notice.subject_device_id in (None, "ankle")
+
+
+def test_the_wearer_is_told_of_what_is_his_own(said):
+    heard = {n.alarm_class.value for n in said.notices_to("wearer")}
+    assert heard == set(WEARER_CLASSES)
+
+
+def test_who_sees_the_wearer_s_position_does_not_get_the_distance_beside_it(said):
+    for notice in said.notices_to("probation"):
+        assert notice.distance_mm is None
+        assert notice.time_to_contact_ms is None
+
+
+def test_a_protected_person_learns_nothing_about_another_one(said):
+    for notice in said.notices_to("protected-person"):
+        if notice.subject_device_id == "button-p":
+            assert notice.protected_id in (None, "P")
+        if notice.subject_device_id == "button-q":
+            assert notice.protected_id in (None, "Q")
+        assert notice.wearer_position is None
+
+
+def test_no_command_to_a_device_carries_more_than_the_order_to_report(said):
+    commands = said.commands()
+    assert commands
+    for command in commands:
+        assert command.text == ""
+        assert not any(part in msgspec.json.encode(command) for part in PLACE)
+
+
+def test_every_field_of_the_facts_is_either_granted_or_withheld_on_purpose():
+    withheld = {"reason", "role", "person_id", "plan_id", "risk_class"}
+    assert set(Facts.__struct_fields__) == set(GUARDED) | set(PLAIN) | withheld
+    assert set(GUARDED) | set(PLAIN) <= set(Notice.__struct_fields__)
+
+
+@pytest.mark.parametrize("audience", list(Audience))
+def test_what_is_not_granted_is_not_in_the_fields(audience):
+    facts = Facts(
+        reason="x",
+        wearer_id="W",
+        protected_id="P",
+        wearer_position=WEARER,
+        protected_position=PLANTED,
+        device_position=PLANTED,
+        detail="d",
+        order_id="o",
+        **FIGURES,
+    )
+    fields = visible(facts, audience, "P")
+    for name in fields:
+        assert name in PLAIN or audience in GUARDED[name]
