@@ -22,7 +22,15 @@ from afstand.demo_state import DemoState
 from afstand.demo_view import Rate, line, page, summary
 from afstand.embedded import EmbeddedError, Endpoint
 from afstand.roles import open_store
-from afstand.site import ROLES, Site, SiteError, TargetSpec, new_secret, open_site
+from afstand.site import (
+    ROLES,
+    Site,
+    SiteError,
+    TargetSpec,
+    new_secret,
+    open_site,
+    warm_up_apart,
+)
 from afstand.supervise import stop_on_signals
 from afstand.tail import Tail, wall_ms
 from ingest.journal import Journal
@@ -101,13 +109,16 @@ async def _play(
     names = f"{at_store.name} + {at_broker.name} (MQTT {at_broker.mqtt_version})"
     console.print(f"{names}; placing people ...")
     world = build_demo(scenario, wall_ms())
-    await _register(site, world)
     acknowledged = f"http://127.0.0.1:{site.config.notify.port}/v1/acknowledgements"
     for receiver in receivers:
         receiver.acknowledge_url = acknowledged
-    console.print(f"{len(world.keys)} devices registered; starting {', '.join(ROLES)} ...")
+    console.print("compiling kernels (the first time, about a minute) ...")
+    await warm_up_apart()
+    console.print(f"starting {', '.join(ROLES)} ...")
     site.start()
     await site.ready()
+    await _register(site, world)
+    console.print(f"{len(world.keys)} devices registered; they connect now")
     async with open_store(site.config) as store:
         tail = Tail(store, site.config.partitions[0])
         start_ms = wall_ms() + START_AFTER_MS

@@ -122,6 +122,19 @@ class Site:
             await self.children.pop(role).stop()
 
 
+async def warm_up_apart() -> None:
+    """Compile the kernels in a process of their own, once for all that start later."""
+    process = await asyncio.create_subprocess_exec(
+        *afstand_command("warm-up"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    if process.returncode != 0:
+        raise SiteError(f"the kernels cannot be compiled: {said.decode(errors='replace')[-800:]}")
+
+
 def load_with(config_file: Path, environ: Mapping[str, str]) -> Config:
     """Load a configuration whose secrets are in `environ`."""
     before = {name: os.environ.get(name) for name in environ}

@@ -1,13 +1,13 @@
 """From the device's publish to the receiver: latency and processor time at given rates.
 
-Starts the whole service as in real use (one intake, two watch replicas, one notifier, each a process;
-embedded store and broker), loads it from another process with fixes at a steady rate and AWARE presses
-in between, each of a button of its own, and lets a receiver play the police. Latency is from the
-moment the press is written to the broker's socket until the receiver has the signed message: the
-broker's own share is in it. Processor time is what the operating system counts per process.
+Starts the whole service as in real use (one intake, two watch replicas, one notifier, each a
+process; embedded store and broker), loads it from another process with fixes at a steady rate and
+AWARE presses in between, each of a button of its own, and lets a receiver play the police. Latency
+is from the moment the press is written to the broker's socket until the receiver has the signed
+message: the broker's own share is in it. Processor time is what the operating system counts per
+process.
 """
 
-import argparse
 import asyncio
 import json
 import multiprocessing
@@ -22,10 +22,11 @@ import numpy as np
 import psutil
 
 from afstand.cases import check_cases, dump_json, import_cases
+from afstand.embedded import mosquitto_path
 from afstand.roles import open_store
-from afstand.site import Site, TargetSpec, new_secret, open_site
+from afstand.site import Site, TargetSpec, new_secret, open_site, warm_up_apart
 from afstand.tail import Tail, wall_ms
-from benchmarks.common import Report, add_report_options
+from benchmarks import common
 from ingest.journal import Journal
 from ingest.registry import KeyBox, Registry
 from simulators.geo import LocalPlane
@@ -132,7 +133,9 @@ def cases_document(
     }
 
 
-def publish(rate_per_s: float, seconds: float, start_ms: int, boot: int, port: int, out: str) -> None:
+def publish(
+    rate_per_s: float, seconds: float, start_ms: int, boot: int, port: int, out: str
+) -> None:
     """The load, in a process of its own: fixes evenly, presses in between."""
     buttons = int(PRESSES_PER_S * seconds)
     wearers, pressed = devices(SEED, buttons * (boot + 1))
@@ -140,9 +143,7 @@ def publish(rate_per_s: float, seconds: float, start_ms: int, boot: int, port: i
     plane = LocalPlane(*CENTRE)
     common: dict[str, Any] = {"start_ms": start_ms, "duration_s": seconds, "boot": boot + 1}
     fixes = plan_load(wearers, plane, rate_per_s=rate_per_s, seed=SEED, **common)
-    presses = plan_load(
-        mine, plane, rate_per_s=0.0, panic_per_s=PRESSES_PER_S, seed=SEED, **common
-    )
+    presses = plan_load(mine, plane, rate_per_s=0.0, panic_per_s=PRESSES_PER_S, seed=SEED, **common)
 
     async def both() -> dict[str, Any]:
         many = LoadTarget("127.0.0.1", port, connections=32, client_prefix="fixes")
@@ -212,10 +213,8 @@ async def one_rate(
         await asyncio.sleep(seconds - 1.0)
         cpu_us = processor.used_us()
         counted = max(1, tail.frames - counted_from)
-        while load.is_alive():
-            await asyncio.sleep(0.1)
-        load.join()
-        record = json.loads(Path(file.name).read_text())
+        await asyncio.to_thread(load.join)
+        record = json.loads(await asyncio.to_thread(Path(file.name).read_text))
     pressed = record["pressed_ms"]
     latencies = await _latencies(receiver, tail, pressed)
     return Run(
@@ -265,6 +264,7 @@ async def measure(rates: list[float], seconds: float, folder: Path) -> tuple[lis
                 registry = Registry(store, KeyBox(site.master_key))
                 cases = check_cases(dump_json(document), "bench")
                 await import_cases(cases, registry, Journal(store), site.config.partitions)
+                await warm_up_apart()
                 site.start()
                 await site.ready()
                 tail = Tail(store, site.config.partitions[0])
@@ -279,23 +279,26 @@ async def measure(rates: list[float], seconds: float, folder: Path) -> tuple[lis
         await receiver.stop()
 
 
-def table(runs: list[Run]) -> list[list[str]]:
+def table(runs: list[Run]) -> list[dict[str, object]]:
     """The rows of the report."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for run in runs:
         p50, p99, p999 = percentiles(run)
-        rows.append(
-            [
-                f"{run.rate_per_s:.0f}",
-                f"{run.reached_per_s:.0f}",
-                f"{len(run.latencies_ms)}/{run.presses}",
-                *(f"{value:.1f}" for value in (p50, p99, p999)),
-                f"{service_us(run):.1f}",
-                f"{run.cpu_us.get('broker', 0):.1f}",
-                f"{service_us(run) / max(run.cpu_us.get('broker', 0), 1e-9):.2f}",
-                ", ".join(f"{name} {value:.1f}" for name, value in sorted(run.cpu_us.items())),
-            ]
-        )
+        broker_us = run.cpu_us.get("broker", 0.0)
+        row: dict[str, object] = {
+            "fixes/s": run.rate_per_s,
+            "reached": run.reached_per_s,
+            "journalled": f"{run.journalled}/{run.fixes + run.presses}",
+            "presses": f"{len(run.latencies_ms)}/{run.presses}",
+            "p50 ms": p50,
+            "p99 ms": p99,
+            "p99.9 ms": p999,
+            "service us/fix": service_us(run),
+            "broker us/msg": broker_us,
+            "ratio": service_us(run) / broker_us if broker_us else float("nan"),
+        }
+        row |= {f"{name} us": value for name, value in sorted(run.cpu_us.items())}
+        rows.append(row)
     return rows
 
 
@@ -328,8 +331,9 @@ def figures(runs: list[Run]) -> dict[str, float]:
     return found
 
 
-def plot(axes: Any, runs: list[Run]) -> None:
+def plot(figure: Any, runs: list[Run]) -> None:
     """The share of presses that arrived within a time, per rate."""
+    axes = figure.subplots()
     for run in runs:
         values = np.sort(run.latencies_ms)
         share = np.arange(1, len(values) + 1) / max(1, len(values))
@@ -337,13 +341,12 @@ def plot(axes: Any, runs: list[Run]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("device's publish to police receiver, ms")
     axes.set_ylabel("share of AWARE presses")
+    axes.grid(visible=True, alpha=0.3)
     axes.legend()
 
 
 def broker_version() -> str:
     """What the machine's mosquitto says of itself."""
-    from afstand.embedded import mosquitto_path  # noqa: PLC0415 - only for the report
-
     path = mosquitto_path()
     if path is None:
         return "nats (wheel)"
@@ -352,21 +355,21 @@ def broker_version() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks latency", description=__doc__)
+    """Run from the command line; 1 when a press did not arrive."""
+    parser = common.parser("latency", "Publish to receiver: latency and processor time.")
     parser.add_argument("--rates", default="1000,10000", help="fixes/s, comma-separated")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each run")
-    add_report_options(parser)
     options = parser.parse_args(arguments)
     rates = [float(rate) for rate in options.rates.split(",")]
     with tempfile.TemporaryDirectory(prefix="afstand-bench-") as folder:
         runs, servers = asyncio.run(measure(rates, options.seconds, Path(folder)))
-    Report("latency", figures(runs), versions={"servers": servers, "broker": broker_version()}).write(
+    common.report(
+        "latency",
+        figures(runs),
+        table(runs),
+        lambda figure: plot(figure, runs),
         options,
-        columns=["fixes/s", "reached", "presses", "p50 ms", "p99 ms", "p99.9 ms",
-                 "service us/fix", "broker us/msg", "ratio", "us per fix by process"],
-        rows=table(runs),
-        plot=lambda axes: plot(axes, runs),
-    )  # fmt: skip
-    lost = sum(run.presses - len(run.latencies_ms) for run in runs)
-    return 1 if lost else 0
+        servers=servers,
+        broker=broker_version(),
+    )
+    return 1 if any(run.presses > len(run.latencies_ms) for run in runs) else 0

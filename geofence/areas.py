@@ -22,8 +22,9 @@ from geofence.decision import (
     step_evidence,
     weight,
 )
+from geofence.integers import wide
 from geofence.kernels.arrays import EXACT
-from geofence.kernels.compile import jit_inline
+from geofence.kernels.compile import jit_call, jit_inline
 from geofence.kernels.distance import is_rd, project, signed_distance
 from geofence.kernels.projection import rd_from_wgs84
 from geofence.kernels.segment import segment_cannot_touch, segment_depth
@@ -38,7 +39,7 @@ from geofence.layout import (
     Ledger,
     World,
 )
-from geofence.ledger import keep_unit, new_event, request_fix, wearer_at
+from geofence.ledger import COUNTED, UNCOUNTED, keep_unit, new_event, request_fix, wearer_at
 from geofence.motion import reach_e7
 from geofence.parameters import (
     ABSENCE_DOUBT_1024,
@@ -51,6 +52,7 @@ from geofence.parameters import (
     REACH_ACCURACIES,
     REACH_MM,
     SEGMENT_MAX_MS,
+    SPEED_UNKNOWN,
     STILL_MM_S,
 )
 
@@ -95,9 +97,45 @@ class Measure(NamedTuple):
 
 
 @jit_inline
+def new_fix(
+    time_ms: int,
+    lat: int,
+    lon: int,
+    accuracy: int,
+    mechanism: int,
+    speed: int,
+    labels: int,
+    doubted: bool,
+    dt_ms: int,
+    path_ms: int,
+    last_lat: int,
+    last_lon: int,
+    last_accuracy: int,
+    moved_mm: int,
+) -> Fix:
+    """Return a Fix of one type, whatever the widths it is made of."""
+    return Fix(
+        wide(time_ms),
+        wide(lat),
+        wide(lon),
+        wide(accuracy),
+        wide(mechanism),
+        wide(speed),
+        wide(labels),
+        wide(doubted) != 0,
+        wide(dt_ms),
+        wide(path_ms),
+        wide(last_lat),
+        wide(last_lon),
+        wide(last_accuracy),
+        wide(moved_mm),
+    )
+
+
+@jit_inline
 def instant(at_ms: int) -> Fix:
     """Return what stands for a fix when only time has passed."""
-    return Fix(at_ms, 0, 0, 0, 0, -1, 0, False, 0, NONE_MS, 0, 0, 0, 0)
+    return new_fix(at_ms, 0, 0, 0, 0, SPEED_UNKNOWN, 0, False, 0, NONE_MS, 0, 0, 0, 0)
 
 
 @jit_inline
@@ -118,7 +156,7 @@ def shown_state(unit: Any) -> int:
         return UNKNOWN
     if unit["once"]:
         return CONFIRMED if unit["missed"] else CLEAR
-    return int(unit["inner"]) if unit["open"] else CLEAR
+    return wide(unit["inner"]) if unit["open"] else CLEAR
 
 
 @jit_inline
@@ -130,7 +168,7 @@ def reach_mm(fix: Fix) -> int:
     return REACH_ACCURACIES * fix.accuracy + REACH_MM + soon
 
 
-@jit_inline
+@jit_call
 def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix) -> Measure:
     """Measure a fix and its path against the zones of a unit whose boxes they touch."""
     reach = reach_mm(fix)
@@ -147,7 +185,7 @@ def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix)
         leg = world.legs[k]
         if leg["south"] > north or leg["north"] < south or leg["west"] > east or leg["east"] < west:
             continue
-        z = int(leg["zone"])
+        z = wide(leg["zone"])
         in_rd = is_rd(zones, z)
         x1, y1 = (x, y) if in_rd else project(zones, z, fix.lat, fix.lon)
         sd = signed_distance(zones, z, x1, y1, tolerance_m)
@@ -218,7 +256,7 @@ def breach_1024(kind: int, ring: int, depth_mm: int, sigma: float) -> tuple[int,
     return p, probability_1024(float(depth_mm + ring), sigma) if ring > 0 else 0
 
 
-@jit_inline
+@jit_call
 def observe_units(
     world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int
 ) -> None:
@@ -227,20 +265,20 @@ def observe_units(
     if p["units"] == 0:
         return
     south, north, west, east = box_of(fix, reach_mm(fix))
-    leg0 = int(p["leg0"])
-    hit = touches(world, leg0, int(p["legs"]), south, north, west, east)
+    leg0 = wide(p["leg0"])
+    hit = touches(world, leg0, wide(p["legs"]), south, north, west, east)
     if not hit and p["active"] == 0:
         return
-    unit0 = int(p["unit0"])
-    for u in range(unit0, unit0 + int(p["units"])):
+    unit0 = wide(p["unit0"])
+    for u in range(unit0, unit0 + wide(p["units"])):
         row = world.units[u]
-        first = leg0 + int(row["leg"])
-        if is_quiet(row) and not touches(world, first, int(row["legs"]), south, north, west, east):
+        first = leg0 + wide(row["leg"])
+        if is_quiet(row) and not touches(world, first, wide(row["legs"]), south, north, west, east):
             continue
         observe_unit(world, ledger, zones, person, u, fix, now_ms)
 
 
-@jit_inline
+@jit_call
 def observe_unit(
     world: World, ledger: Ledger, zones: Any, person: int, unit: int, fix: Fix, now_ms: int
 ) -> None:
@@ -249,20 +287,20 @@ def observe_unit(
     p = world.persons[person]
     row = world.units[unit]
     was_quiet = is_quiet(row)
-    kind = int(row["kind"])
-    ring = int(row["ring"])
-    threshold = int(row["threshold"])
-    m = measure(zones, world, int(p["leg0"]) + int(row["leg"]), int(row["legs"]), ring, fix)
+    kind = wide(row["kind"])
+    ring = wide(row["ring"])
+    threshold = wide(row["threshold"])
+    m = measure(zones, world, wide(p["leg0"]) + wide(row["leg"]), wide(row["legs"]), ring, fix)
     sigma = sigma_mm(fix.accuracy)
     p_1024, ring_1024 = breach_1024(kind, ring, m.depth_mm, sigma)
-    before = int(row["inner"])
+    before = wide(row["inner"])
     state = before
-    evidence = int(row["evidence"])
+    evidence = wide(row["evidence"])
     passed = 0
     if kind == AREA and m.path_mm > 0 and not fix.doubted and before != CONFIRMED:
-        wide = max(sigma, sigma_mm(fix.last_accuracy))
+        wider = max(sigma, sigma_mm(fix.last_accuracy))
         off = drift_mm_s(fix.speed) * (fix.path_ms / 2000.0)
-        passed = probability_1024(float(m.path_mm), math.sqrt(wide * wide + off * off))
+        passed = probability_1024(float(m.path_mm), math.sqrt(wider * wider + off * off))
     if passed > p_1024:
         half = weight(fix.dt_ms // 2)
         evidence = step_evidence(evidence, passed, half, threshold)
@@ -289,14 +327,14 @@ def observe_unit(
     settle(world, ledger, zones, person, unit, fix, now_ms, passed, m, met)
     doubt = ABSENCE_DOUBT_1024 if kind == LOCATION else DOUBT_1024
     if row["force"] and row["open"] and not row["once"]:
-        order = int(row["order"])
+        order = wide(row["order"])
         if state == POSSIBLE:
-            request_fix(world, ledger, person, order, now_ms, codes.ASK_POSSIBLE, False)
+            request_fix(world, ledger, person, order, now_ms, codes.ASK_POSSIBLE, wide(UNCOUNTED))
         elif doubt <= p_1024 < POSSIBLE_1024:
             reason = codes.ASK_ABSENCE if kind == LOCATION else codes.ASK_DOUBTFUL
-            request_fix(world, ledger, person, order, now_ms, reason, True)
+            request_fix(world, ledger, person, order, now_ms, reason, wide(COUNTED))
         elif kind == AREA and m.nearing and state != CONFIRMED:
-            request_fix(world, ledger, person, order, now_ms, codes.ASK_APPROACH, True)
+            request_fix(world, ledger, person, order, now_ms, codes.ASK_APPROACH, wide(COUNTED))
     is_now_quiet = is_quiet(row)
     if was_quiet and not is_now_quiet:
         p["active"] = p["active"] + 1
@@ -314,7 +352,7 @@ def remember_stay(row: Any, before: int, state: int, time_ms: int) -> None:
         row["stay_to_ms"] = time_ms
 
 
-@jit_inline
+@jit_call
 def settle(
     world: World,
     ledger: Ledger,
@@ -329,9 +367,9 @@ def settle(
 ) -> None:
     """Compare what a unit shows with what was told last, and tell the difference."""
     row = world.units[unit]
-    shown = int(row["shown"])
+    shown = wide(row["shown"])
     now_shown = shown_state(row)
-    fresh = int(row["fresh"])
+    fresh = wide(row["fresh"])
     now_fresh = FRESH
     if fix.doubted or now_ms - fix.time_ms >= row["silence_ms"]:
         now_fresh = fresh
@@ -345,7 +383,7 @@ def settle(
         reason = codes.REPORT_DUTY_MET
     else:
         reason = unit_reason(shown, now_shown, passed, fix.doubted)
-    event = new_event(ledger, UNIT_EVENT, unit, int(row["order"]), now_ms)
+    event = new_event(ledger, wide(UNIT_EVENT), unit, wide(row["order"]), now_ms)
     e = ledger.events[event]
     e["reason"] = reason
     e["state"] = now_shown
@@ -358,10 +396,11 @@ def settle(
     if now_ms - fix.time_ms > LATE_DELIVERY_MS:
         labels |= LABEL_LATE_DELIVERY
     e["labels"] = labels
-    explain(world, ledger, zones, person, unit, event, fix, sigma_mm(fix.accuracy), passed)
-    if passed > 0:
+    explain(world, ledger, zones, person, unit, event, fix, sigma_mm(fix.accuracy))
+    if reason == codes.PASSED_THROUGH:
         e["distance"] = m.path_mm
         e["zone"] = m.zone
+        e["p"] = passed
 
 
 @jit_inline
@@ -382,13 +421,13 @@ def unit_reason(shown: int, now_shown: int, passed: int, doubted: bool) -> int:
     return codes.FIRST_POSITION
 
 
-@jit_inline
+@jit_call
 def deepest(zones: Any, world: World, leg0: int, legs: int, lat: int, lon: int) -> tuple[int, int]:
     """Return (exact signed distance, zone) of the zone a position is deepest in or nearest to."""
     depth = FAR_MM
     zone = -1
     for k in range(leg0, leg0 + legs):
-        z = int(world.legs[k]["zone"])
+        z = wide(world.legs[k]["zone"])
         x, y = project(zones, z, lat, lon)
         sd = signed_distance(zones, z, x, y, EXACT)
         if sd > depth:
@@ -397,7 +436,7 @@ def deepest(zones: Any, world: World, leg0: int, legs: int, lat: int, lon: int) 
     return depth, zone
 
 
-@jit_inline
+@jit_call
 def explain(
     world: World,
     ledger: Ledger,
@@ -407,21 +446,20 @@ def explain(
     event: int,
     fix: Fix,
     sigma: float,
-    passed: int,
 ) -> None:
     """Write into an event what it was judged by: position, exact distance, probability, speed."""
     row = world.units[unit]
     p = world.persons[person]
     e = ledger.events[event]
-    leg0 = int(p["leg0"]) + int(row["leg"])
-    depth, zone = deepest(zones, world, leg0, int(row["legs"]), fix.lat, fix.lon)
-    p_1024, _ = breach_1024(int(row["kind"]), int(row["ring"]), depth, sigma)
+    leg0 = wide(p["leg0"]) + wide(row["leg"])
+    depth, zone = deepest(zones, world, leg0, wide(row["legs"]), fix.lat, fix.lon)
+    p_1024, _ = breach_1024(wide(row["kind"]), wide(row["ring"]), depth, sigma)
     e["measured"] = 1
     e["fix_ms"] = fix.time_ms
     e["distance"] = depth
     e["zone"] = zone
     e["accuracy"] = fix.accuracy
-    e["p"] = max(p_1024, passed)
+    e["p"] = p_1024
     e["speed"] = fix.speed
     if fix.accuracy >= _POOR_MM:
         e["labels"] = e["labels"] | LABEL_POOR

@@ -3,9 +3,11 @@
 from typing import Any
 
 from geofence import codes
-from geofence.areas import Fix, observe_units
+from geofence.areas import Fix, new_fix, observe_units
+from geofence.freshjit import jit
 from geofence.history import observe_past_pairs, observe_past_units
-from geofence.kernels.compile import jit, jit_inline
+from geofence.integers import wide
+from geofence.kernels.compile import jit_call
 from geofence.layout import (
     DOUBTED,
     DUPLICATES,
@@ -20,7 +22,7 @@ from geofence.layout import (
     Ledger,
     World,
 )
-from geofence.ledger import accuracy_of, keep_person, push_point, request_fix, set_due
+from geofence.ledger import COUNTED, UNCOUNTED, accuracy_of, keep_person, push_point, request_fix, set_due
 from geofence.motion import displacement_mm, implausible, speed_of, update_velocity
 from geofence.pairs import judge_pair
 from geofence.parameters import (
@@ -46,12 +48,12 @@ def fold_fixes(
     """
     for k in range(first, order.size):
         i = order[k]
-        person = int(fixes.person[i])
+        person = wide(fixes.person[i])
         if not has_room(world, ledger, person):
             return k
-        time_ms = int(fixes.time_ms[i])
-        lat = int(fixes.lat_e7[i])
-        lon = int(fixes.lon_e7[i])
+        time_ms = wide(fixes.time_ms[i])
+        lat = wide(fixes.lat_e7[i])
+        lon = wide(fixes.lon_e7[i])
         ledger.counts[FIXES] += 1
         if time_ms > now_ms + FUTURE_MAX_MS:
             ledger.counts[FUTURE] += 1
@@ -67,16 +69,16 @@ def fold_fixes(
             min(time_ms, now_ms),
             lat,
             lon,
-            accuracy_of(int(fixes.accuracy_dm[i]), int(fixes.mechanism[i])),
-            int(fixes.mechanism[i]),
-            int(fixes.speed_cm_s[i]),
-            int(fixes.heading_cdeg[i]),
+            accuracy_of(wide(fixes.accuracy_dm[i]), wide(fixes.mechanism[i])),
+            wide(fixes.mechanism[i]),
+            wide(fixes.speed_cm_s[i]),
+            wide(fixes.heading_cdeg[i]),
             now_ms,
         )
-    return int(order.size)
+    return wide(order.size)
 
 
-@jit_inline
+@jit_call
 def fold_fix(
     world: World,
     ledger: Ledger,
@@ -93,8 +95,8 @@ def fold_fix(
 ) -> None:
     """Fold one fix: a copy, a late one, a doubted one, or the new position of its person."""
     p = world.persons[person]
-    seen_ms = int(p["seen_ms"])
-    last_ms = int(p["last_ms"])
+    seen_ms = wide(p["seen_ms"])
+    last_ms = wide(p["last_ms"])
     if time_ms == last_ms and lat == p["lat"] and lon == p["lon"] and accuracy == p["accuracy"]:
         ledger.counts[DUPLICATES] += 1
         return
@@ -109,9 +111,9 @@ def fold_fix(
         )
         return
     has_last = last_ms != NONE_MS
-    last_lat = int(p["lat"])
-    last_lon = int(p["lon"])
-    last_accuracy = int(p["accuracy"])
+    last_lat = wide(p["lat"])
+    last_lon = wide(p["lon"])
+    last_accuracy = wide(p["accuracy"])
     moved = displacement_mm(last_lat, last_lon, lat, lon) if has_last else 0
     since_last = time_ms - last_ms
     doubted = has_last and implausible(moved, since_last, last_accuracy, accuracy)
@@ -126,7 +128,7 @@ def fold_fix(
     was_still = 0 <= p["speed"] < STILL_MM_S
     if has_last and reported and was_still and moved > 3 * (accuracy + last_accuracy):
         labels |= LABEL_STANDSTILL
-    fix = Fix(
+    fix = new_fix(
         time_ms,
         lat,
         lon,
@@ -160,31 +162,31 @@ def fold_fix(
     p["heading"] = heading
     p["reviews"] = 0
     if p["silence_ms"] > 0:
-        set_due(world, person, time_ms + int(p["silence_ms"]))
+        set_due(world, person, time_ms + wide(p["silence_ms"]))
     update_velocity(world, person, time_ms, lat, lon, accuracy)
     observe_units(world, ledger, zones, person, fix, now_ms)
     if p["pairs"] > 0:
         push_point(world, ledger, person, time_ms, lat, lon, accuracy, speed)
-        pair0 = int(p["pair0"])
-        for k in range(pair0, pair0 + int(p["pairs"])):
-            judge_pair(world, ledger, int(world.links[k]), fix, person, now_ms, -1)
+        pair0 = wide(p["pair0"])
+        for k in range(pair0, pair0 + wide(p["pairs"])):
+            judge_pair(world, ledger, wide(world.links[k]), fix, person, now_ms, wide(-1))
 
 
-@jit_inline
+@jit_call
 def doubt_fix(world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int) -> None:
     """Take an implausible jump for what it is: little evidence, and a question to the device."""
     p = world.persons[person]
     order = -1
     if p["units"] > 0:
-        order = int(world.units[p["unit0"]]["order"])
+        order = wide(world.units[p["unit0"]]["order"])
     elif p["pairs"] > 0:
-        order = int(world.pairs[world.links[p["pair0"]]]["order"])
+        order = wide(world.pairs[world.links[p["pair0"]]]["order"])
     if order >= 0:
-        request_fix(world, ledger, person, order, now_ms, codes.ASK_JUMP, False)
+        request_fix(world, ledger, person, order, now_ms, codes.ASK_JUMP, wide(UNCOUNTED))
     observe_units(world, ledger, zones, person, fix, now_ms)
 
 
-@jit_inline
+@jit_call
 def fold_late(
     world: World,
     ledger: Ledger,
@@ -200,7 +202,7 @@ def fold_late(
 ) -> None:
     """Give a fix that is older than the newest of its person to history."""
     speed = speed_of(speed_cm_s, False, 0, 0, accuracy, accuracy)
-    fix = Fix(
+    fix = new_fix(
         time_ms, lat, lon, accuracy, mechanism, speed, 0, False, 0, NONE_MS, lat, lon, accuracy, 0
     )
     observe_past_units(world, ledger, zones, person, fix, now_ms)

@@ -1,15 +1,18 @@
 """Reading GeoJSON strictly: RFC 7946, and for zones the part of it that is an area.
 
-`check` answers whether something is GeoJSON at all; `parse_geometry` whether it is an area that can be a zone: Polygon,
-MultiPolygon, a Feature of one, a FeatureCollection of such, or a circle (a Feature whose Point has a property "radius_m"). Shapely reads
-almost anything, so every rule is checked here; it is asked only whether rings cross.
+`check` answers whether something is GeoJSON at all; `parse_geometry` whether it is an area that
+can be a zone: Polygon, MultiPolygon, a Feature of one, a FeatureCollection of such, or a circle (a
+Feature whose Point has a property "radius_m"). Shapely reads almost anything, so every rule is
+checked here; it is asked only whether rings cross.
 
-Nothing is repaired in silence. A fault is refused with a `Reason`, unless the caller named the `Repair` that answers it; the
-repairs that were really made come back with the area and are kept with the zone.
+Nothing is repaired in silence. A fault is refused with a `Reason`, unless the caller named the
+`Repair` that answers it; the repairs that were really made come back with the area and are kept
+with the zone.
 
-Stricter than the letter of the RFC: the right-hand rule holds for writers only there (section 3.1.6), and single or nested
-geometry collections are only discouraged (3.1.8): refused here. A "crs" of 2008 is refused unless it names what the RFC has anyway.
-Foreign members are ignored (6.1), as are altitudes. The number of digits is no fault (11.2 is advice).
+Stricter than the letter of the RFC: the right-hand rule holds for writers only there (section
+3.1.6), and single or nested geometry collections are only discouraged (3.1.8): refused here. A
+"crs" of 2008 is refused unless it names what the RFC has anyway. Foreign members are ignored
+(6.1), as are altitudes. The number of digits is no fault (11.2 is advice).
 """
 
 import json
@@ -28,7 +31,9 @@ from afstand.limits import (
     ZONE_VERTICES_MAX,
 )
 
-Ring = npt.NDArray[np.float64]  # [n, 2] longitude and latitude in degrees, the first repeated at the end
+Ring = npt.NDArray[
+    np.float64
+]  # [n, 2] longitude and latitude in degrees, the first repeated at the end
 Polygon = tuple[Ring, ...]  # the shell, then its holes
 
 
@@ -71,7 +76,9 @@ class Repair(StrEnum):
 
     RING_CLOSED = "ring-closed"  # the first position is repeated at the end
     WINDING_REVERSED = "winding-reversed"  # a ring that turns the wrong way is read backwards
-    SELF_INTERSECTION_RESOLVED = "self-intersection-resolved"  # even-odd; lines and points fall away
+    SELF_INTERSECTION_RESOLVED = (
+        "self-intersection-resolved"  # even-odd; lines and points fall away
+    )
     PARTS_UNITED = "parts-united"  # overlapping or touching polygons become one
 
 
@@ -90,6 +97,9 @@ class Limits(msgspec.Struct, frozen=True):
     bytes_max: int = ZONE_GEOJSON_BYTES_MAX
     vertices_max: int = ZONE_VERTICES_MAX
     radius_m_max: float = ZONE_CIRCLE_RADIUS_M_MAX
+
+
+DEFAULT_LIMITS: Final = Limits()
 
 
 class Area(msgspec.Struct, frozen=True):
@@ -118,7 +128,9 @@ _CRS84: Final = ("urn:ogc:def:crs:OGC:1.3:CRS84", "urn:ogc:def:crs:OGC::CRS84")
 _HUGE: Final = 1e300
 
 
-def check(source: bytes | str | Mapping[str, Any], limits: Limits = Limits()) -> dict[str, Any]:
+def check(
+    source: bytes | str | Mapping[str, Any], limits: Limits = DEFAULT_LIMITS
+) -> dict[str, Any]:
     """Read and check any GeoJSON text; raises GeoJSONError for the first fault."""
     root = _decode(source, limits)
     _Reader(frozenset(), limits).object(root, "$")
@@ -128,10 +140,10 @@ def check(source: bytes | str | Mapping[str, Any], limits: Limits = Limits()) ->
 def parse_geometry(
     source: bytes | str | Mapping[str, Any],
     *,
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULT_LIMITS,
     repairs: Iterable[Repair | str] = (),
 ) -> Area:
-    """Read an area for a zone; raises GeoJSONError for the first fault that no named repair answers.
+    """Read an area for a zone; raises GeoJSONError for the first fault not to be repaired.
 
     A mapping is taken as decoded JSON; only the text can show duplicate keys and its own size.
     """
@@ -174,7 +186,7 @@ def _not_a_number(name: str) -> float:
 
 
 class _Reader:
-    """One pass over one document. The rings of polygons are collected on the way, in document order."""
+    """One pass over one document, which collects the rings of polygons in their order."""
 
     def __init__(self, repairs: frozenset[Repair], limits: Limits) -> None:
         self._allowed = repairs
@@ -249,18 +261,22 @@ class _Reader:
         if kind == "GeometryCollection":
             if nested:
                 raise GeoJSONError(Reason.NESTED_COLLECTION, f"{where} is a collection in one")
-            parts = self._member(item, "geometries", where)
-            if not isinstance(parts, list):
-                raise GeoJSONError(Reason.BAD_MEMBER, f"{where}.geometries is not an array")
-            for i, part in enumerate(parts):
-                self._geometry(part, f"{where}.geometries[{i}]", nested=True)
-            if len(parts) == 1:
-                raise GeoJSONError(Reason.SINGLE_COLLECTION, f"{where} is a collection of one")
+            self._collection(item, where)
             return
         if "geometries" in item:
             raise GeoJSONError(Reason.FORBIDDEN_MEMBER, f"{where} has 'geometries'")
-        coordinates = self._member(item, "coordinates", where)
-        where = f"{where}.coordinates"
+        self._coordinates(kind, self._member(item, "coordinates", where), f"{where}.coordinates")
+
+    def _collection(self, item: dict[str, Any], where: str) -> None:
+        parts = self._member(item, "geometries", where)
+        if not isinstance(parts, list):
+            raise GeoJSONError(Reason.BAD_MEMBER, f"{where}.geometries is not an array")
+        for i, part in enumerate(parts):
+            self._geometry(part, f"{where}.geometries[{i}]", nested=True)
+        if len(parts) == 1:
+            raise GeoJSONError(Reason.SINGLE_COLLECTION, f"{where} is a collection of one")
+
+    def _coordinates(self, kind: str, coordinates: Any, where: str) -> None:
         if kind == "Point":
             self._positions([coordinates], where)
         elif kind == "Polygon":
@@ -307,9 +323,7 @@ class _Reader:
         positions = self._positions(_array(ring, where), where)
         if len(positions) >= 3 and positions[0] != positions[-1]:
             if not self._repair(Repair.RING_CLOSED):
-                raise GeoJSONError(
-                    Reason.RING_NOT_CLOSED, f"{where} does not end where it begins"
-                )
+                raise GeoJSONError(Reason.RING_NOT_CLOSED, f"{where} does not end where it begins")
             positions = [*positions, positions[0]]
         if len(positions) < 4:
             raise GeoJSONError(Reason.TOO_FEW_POSITIONS, f"{where} is a ring of fewer than 4")

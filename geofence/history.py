@@ -27,27 +27,28 @@ from geofence.decision import (
     step_evidence,
     weight,
 )
-from geofence.kernels.compile import jit_inline
+from geofence.integers import wide
+from geofence.kernels.compile import jit_call
 from geofence.kernels.projection import chord_mm
 from geofence.layout import AREA, NONE_MS, PAIR_EVENT, UNIT_EVENT, Ledger, World
 from geofence.ledger import keep_pair, keep_unit, new_event, protected_at, wearer_at
 from geofence.parameters import FIRST_FIX_MS, HISTORY_GAP_MS, TRACK_POINTS
 
 
-@jit_inline
+@jit_call
 def step_run(row: Any, time_ms: int, p_1024: int) -> bool:
     """Add a late fix to the run of a row and return whether it is a candidate.
 
     A fix within ten minutes of a stay that was confirmed live tells nothing new.
     """
-    evidence = int(row["past_evidence"])
-    dt_ms = abs(time_ms - int(row["past_ms"]))
+    evidence = wide(row["past_evidence"])
+    dt_ms = abs(time_ms - wide(row["past_ms"]))
     if row["past_ms"] == NONE_MS or dt_ms > HISTORY_GAP_MS:
         evidence = 0
         dt_ms = FIRST_FIX_MS
         row["run_ms"] = NONE_MS
         row["told_ms"] = NONE_MS
-    threshold = int(row["threshold"])
+    threshold = wide(row["threshold"])
     evidence = step_evidence(evidence, p_1024, weight(dt_ms), threshold)
     if evidence == 0:
         row["run_ms"] = NONE_MS
@@ -60,13 +61,13 @@ def step_run(row: Any, time_ms: int, p_1024: int) -> bool:
         return False
     if row["free_from_ms"] <= time_ms < row["free_to_ms"]:
         return False
-    stay_from = int(row["stay_from_ms"])
-    stay_to = int(row["stay_to_ms"])
+    stay_from = wide(row["stay_from_ms"])
+    stay_to = wide(row["stay_to_ms"])
     known = stay_from != NONE_MS and time_ms >= stay_from - HISTORY_GAP_MS
     return not (known and (stay_to == NONE_MS or time_ms <= stay_to + HISTORY_GAP_MS))
 
 
-@jit_inline
+@jit_call
 def observe_past_units(
     world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int
 ) -> None:
@@ -75,22 +76,22 @@ def observe_past_units(
     if p["units"] == 0:
         return
     south, north, west, east = box_of(fix, reach_mm(fix))
-    leg0 = int(p["leg0"])
-    unit0 = int(p["unit0"])
-    for u in range(unit0, unit0 + int(p["units"])):
+    leg0 = wide(p["leg0"])
+    unit0 = wide(p["unit0"])
+    for u in range(unit0, unit0 + wide(p["units"])):
         row = world.units[u]
-        first = leg0 + int(row["leg"])
-        legs = int(row["legs"])
+        first = leg0 + wide(row["leg"])
+        legs = wide(row["legs"])
         idle = row["kind"] == AREA and row["past_evidence"] == 0
         if idle and not touches(world, first, legs, south, north, west, east):
             continue
-        m = measure(zones, world, first, legs, int(row["ring"]), fix)
+        m = measure(zones, world, first, legs, wide(row["ring"]), fix)
         sigma = sigma_mm(fix.accuracy)
-        p_1024, _ = breach_1024(int(row["kind"]), int(row["ring"]), m.depth_mm, sigma)
+        p_1024, _ = breach_1024(wide(row["kind"]), wide(row["ring"]), m.depth_mm, sigma)
         keep_unit(world, ledger, u)
         if not step_run(row, fix.time_ms, p_1024):
             continue
-        event = past_event(ledger, UNIT_EVENT, row, u, now_ms, fix, p_1024)
+        event = past_event(ledger, wide(UNIT_EVENT), row, u, now_ms, fix, p_1024)
         e = ledger.events[event]
         depth, zone = deepest(zones, world, first, legs, fix.lat, fix.lon)
         e["distance"] = depth
@@ -98,12 +99,12 @@ def observe_past_units(
         wearer_at(ledger, event, fix.time_ms, fix.lat, fix.lon, fix.accuracy, fix.mechanism)
 
 
-@jit_inline
+@jit_call
 def past_event(
     ledger: Ledger, kind: int, row: Any, index: int, now_ms: int, fix: Fix, p_1024: int
 ) -> int:
     """Write a candidate for a historic breach; the present state stands as its `previous`."""
-    event = new_event(ledger, kind, index, int(row["order"]), now_ms)
+    event = new_event(ledger, kind, index, wide(row["order"]), now_ms)
     e = ledger.events[event]
     e["historic"] = 1
     e["measured"] = 1
@@ -123,50 +124,51 @@ def past_event(
     return event
 
 
-@jit_inline
+@jit_call
 def observe_past_pairs(world: World, ledger: Ledger, person: int, fix: Fix, now_ms: int) -> None:
     """Add a late fix to the runs of all pairs of its person, with where the partner was then."""
     p = world.persons[person]
-    pair0 = int(p["pair0"])
-    for k in range(pair0, pair0 + int(p["pairs"])):
-        index = int(world.links[k])
+    pair0 = wide(p["pair0"])
+    for k in range(pair0, pair0 + wide(p["pairs"])):
+        index = wide(world.links[k])
         row = world.pairs[index]
-        partner = int(row["protected"]) if row["wearer"] == person else int(row["wearer"])
+        partner = wide(row["protected"]) if row["wearer"] == person else wide(row["wearer"])
         slot = nearest_point(world, partner, fix.time_ms)
         if slot < 0:
             continue
         q = world.tracks[world.persons[partner]["track"], slot]
-        age_ms = abs(int(q["time_ms"]) - fix.time_ms)
+        age_ms = abs(wide(q["time_ms"]) - fix.time_ms)
         own = sigma_mm(fix.accuracy)
-        other = held_sigma_mm(int(q["accuracy"]), int(q["speed"]), age_ms)
+        other = held_sigma_mm(wide(q["accuracy"]), wide(q["speed"]), age_ms)
         s = math.sqrt(own * own + other * other)
-        distance = chord_mm(fix.lat, fix.lon, int(q["lat"]), int(q["lon"]))
+        distance = chord_mm(fix.lat, fix.lon, wide(q["lat"]), wide(q["lon"]))
         apart = math.sqrt(float(distance) * float(distance) + s * s)
         p_1024 = probability_1024(float(row["radius"]) - apart, s)
         keep_pair(world, ledger, index)
         if not step_run(row, fix.time_ms, p_1024):
             continue
-        event = past_event(ledger, PAIR_EVENT, row, index, now_ms, fix, p_1024)
+        event = past_event(ledger, wide(PAIR_EVENT), row, index, now_ms, fix, p_1024)
         ledger.events[event]["distance"] = distance
-        t, lat, lon, accuracy = q["time_ms"], q["lat"], q["lon"], q["accuracy"]
+        t, lat, lon = wide(q["time_ms"]), wide(q["lat"]), wide(q["lon"])
+        accuracy, mechanism = wide(q["accuracy"]), wide(0)
         if row["wearer"] == person:
             wearer_at(ledger, event, fix.time_ms, fix.lat, fix.lon, fix.accuracy, fix.mechanism)
-            protected_at(ledger, event, t, lat, lon, accuracy, 0)
+            protected_at(ledger, event, t, lat, lon, accuracy, mechanism)
         else:
             protected_at(ledger, event, fix.time_ms, fix.lat, fix.lon, fix.accuracy, fix.mechanism)
-            wearer_at(ledger, event, t, lat, lon, accuracy, 0)
+            wearer_at(ledger, event, t, lat, lon, accuracy, mechanism)
 
 
-@jit_inline
+@jit_call
 def nearest_point(world: World, person: int, time_ms: int) -> int:
     """Return the slot of the remembered position nearest in time, within ten minutes, or -1."""
-    track = int(world.persons[person]["track"])
+    track = wide(world.persons[person]["track"])
     if track < 0:
         return -1
     best = HISTORY_GAP_MS + 1
     slot = -1
     for k in range(TRACK_POINTS):
-        t = int(world.tracks[track, k]["time_ms"])
+        t = wide(world.tracks[track, k]["time_ms"])
         if t != NONE_MS and abs(t - time_ms) < best:
             best = abs(t - time_ms)
             slot = k

@@ -20,7 +20,9 @@ from geofence.decision import (
     step_evidence,
     weight,
 )
-from geofence.kernels.compile import jit, jit_inline
+from geofence.freshjit import jit
+from geofence.integers import wide
+from geofence.kernels.compile import jit_call
 from geofence.layout import (
     LABEL_HELD,
     NONE_MS,
@@ -28,7 +30,7 @@ from geofence.layout import (
     Ledger,
     World,
 )
-from geofence.ledger import keep_person, keep_unit, new_event, request_fix
+from geofence.ledger import COUNTED, UNCOUNTED, keep_person, keep_unit, new_event, request_fix
 from geofence.pairs import contact_of, is_stale, judge_pair, shown_pair
 from geofence.parameters import (
     DOUBT_1024,
@@ -64,10 +66,10 @@ def turn_unit(
     if seed:
         seed_unit(world, zones, person, unit)
     opening = (force and not row["force"]) or (is_open and not row["open"])
-    if opening and row["inner"] == CONFIRMED and is_stale(p, int(row["silence_ms"]), at_ms):
+    if opening and row["inner"] == CONFIRMED and is_stale(p, wide(row["silence_ms"]), at_ms):
         # Too old to confirm by itself: possible, and the device is asked.
         row["inner"] = POSSIBLE
-        row["evidence"] = min(int(row["evidence"]), int(row["threshold"]) - 1)
+        row["evidence"] = min(wide(row["evidence"]), wide(row["threshold"]) - 1)
         row["stay_to_ms"] = at_ms
     if row["once"]:
         turn_duty(world, zones, person, unit, at_ms, force, is_open)
@@ -77,7 +79,7 @@ def turn_unit(
     return shown_state(row)
 
 
-@jit_inline
+@jit_call
 def turn_duty(
     world: World, zones: Any, person: int, unit: int, at_ms: int, force: bool, is_open: bool
 ) -> None:
@@ -90,17 +92,21 @@ def turn_duty(
     elif is_open and not row["open"]:
         row["missed"] = 0
         row["met"] = 0
-        if p["last_ms"] != NONE_MS and not is_stale(p, int(row["silence_ms"]), at_ms):
-            first = int(p["leg0"]) + int(row["leg"])
-            depth, _ = deepest(zones, world, first, int(row["legs"]), int(p["lat"]), int(p["lon"]))
-            sigma = held_sigma_mm(
-                int(p["accuracy"]), int(p["speed"]), max(at_ms - int(p["last_ms"]), 0)
+        if p["last_ms"] != NONE_MS and not is_stale(p, wide(row["silence_ms"]), at_ms):
+            first = wide(p["leg0"]) + wide(row["leg"])
+            depth, _ = deepest(
+                zones, world, first, wide(row["legs"]), wide(p["lat"]), wide(p["lon"])
             )
-            p_1024, _ = breach_1024(int(row["kind"]), int(row["ring"]), depth, sigma)
+            sigma = held_sigma_mm(
+                wide(p["accuracy"]),
+                wide(p["speed"]),
+                max(at_ms - wide(p["last_ms"]), 0),
+            )
+            p_1024, _ = breach_1024(wide(row["kind"]), wide(row["ring"]), depth, sigma)
             row["met"] = p_1024 <= PRESENT_1024
 
 
-@jit_inline
+@jit_call
 def seed_unit(world: World, zones: Any, person: int, unit: int) -> None:
     """Gather the evidence of a unit anew from the last positions of its person (at most three)."""
     row = world.units[unit]
@@ -119,34 +125,34 @@ def seed_unit(world: World, zones: Any, person: int, unit: int) -> None:
     for step in range(3):
         if step == 0:
             time_ms, lat, lon, accuracy = (
-                int(p["far_ms"]),
-                int(p["far_lat"]),
-                int(p["far_lon"]),
-                int(p["far_accuracy"]),
+                wide(p["far_ms"]),
+                wide(p["far_lat"]),
+                wide(p["far_lon"]),
+                wide(p["far_accuracy"]),
             )
         elif step == 1:
             time_ms, lat, lon, accuracy = (
-                int(p["near_ms"]),
-                int(p["near_lat"]),
-                int(p["near_lon"]),
-                int(p["near_accuracy"]),
+                wide(p["near_ms"]),
+                wide(p["near_lat"]),
+                wide(p["near_lon"]),
+                wide(p["near_accuracy"]),
             )
         else:
             time_ms, lat, lon, accuracy = (
-                int(p["last_ms"]),
-                int(p["lat"]),
-                int(p["lon"]),
-                int(p["accuracy"]),
+                wide(p["last_ms"]),
+                wide(p["lat"]),
+                wide(p["lon"]),
+                wide(p["accuracy"]),
             )
         if time_ms == NONE_MS or (before_ms != NONE_MS and time_ms <= before_ms):
             continue
-        first = int(p["leg0"]) + int(row["leg"])
-        depth, _ = deepest(zones, world, first, int(row["legs"]), lat, lon)
+        first = wide(p["leg0"]) + wide(row["leg"])
+        depth, _ = deepest(zones, world, first, wide(row["legs"]), lat, lon)
         p_1024, ring_1024 = breach_1024(
-            int(row["kind"]), int(row["ring"]), depth, sigma_mm(accuracy)
+            wide(row["kind"]), wide(row["ring"]), depth, sigma_mm(accuracy)
         )
         dt_ms = FIRST_FIX_MS if before_ms == NONE_MS else time_ms - before_ms
-        threshold = int(row["threshold"])
+        threshold = wide(row["threshold"])
         evidence = step_evidence(evidence, p_1024, weight(dt_ms), threshold)
         before = state
         state = next_state(state, evidence, threshold, p_1024, ring_1024)
@@ -156,13 +162,13 @@ def seed_unit(world: World, zones: Any, person: int, unit: int) -> None:
     row["evidence"] = evidence
 
 
-@jit_inline
+@jit_call
 def recount(world: World, person: int) -> None:
     """Count the units of a person that every fix has to look at."""
     p = world.persons[person]
-    unit0 = int(p["unit0"])
+    unit0 = wide(p["unit0"])
     active = 0
-    for u in range(unit0, unit0 + int(p["units"])):
+    for u in range(unit0, unit0 + wide(p["units"])):
         active += not is_quiet(world.units[u])
     p["active"] = active
 
@@ -181,7 +187,7 @@ def tell_unit(
     """Tell what a unit shows after an edge; ask for a fix where the last position leaves doubt."""
     row = world.units[unit]
     p = world.persons[person]
-    event = new_event(ledger, UNIT_EVENT, unit, int(row["order"]), at_ms)
+    event = new_event(ledger, wide(UNIT_EVENT), unit, wide(row["order"]), at_ms)
     e = ledger.events[event]
     e["reason"] = reason
     e["previous"] = row["shown"]
@@ -198,7 +204,7 @@ def tell_unit(
         ask_edge(world, ledger, zones, person, unit, at_ms)
 
 
-@jit_inline
+@jit_call
 def ask_edge(world: World, ledger: Ledger, zones: Any, person: int, unit: int, at_ms: int) -> None:
     """Ask for a fix when an edge had to be judged with an old or doubtful position.
 
@@ -211,13 +217,13 @@ def ask_edge(world: World, ledger: Ledger, zones: Any, person: int, unit: int, a
     old = 2 * (at_ms - p["last_ms"]) > row["silence_ms"]
     doubtful = False
     if not old:
-        first = int(p["leg0"]) + int(row["leg"])
-        depth, _ = deepest(zones, world, first, int(row["legs"]), int(p["lat"]), int(p["lon"]))
-        sigma = held_sigma_mm(int(p["accuracy"]), int(p["speed"]), at_ms - int(p["last_ms"]))
-        p_1024, _ = breach_1024(int(row["kind"]), int(row["ring"]), depth, sigma)
+        first = wide(p["leg0"]) + wide(row["leg"])
+        depth, _ = deepest(zones, world, first, wide(row["legs"]), wide(p["lat"]), wide(p["lon"]))
+        sigma = held_sigma_mm(wide(p["accuracy"]), wide(p["speed"]), at_ms - wide(p["last_ms"]))
+        p_1024, _ = breach_1024(wide(row["kind"]), wide(row["ring"]), depth, sigma)
         doubtful = DOUBT_1024 <= p_1024 < POSSIBLE_1024
     if old or doubtful or row["inner"] == POSSIBLE:
-        request_fix(world, ledger, person, int(row["order"]), at_ms, codes.ASK_EDGE, False)
+        request_fix(world, ledger, person, wide(row["order"]), at_ms, codes.ASK_EDGE, wide(UNCOUNTED))
 
 
 @jit
@@ -241,18 +247,18 @@ def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) 
     both = a["last_ms"] != NONE_MS and b["last_ms"] != NONE_MS
     if row["inner"] == UNKNOWN and both:
         c = contact_of(row, a, b, at_ms)
-        threshold = int(row["threshold"])
+        threshold = wide(row["threshold"])
         evidence = step_evidence(0, c.p_1024, weight(FIRST_FIX_MS), threshold)
         row["evidence"] = evidence
         row["judged_ms"] = at_ms
         row["inner"] = next_state(CLEAR, evidence, threshold, c.p_1024, c.ring_1024)
-        remember_stay(row, CLEAR, int(row["inner"]), at_ms)
+        remember_stay(row, wide(CLEAR), wide(row["inner"]), at_ms)
     opening = (force and not row["force"]) or (is_open and not row["open"])
-    silence_ms = int(row["silence_ms"])
+    silence_ms = wide(row["silence_ms"])
     stale = is_stale(a, silence_ms, at_ms) or is_stale(b, silence_ms, at_ms)
     if opening and row["inner"] == CONFIRMED and stale:
         row["inner"] = POSSIBLE
-        row["evidence"] = min(int(row["evidence"]), int(row["threshold"]) - 1)
+        row["evidence"] = min(wide(row["evidence"]), wide(row["threshold"]) - 1)
         row["stay_to_ms"] = at_ms
     row["force"] = force
     row["open"] = is_open
@@ -262,7 +268,7 @@ def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) 
 @jit
 def tell_turned_pair(world: World, ledger: Ledger, index: int, at_ms: int, reason: int) -> None:
     """Judge a pair at an edge and tell it, with `reason` unless that is -1."""
-    judge_pair(world, ledger, index, instant(at_ms), -1, at_ms, reason)
+    judge_pair(world, ledger, index, instant(at_ms), wide(-1), at_ms, reason)
 
 
 @jit
@@ -272,11 +278,11 @@ def ask_pair_edge(world: World, ledger: Ledger, index: int, at_ms: int) -> None:
     A device that never reported is not asked: it is silent, and that is told in its own time.
     """
     row = world.pairs[index]
-    for person in (int(row["wearer"]), int(row["protected"])):
+    for person in (wide(row["wearer"]), wide(row["protected"])):
         last_ms = world.persons[person]["last_ms"]
         if last_ms == NONE_MS:
             continue
         old = 2 * (at_ms - last_ms) > row["silence_ms"]
         if old or row["inner"] == POSSIBLE:
             keep_person(world, ledger, person)
-            request_fix(world, ledger, person, int(row["order"]), at_ms, codes.ASK_EDGE, False)
+            request_fix(world, ledger, person, wide(row["order"]), at_ms, codes.ASK_EDGE, wide(UNCOUNTED))

@@ -1,7 +1,10 @@
 """Helpers of kernels: rows kept before they change, events written down, position requests."""
 
+from typing import Final
+
 from geofence.decision import believed_accuracy_mm
-from geofence.kernels.compile import jit_inline
+from geofence.integers import wide
+from geofence.kernels.compile import jit_call, jit_inline
 from geofence.layout import (
     BLOCK_BITS,
     EVENTS,
@@ -22,6 +25,8 @@ from geofence.parameters import (
 )
 
 _HOUR_MS = 3_600_000
+UNCOUNTED: Final = 0
+COUNTED: Final = 1
 
 
 @jit_inline
@@ -60,7 +65,7 @@ def set_due(world: World, person: int, due_ms: int) -> None:
     world.floors[block] = min(world.floors[block], due_ms)
 
 
-@jit_inline
+@jit_call
 def new_event(ledger: Ledger, kind: int, row: int, order: int, at_ms: int) -> int:
     """Append an event with nothing measured and return its place."""
     k = ledger.counts[EVENTS]
@@ -85,7 +90,7 @@ def new_event(ledger: Ledger, kind: int, row: int, order: int, at_ms: int) -> in
     e["labels"] = 0
     e["historic"] = 0
     e["measured"] = 0
-    return int(k)
+    return wide(k)
 
 
 @jit_inline
@@ -114,19 +119,19 @@ def protected_at(
     e["protected_mechanism"] = mechanism
 
 
-@jit_inline
+@jit_call
 def request_fix(
-    world: World, ledger: Ledger, person: int, order: int, at_ms: int, reason: int, counted: bool
+    world: World, ledger: Ledger, person: int, order: int, at_ms: int, reason: int, counted: int
 ) -> None:
     """Ask a person's device for a burst, unless one was asked for just before.
 
-    `counted` requests (mere doubt, approach) have a budget per hour; breaches do not. The row of
+    COUNTED requests (mere doubt, approach) have a budget per hour; UNCOUNTED do not. The row of
     the person must have been kept before.
     """
     p = world.persons[person]
     if p["requested_ms"] != NONE_MS and at_ms - p["requested_ms"] < REQUEST_GAP_MS:
         return
-    if counted:
+    if counted == COUNTED:
         if p["hour_ms"] == NONE_MS or at_ms - p["hour_ms"] >= _HOUR_MS:
             p["hour_ms"] = at_ms
             p["doubt_requests"] = 0
@@ -134,11 +139,11 @@ def request_fix(
             return
         p["doubt_requests"] = p["doubt_requests"] + 1
     p["requested_ms"] = at_ms
-    event = new_event(ledger, REQUEST_EVENT, person, order, at_ms)
+    event = new_event(ledger, wide(REQUEST_EVENT), person, order, at_ms)
     ledger.events[event]["reason"] = reason
 
 
-@jit_inline
+@jit_call
 def push_point(
     world: World,
     ledger: Ledger,
@@ -161,7 +166,7 @@ def push_point(
             and abs(points[k]["time_ms"] - time_ms) < TRACK_SPACING_MS
         ):
             return
-    slot = int(p["track_next"])
+    slot = wide(p["track_next"])
     k = ledger.counts[POINTS]
     ledger.points[k] = points[slot]
     ledger.point_index[2 * k] = track

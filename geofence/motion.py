@@ -3,7 +3,8 @@
 import math
 
 from geofence.decision import sigma_mm
-from geofence.kernels.compile import jit_inline
+from geofence.integers import wide
+from geofence.kernels.compile import jit_call, jit_inline
 from geofence.kernels.projection import chord_mm
 from geofence.layout import NONE_MS, World
 from geofence.parameters import (
@@ -40,7 +41,7 @@ def cosine(lat_e7: int) -> float:
 def reach_e7(reach_mm: int, lat_e7: int) -> tuple[int, int]:
     """Return how many degrees x 1e7 north-south and east-west surely cover a length."""
     north = reach_mm // _MM_PER_E7_MIN + 1
-    return north, int(north / cosine(lat_e7)) + 1
+    return north, wide(north / cosine(lat_e7)) + 1
 
 
 @jit_inline
@@ -81,10 +82,10 @@ def speed_of(
     s0 = sigma_mm(accuracy0)
     s1 = sigma_mm(accuracy1)
     beyond = max(moved_mm - math.sqrt(s0 * s0 + s1 * s1), 0.0)
-    return int(min(beyond * 1000.0 / dt_ms, float(_SPEED_MM_S_MAX)))
+    return wide(min(beyond * 1000.0 / dt_ms, float(_SPEED_MM_S_MAX)))
 
 
-@jit_inline
+@jit_call
 def update_velocity(
     world: World, person: int, time_ms: int, lat: int, lon: int, accuracy: int
 ) -> None:
@@ -104,8 +105,8 @@ def update_velocity(
     north = 0.0
     east = 0.0
     if base_ms != NONE_MS and BASELINE_MS <= time_ms - base_ms <= SEGMENT_MAX_MS:
-        dn, de = vector_mm(int(base_lat), int(base_lon), lat, lon)
-        s0 = sigma_mm(int(base_accuracy))
+        dn, de = vector_mm(wide(base_lat), wide(base_lon), lat, lon)
+        s0 = sigma_mm(wide(base_accuracy))
         s1 = sigma_mm(accuracy)
         if dn * dn + de * de > 4.0 * (s0 * s0 + s1 * s1):
             north = dn * 1000.0 / (time_ms - base_ms)

@@ -23,7 +23,8 @@ from geofence.decision import (
     step_evidence,
     weight,
 )
-from geofence.kernels.compile import jit_inline
+from geofence.integers import wide
+from geofence.kernels.compile import jit_call, jit_inline
 from geofence.kernels.projection import chord_mm
 from geofence.layout import (
     BLIND,
@@ -38,6 +39,8 @@ from geofence.layout import (
     World,
 )
 from geofence.ledger import (
+    COUNTED,
+    UNCOUNTED,
     keep_pair,
     keep_person,
     new_event,
@@ -102,19 +105,24 @@ def freshness(wearer: Any, protected: Any, silence_ms: int, now_ms: int) -> int:
     return stale
 
 
-@jit_inline
+@jit_call
 def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
     """Judge the positions of a pair at an instant."""
-    age_a = age_ms(time_ms, int(a["last_ms"]))
-    age_b = age_ms(time_ms, int(b["last_ms"]))
-    lat_a, lon_a, lat_b, lon_b = int(a["lat"]), int(a["lon"]), int(b["lat"]), int(b["lon"])
+    age_a = age_ms(time_ms, wide(a["last_ms"]))
+    age_b = age_ms(time_ms, wide(b["last_ms"]))
+    lat_a, lon_a, lat_b, lon_b = (
+        wide(a["lat"]),
+        wide(a["lon"]),
+        wide(b["lat"]),
+        wide(b["lon"]),
+    )
     distance = chord_mm(lat_a, lon_a, lat_b, lon_b)
-    sa = held_sigma_mm(int(a["accuracy"]), int(a["speed"]), age_a)
-    sb = held_sigma_mm(int(b["accuracy"]), int(b["speed"]), age_b)
+    sa = held_sigma_mm(wide(a["accuracy"]), wide(a["speed"]), age_a)
+    sb = held_sigma_mm(wide(b["accuracy"]), wide(b["speed"]), age_b)
     s = math.sqrt(sa * sa + sb * sb)
     apart = math.sqrt(float(distance) * float(distance) + s * s)
-    radius = int(row["radius"])
-    warning = int(row["warning"])
+    radius = wide(row["radius"])
+    warning = wide(row["warning"])
     p_1024 = probability_1024(float(radius) - apart, s)
     ring_1024 = probability_1024(float(warning) - apart, s) if warning > 0 else 0
     north_a, east_a, north_b, east_b = 0.0, 0.0, 0.0, 0.0
@@ -165,19 +173,19 @@ def shown_pair(row: Any) -> int:
     """Return what a pair shows: its evidence in the hours of the order."""
     if row["inner"] == UNKNOWN:
         return UNKNOWN
-    return int(row["inner"]) if row["open"] else CLEAR
+    return wide(row["inner"]) if row["open"] else CLEAR
 
 
-@jit_inline
+@jit_call
 def passage(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> tuple[int, int]:
     """Return (P that the path since the last fix ran through the radius, its nearest distance).
 
-    A path that began inside is no passage. The partner is held where it was last; the path is uncertain by half of its duration times the
-    drift.
+    A path that began inside is no passage. The partner is held where it was last; the path is
+    uncertain by half of its duration times the drift.
     """
     partner = world.persons[row["protected"] if row["wearer"] == mover else row["wearer"]]
-    x0, y0 = vector_mm(int(partner["lat"]), int(partner["lon"]), fix.last_lat, fix.last_lon)
-    x1, y1 = vector_mm(int(partner["lat"]), int(partner["lon"]), fix.lat, fix.lon)
+    x0, y0 = vector_mm(wide(partner["lat"]), wide(partner["lon"]), fix.last_lat, fix.last_lon)
+    x1, y1 = vector_mm(wide(partner["lat"]), wide(partner["lon"]), fix.lat, fix.lon)
     if x0 * x0 + y0 * y0 < float(row["radius"]) * float(row["radius"]):
         return 0, 0
     dx = x1 - x0
@@ -190,10 +198,10 @@ def passage(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> tuple[i
     off = drift_mm_s(fix.speed) * (fix.path_ms / 2000.0)
     s = math.sqrt(c.sigma * c.sigma + off * off)
     apart = math.floor(math.sqrt(nearest * nearest + s * s) + 0.5)
-    return probability_1024(float(int(row["radius"]) - apart), s), math.floor(nearest + 0.5)
+    return probability_1024(float(wide(row["radius"]) - apart), s), math.floor(nearest + 0.5)
 
 
-@jit_inline
+@jit_call
 def judge_pair(
     world: World, ledger: Ledger, index: int, fix: Fix, mover: int, now_ms: int, reason: int
 ) -> None:
@@ -208,18 +216,19 @@ def judge_pair(
     row = world.pairs[index]
     a = world.persons[row["wearer"]]
     b = world.persons[row["protected"]]
-    fresh = freshness(a, b, int(row["silence_ms"]), now_ms)
+    fresh = freshness(a, b, wide(row["silence_ms"]), now_ms)
     if a["last_ms"] == NONE_MS or b["last_ms"] == NONE_MS:
         nothing = Contact(0, 1.0, 0, 0, 0, 0, _NO_CONTACT_MS, False)
-        tell_pair(world, ledger, index, fresh, now_ms, reason, nothing, feed, False, 0)
+        by_time = row["near"] != 0
+        tell_pair(world, ledger, index, fresh, now_ms, reason, nothing, feed, by_time, wide(0))
         if feed and row["force"] and row["open"]:
-            missing = int(row["wearer"]) if a["last_ms"] == NONE_MS else int(row["protected"])
-            ask(world, ledger, missing, row, now_ms, codes.ASK_PARTNER, True)
+            missing = wide(row["wearer"]) if a["last_ms"] == NONE_MS else wide(row["protected"])
+            ask(world, ledger, missing, row, now_ms, codes.ASK_PARTNER, wide(COUNTED))
         return
     c = contact_of(row, a, b, fix.time_ms)
-    before = int(row["inner"])
+    before = wide(row["inner"])
     was_near = row["near"] != 0
-    passed = 0
+    passed = wide(0)
     if feed:
         part = c.closing_wearer_mm_s
         if mover != row["wearer"]:
@@ -227,29 +236,29 @@ def judge_pair(
         count_closing(row, c, part)
         passed = feed_pair(world, row, mover, fix, c)
     elif before not in (CONFIRMED, POSSIBLE):
-        row["inner"] = next_state(before, 0, int(row["threshold"]), 0, c.ring_1024)
+        row["inner"] = next_state(before, 0, wide(row["threshold"]), 0, c.ring_1024)
     if row["inner"] == CLEAR and row["near"]:
         row["inner"] = WARNING
-    remember_stay(row, before, int(row["inner"]), fix.time_ms)
+    remember_stay(row, before, wide(row["inner"]), fix.time_ms)
     by_time = (was_near or row["near"] != 0) and c.ring_1024 < RING_ENTER_1024
     tell_pair(world, ledger, index, fresh, now_ms, reason, c, feed, by_time, passed)
     if row["force"] and row["open"]:
         ask_pair(world, ledger, row, c, fix.time_ms, now_ms, feed)
 
 
-@jit_inline
+@jit_call
 def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
     """Add a fix to the evidence of a pair; return P of a passage that counted, else 0."""
-    state = int(row["inner"])
-    evidence = int(row["evidence"])
-    threshold = int(row["threshold"])
+    state = wide(row["inner"])
+    evidence = wide(row["evidence"])
+    threshold = wide(row["threshold"])
     dt_ms = FIRST_FIX_MS
     if row["judged_ms"] != NONE_MS:
-        dt_ms = max(fix.time_ms - int(row["judged_ms"]), 0)
-    row["judged_ms"] = max(int(row["judged_ms"]), fix.time_ms)
+        dt_ms = max(fix.time_ms - wide(row["judged_ms"]), 0)
+    row["judged_ms"] = max(wide(row["judged_ms"]), fix.time_ms)
     passed = 0
     has_path = 0 <= fix.path_ms <= SEGMENT_MAX_MS and fix.moved_mm > 0
-    near = c.distance_mm - int(row["radius"]) <= fix.moved_mm
+    near = c.distance_mm - wide(row["radius"]) <= fix.moved_mm
     if has_path and near and state != CONFIRMED and c.p_1024 < POSSIBLE_1024:
         passed, nearest = passage(world, row, mover, fix, c)
         if nearest >= row["radius"] or passed <= c.p_1024:
@@ -273,10 +282,10 @@ def count_closing(row: Any, c: Contact, part_mm_s: int) -> None:
 
     Only the fix of one who comes nearer counts up; the other one's repeats what was known.
     """
-    limit = int(row["contact_ms"])
+    limit = wide(row["contact_ms"])
     if limit == 0:
         return
-    count = int(row["closing"])
+    count = wide(row["closing"])
     if 0 <= c.contact_ms <= limit:
         if part_mm_s >= CLOSING_MIN_MM_S // 2:
             count = min(count + 1, _CLOSING_SURE)
@@ -291,17 +300,17 @@ def count_closing(row: Any, c: Contact, part_mm_s: int) -> None:
 
 @jit_inline
 def ask(
-    world: World, ledger: Ledger, person: int, row: Any, now_ms: int, reason: int, counted: bool
+    world: World, ledger: Ledger, person: int, row: Any, now_ms: int, reason: int, counted: int
 ) -> None:
     """Ask a person of a pair for a burst."""
     asked_ms = world.persons[person]["requested_ms"]
     if asked_ms != NONE_MS and now_ms - asked_ms < REQUEST_GAP_MS:
         return
     keep_person(world, ledger, person)
-    request_fix(world, ledger, person, int(row["order"]), now_ms, reason, counted)
+    request_fix(world, ledger, person, wide(row["order"]), now_ms, reason, counted)
 
 
-@jit_inline
+@jit_call
 def ask_pair(
     world: World,
     ledger: Ledger,
@@ -311,33 +320,33 @@ def ask_pair(
     now_ms: int,
     feed: bool,
 ) -> None:
-    """Ask for positions where the answer is open: possible breach, approach, doubt, stale partner."""
-    wearer = int(row["wearer"])
-    protected = int(row["protected"])
-    state = int(row["inner"])
+    """Ask for positions where the answer is open: possible, approach, doubt, stale partner."""
+    wearer = wide(row["wearer"])
+    protected = wide(row["protected"])
+    state = wide(row["inner"])
     approach = row["contact_ms"] > 0 and 0 <= c.contact_ms <= row["contact_ms"]
     if feed and state == POSSIBLE:
-        ask(world, ledger, wearer, row, now_ms, codes.ASK_POSSIBLE, False)
-        ask(world, ledger, protected, row, now_ms, codes.ASK_POSSIBLE, False)
+        ask(world, ledger, wearer, row, now_ms, codes.ASK_POSSIBLE, wide(UNCOUNTED))
+        ask(world, ledger, protected, row, now_ms, codes.ASK_POSSIBLE, wide(UNCOUNTED))
     elif feed and approach and state != CONFIRMED:
-        ask(world, ledger, wearer, row, now_ms, codes.ASK_APPROACH, False)
-        ask(world, ledger, protected, row, now_ms, codes.ASK_APPROACH, False)
+        ask(world, ledger, wearer, row, now_ms, codes.ASK_APPROACH, wide(UNCOUNTED))
+        ask(world, ledger, protected, row, now_ms, codes.ASK_APPROACH, wide(UNCOUNTED))
     elif feed and DOUBT_1024 <= c.p_1024 < POSSIBLE_1024:
-        ask(world, ledger, wearer, row, now_ms, codes.ASK_DOUBTFUL, True)
-        ask(world, ledger, protected, row, now_ms, codes.ASK_DOUBTFUL, True)
+        ask(world, ledger, wearer, row, now_ms, codes.ASK_DOUBTFUL, wide(COUNTED))
+        ask(world, ledger, protected, row, now_ms, codes.ASK_DOUBTFUL, wide(COUNTED))
     ages = 0
     for person in (wearer, protected):
-        ages += age_ms(time_ms, int(world.persons[person]["last_ms"]))
-    ring = max(int(row["radius"]), int(row["warning"]))
+        ages += age_ms(time_ms, wide(world.persons[person]["last_ms"]))
+    ring = max(wide(row["radius"]), wide(row["warning"]))
     within = c.distance_mm - ring <= SPEED_MAX_MM_PER_MS * ages
     for person in (wearer, protected):
-        age = age_ms(time_ms, int(world.persons[person]["last_ms"]))
+        age = age_ms(time_ms, wide(world.persons[person]["last_ms"]))
         doubtful = age >= STALE_PARTNER_MS and c.ring_1024 >= DOUBT_1024
         if doubtful or (within and age >= row["silence_ms"]):
-            ask(world, ledger, person, row, now_ms, codes.ASK_PARTNER, True)
+            ask(world, ledger, person, row, now_ms, codes.ASK_PARTNER, wide(COUNTED))
 
 
-@jit_inline
+@jit_call
 def tell_pair(
     world: World,
     ledger: Ledger,
@@ -352,8 +361,8 @@ def tell_pair(
 ) -> None:
     """Compare what a pair shows with what was told last, and tell the difference."""
     row = world.pairs[index]
-    shown = int(row["shown"])
-    fresh = int(row["fresh"])
+    shown = wide(row["shown"])
+    fresh = wide(row["fresh"])
     now_shown = shown_pair(row)
     if now_shown == shown and now_fresh == fresh and reason < 0:
         return
@@ -365,7 +374,7 @@ def tell_pair(
             reason = pair_reason(shown, now_shown, by_time, passed)
         elif now_fresh & ~fresh:
             reason = silent_reason(now_fresh)
-    event = new_event(ledger, PAIR_EVENT, index, int(row["order"]), now_ms)
+    event = new_event(ledger, wide(PAIR_EVENT), index, wide(row["order"]), now_ms)
     e = ledger.events[event]
     e["reason"] = reason
     e["state"] = now_shown
@@ -382,9 +391,25 @@ def tell_pair(
     b = world.persons[row["protected"]]
     e["speed"] = a["speed"]
     if a["last_ms"] != NONE_MS:
-        wearer_at(ledger, event, a["last_ms"], a["lat"], a["lon"], a["accuracy"], a["mechanism"])
+        wearer_at(
+            ledger,
+            event,
+            wide(a["last_ms"]),
+            wide(a["lat"]),
+            wide(a["lon"]),
+            wide(a["accuracy"]),
+            wide(a["mechanism"]),
+        )
     if b["last_ms"] != NONE_MS:
-        protected_at(ledger, event, b["last_ms"], b["lat"], b["lon"], b["accuracy"], b["mechanism"])
+        protected_at(
+            ledger,
+            event,
+            wide(b["last_ms"]),
+            wide(b["lat"]),
+            wide(b["lon"]),
+            wide(b["accuracy"]),
+            wide(b["mechanism"]),
+        )
     if a["last_ms"] != NONE_MS and b["last_ms"] != NONE_MS:
         e["measured"] = 1
         e["fix_ms"] = max(a["last_ms"], b["last_ms"])

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from geofence import codes
-from geofence.areas import Fix, explain, instant, is_quiet
+from geofence.areas import Fix, explain, instant, is_quiet, new_fix
 from geofence.decision import held_sigma_mm
-from geofence.kernels.compile import jit, jit_inline
+from geofence.freshjit import jit
+from geofence.integers import wide
+from geofence.kernels.compile import jit_call, jit_inline
 from geofence.layout import (
     BLOCK_BITS,
     EVENTS,
@@ -52,7 +54,7 @@ def next_due(world: World, persons: int) -> int:
         for person in range(low << BLOCK_BITS, min((low + 1) << BLOCK_BITS, persons)):
             exact = min(exact, world.due[person])
         if exact == world.floors[low]:
-            return int(exact)
+            return wide(exact)
         world.floors[low] = exact
     return NEVER_MS
 
@@ -87,20 +89,20 @@ def due_persons(world: World, persons: int, until_ms: int) -> Integers:
 def fire_silences(world: World, ledger: Ledger, zones: Any, persons: Integers, first: int) -> int:
     """Fire the due silences of persons, from `first`; return how far the ledger had room."""
     for k in range(first, persons.size):
-        person = int(persons[k])
+        person = wide(persons[k])
         if not has_room(world, ledger, person):
             return k
         keep_person(world, ledger, person)
-        fire_silence(world, ledger, zones, person, int(world.due[person]))
-    return int(persons.size)
+        fire_silence(world, ledger, zones, person, wide(world.due[person]))
+    return wide(persons.size)
 
 
 @jit_inline
 def has_room(world: World, ledger: Ledger, person: int) -> bool:
     """Return whether the ledger takes whatever one step of a person can do."""
     p = world.persons[person]
-    units = int(p["units"])
-    pairs = int(p["pairs"])
+    units = wide(p["units"])
+    pairs = wide(p["pairs"])
     counts = ledger.counts
     return bool(
         counts[EVENTS] + 2 * units + 6 * pairs + 4 <= ledger.events.size
@@ -111,44 +113,44 @@ def has_room(world: World, ledger: Ledger, person: int) -> bool:
     )
 
 
-@jit_inline
+@jit_call
 def fire_silence(world: World, ledger: Ledger, zones: Any, person: int, at_ms: int) -> None:
     """Judge the silence of one person at the instant it was due, and set when to look next."""
     p = world.persons[person]
-    unit0 = int(p["unit0"])
-    for u in range(unit0, unit0 + int(p["units"])):
+    unit0 = wide(p["unit0"])
+    for u in range(unit0, unit0 + wide(p["units"])):
         row = world.units[u]
-        if row["fresh"] == FRESH and is_stale(p, int(row["silence_ms"]), at_ms):
+        if row["fresh"] == FRESH and is_stale(p, wide(row["silence_ms"]), at_ms):
             was_quiet = is_quiet(row)
             keep_unit(world, ledger, u)
             row["fresh"] = WEARER_STALE
             p["active"] = p["active"] + was_quiet
             tell_silent(world, ledger, zones, person, u, at_ms)
-    pair0 = int(p["pair0"])
-    for k in range(pair0, pair0 + int(p["pairs"])):
-        index = int(world.links[k])
+    pair0 = wide(p["pair0"])
+    for k in range(pair0, pair0 + wide(p["pairs"])):
+        index = wide(world.links[k])
         row = world.pairs[index]
-        if is_stale(p, int(row["silence_ms"]), at_ms):
-            judge_pair(world, ledger, index, instant(at_ms), -1, at_ms, -1)
+        if is_stale(p, wide(row["silence_ms"]), at_ms):
+            judge_pair(world, ledger, index, instant(at_ms), wide(-1), at_ms, wide(-1))
     set_due(world, person, next_look(world, person, at_ms))
 
 
-@jit_inline
+@jit_call
 def next_look(world: World, person: int, at_ms: int) -> int:
     """Return when a person's silence is due next: a budget not yet spent, a review of pairs."""
     p = world.persons[person]
-    since = int(p["last_ms"]) if p["last_ms"] != NONE_MS else int(p["since_ms"])
+    since = wide(p["last_ms"]) if p["last_ms"] != NONE_MS else wide(p["since_ms"])
     due = NEVER_MS
-    unit0 = int(p["unit0"])
-    for u in range(unit0, unit0 + int(p["units"])):
+    unit0 = wide(p["unit0"])
+    for u in range(unit0, unit0 + wide(p["units"])):
         row = world.units[u]
         if row["fresh"] == FRESH:
-            due = min(due, since + int(row["silence_ms"]))
+            due = min(due, since + wide(row["silence_ms"]))
     silent = False
-    pair0 = int(p["pair0"])
-    for k in range(pair0, pair0 + int(p["pairs"])):
+    pair0 = wide(p["pair0"])
+    for k in range(pair0, pair0 + wide(p["pairs"])):
         row = world.pairs[world.links[k]]
-        spent = since + int(row["silence_ms"])
+        spent = since + wide(row["silence_ms"])
         if spent > at_ms:
             due = min(due, spent)
         else:
@@ -159,14 +161,14 @@ def next_look(world: World, person: int, at_ms: int) -> int:
     return due
 
 
-@jit_inline
+@jit_call
 def tell_silent(
     world: World, ledger: Ledger, zones: Any, person: int, unit: int, at_ms: int
 ) -> None:
     """Write the event of a unit whose wearer fell silent; what it shows stays."""
     row = world.units[unit]
     p = world.persons[person]
-    event = new_event(ledger, UNIT_EVENT, unit, int(row["order"]), at_ms)
+    event = new_event(ledger, wide(UNIT_EVENT), unit, wide(row["order"]), at_ms)
     e = ledger.events[event]
     e["reason"] = codes.WEARER_SILENT
     e["state"] = row["shown"]
@@ -180,27 +182,27 @@ def tell_silent(
         tell_held(world, ledger, zones, person, unit, event, at_ms)
 
 
-@jit_inline
+@jit_call
 def tell_held(
     world: World, ledger: Ledger, zones: Any, person: int, unit: int, event: int, at_ms: int
 ) -> None:
     """Write into an event the last position of a wearer, with the error it has by now."""
     p = world.persons[person]
-    age_ms = max(at_ms - int(p["last_ms"]), 0)
-    sigma = held_sigma_mm(int(p["accuracy"]), int(p["speed"]), age_ms)
-    explain(world, ledger, zones, person, unit, event, last_fix(p), sigma, 0)
+    age_ms = max(at_ms - wide(p["last_ms"]), 0)
+    sigma = held_sigma_mm(wide(p["accuracy"]), wide(p["speed"]), age_ms)
+    explain(world, ledger, zones, person, unit, event, last_fix(p), sigma)
 
 
 @jit_inline
 def last_fix(p: Any) -> Fix:
     """Return the last believed position of a person as a fix without a path."""
-    return Fix(
-        int(p["last_ms"]),
-        int(p["lat"]),
-        int(p["lon"]),
-        int(p["accuracy"]),
-        int(p["mechanism"]),
-        int(p["speed"]),
+    return new_fix(
+        wide(p["last_ms"]),
+        wide(p["lat"]),
+        wide(p["lon"]),
+        wide(p["accuracy"]),
+        wide(p["mechanism"]),
+        wide(p["speed"]),
         0,
         False,
         0,

@@ -1,11 +1,13 @@
-"""ZoneSet: all zones in shared flat arrays, one of them added, replaced or removed without touching the others.
+"""ZoneSet: all zones in shared flat arrays; adding or replacing one touches no other.
 
-`build` is pure and slow (milliseconds) and may run in another thread; `ZoneSet.put` takes what it built in microseconds:
-it writes the new version into free space and turns one row of `head` over to it as its last act. A zone keeps its index over
-its versions. The geometry as given stays with the zone as evidence.
+`build` is pure and slow (milliseconds) and may run in another thread; `ZoneSet.put` takes what it
+built in microseconds: it writes the new version into free space and turns one row of `head` over
+to it as its last act. A zone keeps its index over its versions. The geometry as given stays with
+the zone as evidence.
 
-A dump holds the compiled arrays beside the sources, because loading 400 municipalities from their arrays takes milliseconds and
-compiling them seconds. Both give the same bits: compiling is integer work on positions rounded to the millimetre.
+A dump holds the compiled arrays beside the sources, because loading 400 municipalities from their
+arrays takes milliseconds and compiling them seconds. Both give the same bits: compiling is integer
+work on positions rounded to the millimetre.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from geofence.geojson import Limits
+from geofence.geojson import DEFAULT_LIMITS, Limits
 from geofence.kernels.arrays import (
     FREE,
     H_BOX,
@@ -28,8 +30,8 @@ from geofence.kernels.arrays import (
     KIND_CIRCLE,
     ZoneArrays,
 )
-from geofence.kernels.build import KERNEL_VERSION, ZoneGrid, compile_zone
 from geofence.kernels.batch import signed_distance_many
+from geofence.kernels.build import KERNEL_VERSION, ZoneGrid, compile_zone
 from geofence.kernels.projection import PLANE_COLUMNS, rd_plane
 
 __all__ = ["Circle", "ZoneGrid", "ZoneSet", "build"]
@@ -59,9 +61,9 @@ class Circle(msgspec.Struct, frozen=True):
 
 
 def build(
-    geometry: Geometry | Circle, repairs: Iterable[str] = (), limits: Limits = Limits()
+    geometry: Geometry | Circle, repairs: Iterable[str] = (), limits: Limits = DEFAULT_LIMITS
 ) -> ZoneGrid:
-    """Read and compile one geometry; raises geofence.geojson.GeoJSONError. Pure, may run off the hot thread."""
+    """Read and compile one geometry; pure, for any thread. Raises geojson.GeoJSONError."""
     given = geometry.geojson() if isinstance(geometry, Circle) else geometry
     if isinstance(given, bytes):
         source = given
@@ -86,7 +88,9 @@ class _Pool:
         start = self._find(count)
         if self._used > len(self.array):
             # A new array: whoever still holds the old one reads what was true then.
-            wider = np.zeros((self._used + self._used // 2, *self.array.shape[1:]), self.array.dtype)
+            wider = np.zeros(
+                (self._used + self._used // 2, *self.array.shape[1:]), self.array.dtype
+            )
             wider[:start] = self.array[:start]
             self.array = wider
         self.array[start : start + count] = rows
@@ -157,7 +161,7 @@ class ZoneSet:
         geometry: Geometry | Circle | ZoneGrid,
         repairs: Iterable[str] = (),
     ) -> int:
-        """Add a zone or replace its version; its index. Raises GeoJSONError before anything has changed."""
+        """Add a zone or replace its version; its index. Raises GeoJSONError and changes nothing."""
         grid = geometry if isinstance(geometry, ZoneGrid) else build(geometry, repairs)
         old = self._entries.get(zone_id)
         if old is not None:
@@ -198,7 +202,7 @@ class ZoneSet:
         self._data.give(entry.start, len(grid.data))
 
     def remove(self, zone_id: str) -> None:
-        """Forget a zone; its index answers NOWHERE_MM until another zone gets it. Raises KeyError."""
+        """Forget a zone; its index answers NOWHERE_MM until it is used again. Raises KeyError."""
         entry = self._entries.pop(zone_id)
         self._head[entry.index] = FREE
         self._free_indexes.append(entry.index)
@@ -236,7 +240,7 @@ class ZoneSet:
         y_mm: npt.NDArray[np.int64],
         tolerance_m: npt.NDArray[np.float64],
     ) -> npt.NDArray[np.int64]:
-        """Signed distances [n] of n points, each to its own zone, in that zone's plane; millimetres."""
+        """Signed distances [n] of n points, each in the plane of its own zone; millimetres."""
         distance_mm = np.empty(len(index), np.int64)
         signed_distance_many(self.arrays(), index, x_mm, y_mm, tolerance_m, distance_mm)
         return distance_mm
@@ -280,7 +284,7 @@ class ZoneSet:
             grid = (
                 _grid_from(source, asked, rest)
                 if kernel == KERNEL_VERSION
-                else compile_zone(source, source, asked, Limits())
+                else compile_zone(source, source, asked, DEFAULT_LIMITS)
             )
             zones._place(zone_id, version, grid, index)
         return zones

@@ -1,4 +1,4 @@
-"""What a device is told: "stored up to". Pure; the time is passed in.
+"""What a device is told: "stored up to". Pure; the time is passed in, and must never run backwards.
 
 An acknowledgement names ranges of sequences of one boot that this intake has seen become durable.
 An event is acknowledged at once, fixes at most once per interval and device; a range goes on from
@@ -92,7 +92,7 @@ class DeviceAcks:
         """
         if sequence == 0 or device.tagger is None:
             return
-        device_id = device.record.device_id
+        device_id = device.device_id
         told = self._told.get(device_id)
         if told is None:
             told = self._told[device_id] = _Told(device)
@@ -104,7 +104,27 @@ class DeviceAcks:
             due_ms = max(now_ms, told.sent_ms + self._interval_ms)
         self._queue(told, due_ms)
 
-    def take_due(self, now_ms: int, limit: int) -> list[DeviceAck]:
+    def durable_fixes(
+        self, devices: list[Device], boots: list[int], sequences: list[int], now_ms: int
+    ) -> None:
+        """Note many fix frames as durable.
+
+        As `durable`, of devices that have a key, for sequences above 0.
+        """
+        known = self._told
+        for device, boot, sequence in zip(devices, boots, sequences, strict=True):
+            told = known.get(device.device_id)
+            if told is None or told.due_ms is None or told.device is not device:
+                self.durable(device, boot, sequence, now_ms, at_once=False)
+                continue
+            last = told.ranges[-1]
+            if last.boot == boot and last.last + 1 == sequence and len(told.ranges) == 1:
+                last.last = sequence  # the common case: the next one of a row that waits to be told
+                last.told = False
+            else:
+                self.durable(device, boot, sequence, now_ms, at_once=False)
+
+    def take_due(self, now_ms: int, limit: int, server_time_ms: int) -> list[DeviceAck]:
         """Return up to `limit` acknowledgements whose time has come.
 
         `sent` or `not_sent` says what became of each.
@@ -121,7 +141,7 @@ class DeviceAcks:
             if tagger is None or not news:
                 continue
             records = [(r.boot, r.first, r.last) for r in news]
-            frame = seal_acks(tagger, records, server_time_ms=now_ms)
+            frame = seal_acks(tagger, records, server_time_ms=server_time_ms)
             acks.append(DeviceAck(device_id, ack_topic(device_id), frame))
             for one in news:
                 one.told = True
@@ -146,4 +166,4 @@ class DeviceAcks:
     def _queue(self, told: _Told, due_ms: int) -> None:
         if told.due_ms is None or due_ms < told.due_ms:
             told.due_ms = due_ms
-            heapq.heappush(self._due, (due_ms, told.device.record.device_id))
+            heapq.heappush(self._due, (due_ms, told.device.device_id))

@@ -8,14 +8,14 @@ reasons; a test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from firmware_contracts.codes import MAGIC, MAJOR, MINOR, TAG_BYTES, Kind
-from firmware_contracts.frames import Tagger
 from firmware_contracts.table import (
     HEADER_DTYPE,
     LAT,
@@ -27,8 +27,8 @@ from firmware_contracts.table import (
     dtype_of,
 )
 from ingest.checks import BATTERY_MAX, HEADING_MAX, Checker, Device
-from ingest.entries import FrameFlag, FrameRecord, LaneCode
 from ingest.mqtt_codec import Message
+from ingest.pending import Fixes
 
 PLAIN: Final = np.dtype(
     [("header", HEADER_DTYPE), ("fix", dtype_of(Kind.FIX)), ("tag", f"V{TAG_BYTES}")]
@@ -47,73 +47,103 @@ for _name, _value in (
 ):
     _HEAD[_name] = _value
 _HEAD_BYTES: Final = _HEAD.tobytes()[:8]
-_AUTHENTICATED: Final = int(FrameFlag.AUTHENTICATED)
-_FIX_LANE: Final = LaneCode.FIX
 
 
-class Taken(NamedTuple):
-    """A frame that passed: what `Checker.check` would have given as Accept."""
+class Plain(NamedTuple):
+    """Fixes that pass, of one partition, and their tags."""
 
-    record: FrameRecord
-    message: Message
-    device: Device
-    boot: int
-    sequence: int
-    tag: bytes
+    partition: str
+    fixes: Fixes
+    tags: list[bytes]
 
 
 class Bulk:
-    """Splits a batch into the frames that pass and the messages that need a closer look."""
+    """Splits a batch into the frames that pass and the messages that need a closer look.
 
-    def __init__(self, checker: Checker) -> None:
+    `generation` changes whenever any device's record does.
+    """
+
+    def __init__(self, checker: Checker, generation: Callable[[], int]) -> None:
         self._checker = checker
-        self._ahead_ms = checker.clock_ahead_ms_max
+        self._generation = generation
+        self._known_generation = generation()
+        self._devices: dict[str, Device] = {}  # by fix topic; as many as are registered
 
-    def check(self, messages: Sequence[Message]) -> tuple[list[Taken], list[Message]]:
-        """Return the frames that pass, each once, and all other messages, both in order."""
-        rest: list[Message] = []
-        plain: list[Message] = []
+    def check(self, messages: Sequence[Message]) -> tuple[list[Plain], list[Message]]:
+        """Return the frames that pass, each once, by partition, and all other messages in order."""
+        candidates: list[Message] = []
         devices: list[Device] = []
-        find = self._checker.device_of_fix
+        rest: list[Message] = []
+        find = self._topics().get
         for message in messages:
-            if len(message.payload) == PLAIN_BYTES and message.payload.startswith(_HEAD_BYTES):
-                device = find(message.topic)
+            payload = message.payload
+            if len(payload) == PLAIN_BYTES and payload.startswith(_HEAD_BYTES):
+                device = find(message.topic) or self._device(message.topic)
                 if device is not None and not message.dup and not message.flaw:
-                    plain.append(message)
+                    candidates.append(message)
                     devices.append(device)
                     continue
             rest.append(message)
-        if not plain:
+        if not candidates:
             return [], rest
-        frames = np.frombuffer(b"".join([message.payload for message in plain]), PLAIN)
-        received_ms = np.array([message.received_ms for message in plain], np.int64)
+        payloads = [message.payload for message in candidates]
+        tags = [payload[-TAG_BYTES:] for payload in payloads]
+        frames = np.frombuffer(b"".join(payloads), PLAIN)
+        received_ms = np.fromiter([m.received_ms for m in candidates], np.int64, len(candidates))
+        latest_ms = received_ms + self._checker.clock_ahead_ms_max
         header = frames["header"]
-        sound = _sound(header, frames["fix"], received_ms + self._ahead_ms).tolist()
-        boots, sequences = header["boot"].tolist(), header["sequence"].tolist()
-        taken: list[Taken] = []
-        seen = self._checker.seen.find
-        in_batch: set[bytes] = set()
-        for index, message in enumerate(plain):
-            device, payload = devices[index], message.payload
-            tag = payload[-TAG_BYTES:]
-            if (
-                sound[index]
-                and seen(tag) is None
-                and tag not in in_batch
-                and _valid(device.tagger, payload)
-            ):
-                in_batch.add(tag)
-                record = FrameRecord(
-                    device.record.handle, _FIX_LANE, _AUTHENTICATED, message.received_ms, payload
-                )
-                taken.append(Taken(record, message, device, boots[index], sequences[index], tag))
-            else:
-                rest.append(message)
-        return taken, rest
+        good = _sound(header, frames["fix"], latest_ms)
+        good &= np.fromiter(map(_valid, devices, payloads), np.bool_, len(candidates))
+        self._leave_copies(tags, good)
+        columns = [candidates, devices, header["boot"].tolist(), header["sequence"].tolist(), tags]
+        if not good.all():
+            chosen = good.tolist()
+            rest += [m for m, passes in zip(candidates, chosen, strict=True) if not passes]
+            columns = [list(compress(column, chosen)) for column in columns]
+        return _by_partition(columns), rest
+
+    def _topics(self) -> dict[str, Device]:
+        generation = self._generation()
+        if generation != self._known_generation:
+            self._known_generation = generation
+            self._devices.clear()
+        return self._devices
+
+    def _device(self, topic: str) -> Device | None:
+        device = self._checker.device_of_fix(topic)
+        if device is not None:
+            self._devices[topic] = device
+        return device
+
+    def _leave_copies(self, tags: list[bytes], good: npt.NDArray[np.bool_]) -> None:
+        """Let no frame pass that is known, or that stands before in the same batch."""
+        seen = self._checker.seen
+        if len(set(tags)) == len(tags) and not seen.knows_any(tags):
+            return
+        before: set[bytes] = set()
+        for index, tag in enumerate(tags):
+            if tag in before or seen.find(tag) is not None:
+                good[index] = False
+            elif good[index]:  # a forged one shuts nobody out
+                before.add(tag)
 
 
-def _valid(tagger: Tagger | None, payload: bytes) -> bool:
-    return tagger is not None and tagger.valid(payload)
+def _valid(device: Device, payload: bytes) -> bool:
+    return device.tagger is not None and device.tagger.valid(payload)
+
+
+def _by_partition(columns: list[list[Any]]) -> list[Plain]:
+    """Cut the columns (messages, devices, boots, sequences, tags) by partition."""
+    devices: list[Device] = columns[1]
+    partitions = dict.fromkeys([device.partition for device in devices])
+    if len(partitions) == 1:
+        return [Plain(devices[0].partition, Fixes(*columns[:4]), columns[4])]
+    plain: list[Plain] = []
+    for partition in partitions:
+        chosen = [device.partition == partition for device in devices]
+        part = [list(compress(column, chosen)) for column in columns]
+        plain.append(Plain(partition, Fixes(*part[:4]), part[4]))
+    return plain
 
 
 def _sound(

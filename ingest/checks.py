@@ -10,7 +10,7 @@ tag, goes into the journal marked as unproven, within bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -63,17 +63,20 @@ BATTERY_MAX: Final = 100
 class Device:
     """A registered device with its key at hand."""
 
-    __slots__ = ("record", "tagger")
+    __slots__ = ("device_id", "handle", "partition", "record", "tagger")
 
     def __init__(self, record: DeviceRecord) -> None:
         self.record = record
+        self.device_id = record.device_id
+        self.handle = record.handle
+        self.partition = record.partition
         self.tagger = Tagger(record.device_id, record.key) if record.key else None
 
 
 class Accept(NamedTuple):
     """To be journalled.
 
-    `tag` names the frame for `Checker.taken`; empty = copies are not looked for.
+    `tag` is how copies of the frame are known (`Checker.seen`); empty = they are not looked for.
 
     `device` is who is to be told that (`boot`, `sequence`) is durable; None = nobody.
     """
@@ -158,15 +161,19 @@ class RecentTags:
         self._young: dict[bytes, Mark] = {}
         self._old: dict[bytes, Mark] = {}
 
-    def add(self, tag: bytes, mark: Mark) -> None:
-        """Note a frame as taken."""
+    def add(self, tags: Iterable[bytes], mark: Mark) -> None:
+        """Note frames as taken."""
         if len(self._young) >= self._capacity:
             self._old, self._young = self._young, {}
-        self._young[tag] = mark
+        self._young.update(dict.fromkeys(tags, mark))
 
     def find(self, tag: bytes) -> Mark | None:
         """Return the mark of a frame, None when it is not known."""
         return self._young.get(tag) or self._old.get(tag)
+
+    def knows_any(self, tags: Iterable[bytes]) -> bool:
+        """Tell whether any of the frames is known."""
+        return not (self._young.keys().isdisjoint(tags) and self._old.keys().isdisjoint(tags))
 
 
 class Bound:
@@ -219,11 +226,6 @@ class Checker:
         # use it up.
         self._unproven_known = Bound(UNPROVEN_PER_DEVICE_MAX, UNPROVEN_PER_KIND_MAX)
         self._unproven_unknown = Bound(UNPROVEN_PER_DEVICE_MAX, UNPROVEN_PER_KIND_MAX)
-
-    def taken(self, tag: bytes, mark: Mark) -> None:
-        """Note that the frame with this tag is held under `mark`."""
-        if tag:
-            self.seen.add(tag, mark)
 
     def device_of_fix(self, topic: str) -> Device | None:
         """Return the enabled device whose fix topic this is; None for every other topic."""
@@ -310,10 +312,8 @@ class Checker:
             flags |= _CLOCK_FAULT
         if message.dup:
             flags |= _DUPLICATE_SUSPECT
-        record = FrameRecord(
-            device.record.handle, code, flags, message.received_ms, message.payload
-        )
-        return Accept(record, device.record.partition, tag, device, boot, sequence)
+        record = FrameRecord(device.handle, code, flags, message.received_ms, message.payload)
+        return Accept(record, device.partition, tag, device, boot, sequence)
 
     def _copy(
         self, message: Message, device: Device, boot: int, sequence: int, mark: Mark
@@ -349,14 +349,14 @@ class Checker:
             flags |= _CLOCK_FAULT
         known = device is not None
         record = FrameRecord(
-            device.record.handle if device is not None else 0,
+            device.handle if device is not None else 0,
             LaneCode.EVENT,
             flags,
             message.received_ms,
             message.payload,
             "" if known else device_id,
         )
-        partition = device.record.partition if device is not None else self._default_partition
+        partition = device.partition if device is not None else self._default_partition
         return Accept(record, partition, b"", None, 0, 0, reason, device_id)
 
     # --- contract 2
@@ -389,9 +389,9 @@ class Checker:
         if message.dup:
             flags |= _DUPLICATE_SUSPECT
         record = FrameRecord(
-            device.record.handle, LaneCode.OWNTRACKS, flags, message.received_ms, message.payload
+            device.handle, LaneCode.OWNTRACKS, flags, message.received_ms, message.payload
         )
-        return Accept(record, device.record.partition, tag, None, 0, 0)
+        return Accept(record, device.partition, tag, None, 0, 0)
 
 
 _EVENT: Final = struct_of(Kind.EVENT)

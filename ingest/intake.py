@@ -16,6 +16,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -32,17 +33,18 @@ from afstand.limits import (
     REPLAY_AFTER_MS,
 )
 from ingest.acks import DeviceAcks
-from ingest.bulk import Bulk, Taken
+from ingest.bulk import Bulk, Plain
 from ingest.checks import Accept, Checker, Copy, Device, Ignore, Outcome, Refuse, Waiting
 from ingest.entries import FrameFlag, LaneCode
 from ingest.health import Health
 from ingest.journal import Append, Journal
 from ingest.metrics import IntakeMetrics
 from ingest.mqtt import Message, MqttClient, MqttSettings
-from ingest.pending import HeldRefusal, Pending, Planned, Row
+from ingest.pending import Block, HeldRefusal, Pending, Planned, Row
 from ingest.quarantine import quarantine_command
 from ingest.reasons import Reason
 from ingest.registry import KeyBox, Registry
+from ingest.resp import RespWriter, parse_address
 from ingest.signals import Signal, Signals
 from ingest.store import EntryId, Store, StoreUnavailableError
 
@@ -62,12 +64,16 @@ class IntakeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `mqtt.client_id` must be another one for every intake and stay the same over restarts.
 
-    Alarms from devices that nobody registered go to `default_partition`.
+    Alarms from devices that nobody registered go to `default_partition`. With `store_url` the
+    journal is written over connections of the intake's own, which costs a fraction; without (a
+    cluster), through the store's client.
     """
 
     mqtt: MqttSettings
     group: str = "afstand"
     default_partition: str = "p0"
+    store_url: str | None = None
+    store_ca_file: str | None = None
     ack_interval_ms: int = ACK_INTERVAL_MS
     clock_ahead_ms_max: int = CLOCK_AHEAD_MS_MAX
     replay_after_ms: int = REPLAY_AFTER_MS
@@ -80,6 +86,9 @@ class Writer(Protocol):
         self, appends: Sequence[Append], also: Sequence[tuple[Any, ...]] = ()
     ) -> tuple[list[EntryId | StoreUnavailableError], list[Any]]:
         """Append entries and run commands in one write."""
+
+    async def aclose(self) -> None:
+        """Let go of what is the writer's own."""
 
 
 def new_health() -> Health:
@@ -95,8 +104,9 @@ def wall_clock_ms() -> int:
 class _Connection:
     """One of the two sessions with what was taken from it."""
 
-    def __init__(self, name: str, client: MqttClient) -> None:
+    def __init__(self, name: str, client: MqttClient, writer: Writer) -> None:
         self.name = name
+        self.writer = writer
         self.client = client
         self.pending = Pending()
         self.problems: dict[str, str] = {}  # what cannot be written, and why
@@ -109,14 +119,14 @@ class Intake:
         self,
         settings: IntakeSettings,
         *,
-        writer: Writer,
+        new_writer: Callable[[], Writer],
         registry: Registry,
         metrics: IntakeMetrics,
         health: Health,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._settings = settings
-        self._writer = writer
+        self._new_writer = new_writer
         self._registry = registry
         self._metrics = metrics
         self._health = health
@@ -128,7 +138,7 @@ class Intake:
             clock_ahead_ms_max=settings.clock_ahead_ms_max,
             replay_after_ms=settings.replay_after_ms,
         )
-        self._bulk = Bulk(self._checker)
+        self._bulk = Bulk(self._checker, lambda: registry.generation)
         self._signals = Signals(settings.default_partition)
         self._acks = DeviceAcks(settings.ack_interval_ms)
         self._events = self._connect(EVENTS, lambda _: _EVENT_FILTERS, paced=False)
@@ -145,7 +155,7 @@ class Intake:
             now_ms=self._now_ms,
             on_change=lambda: self._connection_changed(connection),
         )
-        connection = _Connection(name, client)
+        connection = _Connection(name, client, self._new_writer())
         return connection
 
     def _fix_filters(self, shared: bool) -> Sequence[str]:
@@ -163,6 +173,14 @@ class Intake:
             self._metrics.disconnects.labels(name, kind).inc()
             _log.warning("disconnected", connection=name, reason=client.reason)
 
+    @staticmethod
+    def _steady_ms() -> int:
+        """Return a clock for waiting.
+
+        A step of the wall clock must neither hold up nor hurry anything.
+        """
+        return int(asyncio.get_running_loop().time() * 1000)
+
     # --- running
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -171,6 +189,13 @@ class Intake:
         What was taken by then is written and acknowledged if the store answers.
         """
         connections = (self._events, self._fixes)
+        try:
+            await self._run(connections, stop)
+        finally:
+            for connection in connections:
+                await connection.writer.aclose()
+
+    async def _run(self, connections: Sequence[_Connection], stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(c.client.run()) for c in connections]
             background.append(tasks.create_task(self._poll_registry()))
@@ -191,7 +216,7 @@ class Intake:
         """Take, check, write, acknowledge; for one connection."""
         client, pending = connection.client, connection.pending
         while not self._stopping:
-            wait_s = pending.wait_s(self._now_ms())
+            wait_s = pending.wait_s(self._steady_ms())
             room = INTAKE_HELD_MAX - pending.messages
             if room > 0 and wait_s != 0:
                 await client.wait(wait_s)
@@ -233,12 +258,11 @@ class Intake:
             return
         began_s = time.perf_counter()
         done: list[Message] = []
-        now_ms = self._now_ms()
-        taken, rest = self._check_plain(messages)
-        for frame in taken:
-            row = Row(frame.record, frame.message, frame.device, frame.boot, frame.sequence)
-            mark = connection.pending.hold(frame.device.record.partition, row)
-            self._checker.taken(frame.tag, mark)
+        now_ms = self._steady_ms()
+        passed, rest = self._check_plain(messages)
+        for plain in passed:
+            mark = connection.pending.hold_fixes(plain.partition, plain.fixes)
+            self._checker.seen.add(plain.tags, mark)
         for message in rest:
             outcome = self._check(message)
             if isinstance(outcome, Accept):
@@ -247,6 +271,7 @@ class Intake:
                 self._refuse(connection, outcome, message, now_ms)
             elif isinstance(outcome, Waiting):
                 connection.pending.hold_copy(outcome.mark, message)
+                self._metrics.copies.labels(connection.name).inc()
             else:
                 self._settle(connection, outcome, now_ms)
                 done.append(message)
@@ -260,7 +285,7 @@ class Intake:
         self._metrics.batch.labels(name).observe(len(messages))
         self._metrics.check_s.labels(name).observe(time.perf_counter() - began_s)
 
-    def _check_plain(self, messages: list[Message]) -> tuple[list[Taken], list[Message]]:
+    def _check_plain(self, messages: list[Message]) -> tuple[list[Plain], list[Message]]:
         try:
             return self._bulk.check(messages)
         except Exception:  # noqa: BLE001 what fails together is checked one by one
@@ -276,7 +301,9 @@ class Intake:
 
     def _hold(self, connection: _Connection, accept: Accept, message: Message) -> None:
         row = Row(accept.record, message, accept.device, accept.boot, accept.sequence)
-        self._checker.taken(accept.tag, connection.pending.hold(accept.partition, row))
+        mark = connection.pending.hold(accept.partition, row)
+        if accept.tag:
+            self._checker.seen.add((accept.tag,), mark)
         if accept.reason is not None:
             self._quarantine(connection, message, accept.reason, accept.detail, None)
             self._metrics.unproven.labels(accept.reason.value).inc()
@@ -329,11 +356,11 @@ class Intake:
 
     async def _write(self, connection: _Connection) -> None:
         pending, name = connection.pending, connection.name
-        plan = pending.plan(self._now_ms(), lambda row, e: self._poison(connection, row, e))
+        plan = pending.plan(self._steady_ms(), lambda row, e: self._poison(connection, row, e))
         if plan.entries or plan.refusals:
             began_s = time.perf_counter()
             try:
-                results, answers = await self._writer.append_many(
+                results, answers = await connection.writer.append_many(
                     [planned.append for planned in plan.entries],
                     [refusal.command for refusal in plan.refusals],
                 )
@@ -347,14 +374,14 @@ class Intake:
     def _poison(self, connection: _Connection, row: Row, error: Exception) -> None:
         _log.error("frame cannot be journalled", error=str(error))
         refuse = Refuse(Reason.INTERNAL_ERROR, type(error).__name__)
-        self._refuse(connection, refuse, row.message, self._now_ms())
+        self._refuse(connection, refuse, row.message, self._steady_ms())
 
     def _store_failed(self, connection: _Connection, what: str, problem: str) -> None:
         """Note a failed write of a partition, of the "quarantine" or of everything ("store")."""
         if what in {"store", "quarantine"}:
-            connection.pending.store_failed(self._now_ms())
+            connection.pending.store_failed(self._steady_ms())
         else:
-            connection.pending.partition_failed(what, self._now_ms())
+            connection.pending.partition_failed(what, self._steady_ms())
         self._metrics.store_failures.labels(what).inc()
         if connection.problems.get(what) != problem:
             _log.error("write failed", connection=connection.name, what=what, problem=problem)
@@ -380,7 +407,7 @@ class Intake:
     ) -> None:
         """Acknowledge what is durable, and only that."""
         pending = connection.pending
-        now_ms = self._now_ms()
+        now_ms, wall_ms = self._steady_ms(), self._now_ms()
         done: list[Message] = []
         failed: dict[str, str] = {}
         lanes: Counter[LaneCode] = Counter()
@@ -391,11 +418,8 @@ class Intake:
             block = planned.block
             if block is not None:
                 done += block.messages()
-                lanes.update([row.record.lane for row in block.rows])
-                for row in block.rows:
-                    if row.device is not None:
-                        self._durable(connection, row.device, row.boot, row.sequence, now_ms)
-            pending.entry_written(planned, now_ms)
+                self._block_durable(connection, block, lanes, now_ms)
+            pending.entry_written(planned, wall_ms)
             self._store_works(connection, planned.append.partition)
         pending.store_answered()
         self._store_works(connection, "store")
@@ -404,11 +428,22 @@ class Intake:
         self._settle_refusals(connection, refusals, answers, done, now_ms)
         if done:
             oldest_ms = min([message.received_ms for message in done])
-            self._metrics.durable_s.labels(connection.name).observe((now_ms - oldest_ms) / 1000)
+            self._metrics.durable_s.labels(connection.name).observe((wall_ms - oldest_ms) / 1000)
             self._acknowledge(connection, done)
         for lane, count in lanes.items():
             self._metrics.journalled.labels(lane.name.lower()).inc(count)
         self._send_acks()
+
+    def _block_durable(
+        self, connection: _Connection, block: Block, lanes: Counter[LaneCode], now_ms: int
+    ) -> None:
+        for fixes in block.fixes:
+            lanes[LaneCode.FIX] += len(fixes.messages)
+            self._acks.durable_fixes(fixes.devices, fixes.boots, fixes.sequences, now_ms)
+        for row in block.rows:
+            lanes[row.record.lane] += 1
+            if row.device is not None:
+                self._durable(connection, row.device, row.boot, row.sequence, now_ms)
 
     def _settle_refusals(
         self,
@@ -440,8 +475,8 @@ class Intake:
 
     def _send_acks(self) -> bool:
         """Send what devices are to be told now, in one write; tell whether more is due."""
-        now_ms = self._now_ms()
-        acks = self._acks.take_due(now_ms, ACK_SEND_MAX)
+        now_ms = self._steady_ms()
+        acks = self._acks.take_due(now_ms, ACK_SEND_MAX, self._now_ms())
         if not acks:
             return False
         frames = [(ack.topic, ack.frame) for ack in acks]
@@ -462,7 +497,7 @@ async def run_intake(
     metrics: CollectorRegistry,
     stop: asyncio.Event,
     health: Health | None = None,
-    writer: Writer | None = None,
+    new_writer: Callable[[], Writer] | None = None,
 ) -> None:
     """Load the registry (waiting for the store if need be) and take messages until `stop` is set.
 
@@ -490,12 +525,18 @@ async def run_intake(
     figures.devices_broken.set(len(registry.broken))
     intake = Intake(
         settings,
-        writer=writer or Journal(store),
+        new_writer=new_writer or partial(_new_writer, settings, store),
         registry=registry,
         metrics=figures,
         health=health,
     )
     await intake.run(stop)
+
+
+def _new_writer(settings: IntakeSettings, store: Store) -> Writer:
+    if settings.store_url is None:
+        return Journal(store)
+    return RespWriter(parse_address(settings.store_url), ca_file=settings.store_ca_file)
 
 
 async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:

@@ -44,7 +44,7 @@ class Journal:
 
         Raises StoreUnavailableError, after which it may be in the journal or not.
         """
-        answer = await command(self._store, *_xadd(Append(partition, kind, blob)))
+        answer = await command(self._store, *xadd_command(Append(partition, kind, blob)))
         return EntryId.parse(answer)
 
     async def append_many(
@@ -56,7 +56,7 @@ class Journal:
         exception failed alone. Raises StoreUnavailableError when the connection failed, after which
         any of them may have been done.
         """
-        commands = [_xadd(append) for append in appends]
+        commands = [xadd_command(append) for append in appends]
 
         def fill(pipe: Pipeline) -> None:
             for args in (*commands, *also):
@@ -64,6 +64,9 @@ class Journal:
 
         answers = await pipeline(self._store, fill)
         return [_entry_id(answer) for answer in answers[: len(commands)]], answers[len(commands) :]
+
+    async def aclose(self) -> None:
+        """Do nothing: the store's connections are its owner's."""
 
     async def read(
         self, partition: str, after: EntryId, count: int, block_ms: int | None = None
@@ -121,7 +124,8 @@ async def last_id(store: Store, key: str) -> EntryId:
     return EntryId.parse(info[b"last-generated-id"])
 
 
-def _xadd(append: Append) -> tuple[Any, ...]:
+def xadd_command(append: Append) -> tuple[Any, ...]:
+    """Return the command that appends an entry; raises ValueError for what can be none."""
     if len(append.blob) > JOURNAL_BLOB_BYTES_MAX:
         raise ValueError(
             f"an entry of {len(append.blob)} bytes; at most {JOURNAL_BLOB_BYTES_MAX} allowed"

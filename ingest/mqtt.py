@@ -226,7 +226,7 @@ class MqttClient:
                 self._end_session()
             if loop.time() - began_s >= _LIVED_S_MIN:
                 delay_s = _RECONNECT_DELAY_S_MIN
-            if reason == _TAKEN_OVER:
+            if reason.startswith(_TAKEN_OVER):
                 delay_s = MQTT_RECONNECT_DELAY_S_MAX
             self._set(False, reason)
             while self._left:  # bounded: one connection's messages at a time

@@ -220,17 +220,16 @@ def scan_publish(
         topic = str(view[at:topic_end], "utf-8", "replace")
         flaw = flaw or FLAW_MALFORMED
     if properties and not flaw:
-        size, width = _varint(view[body:end])
-        body += size + width
+        properties_size, width = _varint(view[body:end])
+        body += properties_size + width
     elif properties:  # the properties may be what is wrong; they are kept in front of the payload
         body = min(body, end)
     if body > end:
         raise MalformedPacketError("PUBLISH shorter than its properties")
     dup, retain = bool(fixed.flags & 8), bool(fixed.flags & 1)
     payload = bytes(view[body:end])
-    return Message(
-        topic, payload, packet_id, dup, retain, received_ms, link, flaw, fixed.total - body
-    )
+    size = fixed.total - body if flaw else -1
+    return Message(topic, payload, packet_id, dup, retain, received_ms, link, flaw, size)
 
 
 def _varint(view: memoryview) -> tuple[int, int]:
@@ -310,6 +309,11 @@ class Mqtt5Codec:
         except IndexError:
             return read_oversized(view, received_ms, link, properties=True)
         except ValueError as error:
+            return _unreadable(view, received_ms, link, str(error))
+        except BaseException as error:
+            # The codec panics on text that is no UTF-8, and a panic is no Exception.
+            if type(error).__name__ != "PanicException":
+                raise
             return _unreadable(view, received_ms, link, str(error))
         if type(packet) is not mqtt5.PublishPacket:
             return _control(packet), size

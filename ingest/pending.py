@@ -18,7 +18,14 @@ from afstand.limits import (
     JOURNAL_FRAMES_MAX,
 )
 from ingest.checks import Device, Mark, Refuse
-from ingest.entries import EntryKind, FrameRecord, build_frames, frame_cost_bytes
+from ingest.entries import (
+    EntryKind,
+    FrameFlag,
+    FrameRecord,
+    LaneCode,
+    build_frames,
+    frame_cost_bytes,
+)
 from ingest.journal import Append
 from ingest.mqtt_codec import Message
 
@@ -26,7 +33,7 @@ _BLOB_ROOM_BYTES: Final = JOURNAL_BLOB_BYTES_MAX - 64  # the header
 
 
 class Row(NamedTuple):
-    """One frame of a block, and who is to be told when it is durable (`device` None = nobody)."""
+    """One frame for a block, and who is to be told when it is durable (`device` None = nobody)."""
 
     record: FrameRecord
     message: Message
@@ -35,32 +42,73 @@ class Row(NamedTuple):
     sequence: int
 
 
+class Fixes(NamedTuple):
+    """Plain fix frames of one partition: proven, of registered devices, columns of equal length."""
+
+    messages: list[Message]
+    devices: list[Device]
+    boots: list[int]
+    sequences: list[int]
+
+
 class Block:
     """Frames of one partition that go into one entry. `mark` is how copies of them are known."""
 
-    __slots__ = ("blob", "mark", "partition", "room_bytes", "rows")
+    __slots__ = ("blob", "fixes", "frames", "mark", "partition", "room_bytes", "rows")
 
     def __init__(self, partition: str) -> None:
         self.partition = partition
         self.mark = Mark()
+        self.fixes: list[Fixes] = []
         self.rows: list[Row] = []
+        self.frames = 0
         self.room_bytes = _BLOB_ROOM_BYTES
-        self.blob = b""  # when it was built: from then on no row is added
+        self.blob = b""  # when it was built: from then on nothing is added
 
-    def has_room(self, record: FrameRecord) -> bool:
-        """Tell whether a frame may still be added."""
-        fits = frame_cost_bytes(len(record.payload), len(record.name)) <= self.room_bytes
-        return fits and len(self.rows) < JOURNAL_FRAMES_MAX and not self.blob
+    def has_room(self, frames: int, cost_bytes: int) -> bool:
+        """Tell whether so much may still be added."""
+        return (
+            not self.blob
+            and cost_bytes <= self.room_bytes
+            and self.frames + frames <= JOURNAL_FRAMES_MAX
+        )
 
-    def add(self, row: Row) -> None:
-        """Add a frame for which there is room."""
-        record = row.record
-        self.room_bytes -= frame_cost_bytes(len(record.payload), len(record.name))
-        self.rows.append(row)
+    def build(self) -> None:
+        """Make the blob; raises ValueError (or anything else) for a frame that cannot be in one."""
+        fixes = [
+            fix_record(message, device.handle)
+            for part in self.fixes
+            for message, device in zip(part.messages, part.devices, strict=True)
+        ]
+        self.blob = build_frames([*fixes, *(row.record for row in self.rows)])
+
+    def split(self) -> None:
+        """Turn the plain fixes into rows, so that each can be looked at alone."""
+        for messages, devices, boots, sequences in self.fixes:
+            for message, device, boot, sequence in zip(
+                messages, devices, boots, sequences, strict=True
+            ):
+                record = fix_record(message, device.handle)
+                self.rows.append(Row(record, message, device, boot, sequence))
+        self.fixes.clear()
 
     def messages(self) -> list[Message]:
         """Return every message that brought one of the frames, copies included."""
-        return [*(row.message for row in self.rows), *self.mark.copies]
+        messages = [row.message for row in self.rows]
+        for part in self.fixes:
+            messages += part.messages
+        return messages + self.mark.copies
+
+
+_FIX_LANE: Final = LaneCode.FIX
+_PROVEN: Final = int(FrameFlag.AUTHENTICATED)
+_new_record = tuple.__new__  # once per fix: the class's own costs twice as much
+
+
+def fix_record(message: Message, handle: int) -> FrameRecord:
+    """Return the record of a proven fix frame."""
+    fields = (handle, _FIX_LANE, _PROVEN, message.received_ms, message.payload, "")
+    return _new_record(FrameRecord, fields)
 
 
 class HeldRefusal(NamedTuple):
@@ -114,7 +162,10 @@ class Plan(NamedTuple):
 
 
 class Pending:
-    """Everything one connection has taken that is not durable."""
+    """Everything one connection has taken that is not durable.
+
+    `now_ms` is of a clock that never runs backwards.
+    """
 
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
@@ -127,13 +178,29 @@ class Pending:
 
     def hold(self, partition: str, row: Row) -> Mark:
         """Keep a frame until it is durable; return the mark under which copies of it are known."""
-        self.messages += 1
+        record = row.record
+        cost_bytes = frame_cost_bytes(len(record.payload), len(record.name))
+        block = self._block(partition, 1, cost_bytes)
+        block.rows.append(row)
+        return block.mark
+
+    def hold_fixes(self, partition: str, fixes: Fixes) -> Mark:
+        """Keep plain fixes until they are durable; as `hold`. At most JOURNAL_FRAMES_MAX."""
+        count = len(fixes.messages)
+        cost_bytes = sum([len(message.payload) for message in fixes.messages])
+        block = self._block(partition, count, cost_bytes + count * frame_cost_bytes(0))
+        block.fixes.append(fixes)
+        return block.mark
+
+    def _block(self, partition: str, frames: int, cost_bytes: int) -> Block:
         queue = self._queue(partition)
-        if not queue.blocks or not queue.blocks[-1].has_room(row.record):
+        if not queue.blocks or not queue.blocks[-1].has_room(frames, cost_bytes):
             queue.blocks.append(Block(partition))
         block = queue.blocks[-1]
-        block.add(row)
-        return block.mark
+        block.frames += frames
+        block.room_bytes -= cost_bytes
+        self.messages += frames
+        return block
 
     def hold_copy(self, mark: Mark, message: Message) -> None:
         """Tie a message to the block that holds the frame it brings again.
@@ -183,38 +250,40 @@ class Pending:
         if block.blob:
             return True
         try:
-            block.blob = build_frames([row.record for row in block.rows])
+            block.build()
         except Exception:  # noqa: BLE001 one frame must never keep the others out
             self._remove_poison(block, on_poison)
             if not block.rows:
                 self.messages -= len(block.mark.copies)
                 queue.blocks.remove(block)
                 return False
-            block.blob = build_frames([row.record for row in block.rows])
+            block.build()
         return True
 
     def _remove_poison(self, block: Block, on_poison: Callable[[Row, Exception], None]) -> None:
+        block.split()
         sound: list[Row] = []
         for row in block.rows:
             try:
                 build_frames([row.record])
             except Exception as error:  # noqa: BLE001 see above
                 self.messages -= 1
+                block.frames -= 1
                 on_poison(row, error)
             else:
                 sound.append(row)
         block.rows = sound
 
-    def entry_written(self, planned: Planned, now_ms: int) -> None:
-        """Let go of what one entry held."""
+    def entry_written(self, planned: Planned, stored_ms: int) -> None:
+        """Let go of what one entry held; `stored_ms` is the wall clock's."""
         queue = self._queue(planned.append.partition)
         block = planned.block
         if block is None:
             queue.signals.remove(planned.append.blob)
         else:
             queue.blocks.remove(block)
-            self.messages -= len(block.rows) + len(block.mark.copies)
-            block.mark.stored(now_ms)
+            self.messages -= block.frames + len(block.mark.copies)
+            block.mark.stored(stored_ms)
         queue.backoff.succeeded()
 
     def refusals_written(self, done: list[HeldRefusal]) -> None:

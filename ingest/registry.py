@@ -183,6 +183,7 @@ class Registry:
         # Give the device with an id, enabled or not; called for every message.
         self.find: Callable[[str], DeviceRecord | None] = self._devices.get
         self.version = 0
+        self.generation = 0  # raised whenever a record here changes
         self.broken: dict[str, str] = {}  # device id -> why its record cannot be used
 
     def __len__(self) -> int:
@@ -247,6 +248,7 @@ class Registry:
         if version == self.version:
             return []
         if version < self.version:  # another store, or one that lost its data
+            self.generation += 1
             self._devices.clear()
             self._by_handle.clear()
             self.broken.clear()
@@ -325,10 +327,12 @@ class Registry:
         return device
 
     def _remember(self, device: DeviceRecord) -> None:
+        self.generation += 1
         self._devices[device.device_id] = device
         self._by_handle[device.handle] = device
 
     def _forget(self, device_id: str) -> None:
+        self.generation += 1
         device = self._devices.pop(device_id, None)
         if device is not None:
             self._by_handle.pop(device.handle, None)

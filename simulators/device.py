@@ -92,7 +92,7 @@ class Device:
         self.spec = spec
         self.boot = spec.first_boot
         self.sequence = 0
-        self.ring = Ring(spec.ring_frames_max)
+        self.ring = Ring(spec.ring_frames_max, spec.pace)
         self.battery = Battery(charge_pct=spec.charge_pct, at_ms=now_ms)
         self.linked = False
         self.moving = False
@@ -165,20 +165,12 @@ class Device:
                 self._received(happening, now_ms, out)
             case LinkChanges():
                 self._link(up=happening.up, now_ms=now_ms)
-            case Pressed():
-                self._event(happening.code, now_ms)
-                if happening.code in _URGENT:
-                    self._own_burst(now_ms, out)
-            case Boots():
-                self._restart(now_ms)
-            case ClockBreaks():
-                self._clock = happening.fault
             case _:
                 self._hardware(happening, now_ms, out)
         self._charge_events(now_ms)
         if self.linked and self.running:
             self._flush_fixes(now_ms)
-            for stored in self.ring.to_send(now_ms, self.spec.pace):
+            for stored in self.ring.to_send(now_ms):
                 self.battery.spend(FRAME_PCT)
                 out.frames.append(Outgoing(stored.lane, stored.payload, stored.key))
         if self._dying:
@@ -190,6 +182,14 @@ class Device:
 
     def _hardware(self, happening: Happening, now_ms: int, out: Output) -> None:
         match happening:
+            case Pressed():
+                self._event(happening.code, now_ms)
+                if happening.code in _URGENT:
+                    self._own_burst(now_ms, out)
+            case Boots():
+                self._restart(now_ms)
+            case ClockBreaks():
+                self._clock = happening.fault
             case Strap():
                 self._strap(cut=happening.cut, now_ms=now_ms, out=out)
             case CaseOpens():

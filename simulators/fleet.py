@@ -5,33 +5,18 @@ place.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from simulators.carrier import Carrier
 from simulators.client import Broker, DeviceClient, Observer, Published, Shown
 from simulators.clock import SimulationClock
 from simulators.happenings import Happening
+from simulators.tasks import end_tasks
 
 CONNECTING_AT_ONCE: Final = 40
-STOP_TIMEOUT_S: Final = 10.0
-CANCEL_AGAIN_S: Final = 0.5
-
-
-async def end_tasks(tasks: Iterable[asyncio.Task[Any]], within_s: float = STOP_TIMEOUT_S) -> None:
-    """Cancel tasks until they end.
-
-    More than once: on Python 3.11 `wait_for` swallows a cancellation that comes together with its
-    result (CPython issue 86296), so that one `cancel` may be lost.
-    """
-    waiting = {task for task in tasks if not task.done()}
-    attempts = max(1, round(within_s / CANCEL_AGAIN_S))
-    for _ in range(attempts):
-        for task in waiting:
-            task.cancel()
-        if waiting:
-            _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
+GOODBYE_S: Final = 2.0
 
 
 class Coverage(NamedTuple):
@@ -96,15 +81,21 @@ class Fleet:
     broker: Broker
     clock: SimulationClock
     observer: FleetObserver = field(default_factory=FleetObserver)
-    counts: FleetCounts = field(default_factory=FleetCounts)
     log: list[Happened] = field(default_factory=list)
     clients: dict[str, DeviceClient] = field(default_factory=dict)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _counts: FleetCounts = field(default_factory=FleetCounts)
 
     def __post_init__(self) -> None:
         unknown = sorted({cue.device_id for cue in self.cues} - set(self.carriers))
         if unknown:
             raise ValueError(f"the script names devices that are not in the fleet: {unknown}")
+
+    @property
+    def counts(self) -> FleetCounts:
+        """What the fleet has done so far, and how many frames wait on devices for an ack."""
+        self._counts.stored_frames = sum(len(c.device.ring) for c in self.carriers.values())
+        return self._counts
 
     def stop(self) -> None:
         """Ask `run` to end: every device disconnects."""
@@ -131,12 +122,15 @@ class Fleet:
                 for task in done:
                     task.result()
         finally:
+            script.cancel()
+            for client in self.clients.values():
+                client.stop()
+            await asyncio.wait(work, timeout=GOODBYE_S)
             await end_tasks((*work, script, stopping))
-            self._count_stored()
 
     async def connected(self, share: float = 1.0) -> None:
         """Wait until this share of the devices is connected."""
-        while self.counts.connected < share * len(self.carriers):  # noqa: ASYNC110 - many edges, one condition
+        while self._counts.connected < share * len(self.carriers):  # noqa: ASYNC110 - many edges, one condition
             await asyncio.sleep(0.02)
 
     def happen(self, device_id: str, what: Happening | Coverage, label: str = "by hand") -> None:
@@ -165,22 +159,17 @@ class Fleet:
             self.observer.happened(entry)
 
     def _published(self, published: Published) -> None:
-        self.counts.published += 1
+        self._counts.published += 1
         if self.observer.published is not None:
             self.observer.published(published)
 
     def _shown(self, shown: Shown) -> None:
-        self.counts.shown += 1
+        self._counts.shown += 1
         if self.observer.shown is not None:
             self.observer.shown(shown)
 
     def _link(self, device_id: str, up: bool, at_ms: int) -> None:
-        self.counts.connected += 1 if up else -1
-        self.counts.connections += 1 if up else 0
+        self._counts.connected += 1 if up else -1
+        self._counts.connections += 1 if up else 0
         if self.observer.link is not None:
             self.observer.link(device_id, up, at_ms)
-
-    def _count_stored(self) -> None:
-        self.counts.stored_frames = sum(
-            len(carrier.device.ring) for carrier in self.carriers.values()
-        )

@@ -143,6 +143,15 @@ class ErrorField:
             np.full(count, -1, dtype=np.int64),
         )
 
+    def part(self, which: Ints) -> "ErrorField":
+        """Return a copy of the state of some devices, to be stepped and put back."""
+        return ErrorField(*(getattr(self, name)[which] for name in self.__slots__))
+
+    def put(self, which: Ints, part: "ErrorField") -> None:
+        """Put the state of some devices back."""
+        for name in self.__slots__:
+            getattr(self, name)[which] = getattr(part, name)
+
     def step(
         self,
         dt_s: npt.ArrayLike,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import aiomqtt
 
-from simulators.client import CONNECT_TIMEOUT_S, PUBLISH_TIMEOUT_S, Broker
+from simulators.client import CONNECT_TIMEOUT_S, NO_DELAY, PUBLISH_TIMEOUT_S, Broker
 from simulators.clock import SimulationClock
 from simulators.playback import TimedMessage
 
@@ -31,6 +31,7 @@ async def play(
         password=None if broker.password is None else broker.password(client_id),
         protocol=aiomqtt.ProtocolVersion.V5 if modern else aiomqtt.ProtocolVersion.V311,
         timeout=CONNECT_TIMEOUT_S,
+        socket_options=[NO_DELAY],
         tls_context=None if broker.tls is None else broker.tls(client_id),
     ) as client:
         for message in messages:

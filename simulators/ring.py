@@ -21,14 +21,13 @@ LANES: Final[dict[Kind, Lane]] = {
 
 
 class Stored(msgspec.Struct):
-    """One sealed frame and when it is to be sent again (None: it is not under way)."""
+    """One sealed frame and when it was sent (None: it is not under way)."""
 
     kind: Kind
     boot: int
     sequence: int
     payload: bytes
-    due_ms: int | None = None
-    sends: int = 0
+    sent_ms: int | None = None
 
     @property
     def key(self) -> FrameKey:
@@ -56,10 +55,12 @@ class Pace(msgspec.Struct, frozen=True):
 class Ring:
     """Frames by (boot, sequence), in the order they were made, events apart from the rest."""
 
-    def __init__(self, frames_max: int) -> None:
+    def __init__(self, frames_max: int, pace: Pace) -> None:
         if frames_max < 1:
             raise ValueError("a ring holds at least one frame")
         self._frames_max = frames_max
+        self._pace = pace
+        self._doublings = 0  # since the last ack that covered something
         self._events: dict[FrameKey, Stored] = {}
         self._fixes: dict[FrameKey, Stored] = {}
         self._status: dict[FrameKey, Stored] = {}
@@ -121,58 +122,60 @@ class Ring:
                 del shelf[key]
                 self._under_way.pop(key, None)
             gone += len(keys)
+        if gone:
+            self._doublings = 0
         return gone
 
     def forget_sending(self) -> None:
         """Forget what was under way: the link was lost, or came back."""
         for frame in self._under_way.values():
-            frame.due_ms = None
+            frame.sent_ms = None
         self._under_way.clear()
+        self._doublings = 0
 
-    def to_send(self, now_ms: int, pace: Pace) -> list[Stored]:
-        """Return what goes out now and count it as under way.
+    def to_send(self, now_ms: int) -> list[Stored]:
+        """Return what goes out now and count it as under way: events, the newest fix, the backlog.
 
-        Events, the newest fix, the rest oldest first.
-
-        Events do not count against the window: nothing that is being sent may delay a panic press.
+        The window bounds the backlog only: nothing that is being sent may delay a panic press or
+        where somebody is now.
         """
-        for frame in [
-            frame
-            for frame in self._under_way.values()
-            if frame.due_ms is None or frame.due_ms <= now_ms
-        ]:
-            frame.due_ms = None
-            del self._under_way[frame.key]
-        chosen = [frame for frame in self._events.values() if frame.due_ms is None]
-        room = pace.window - sum(
-            1 for frame in self._under_way.values() if frame.kind is not Kind.EVENT
-        )
-        chosen += self._choose(room)
+        self._give_up_waiting(now_ms)
+        chosen = [frame for frame in self._events.values() if frame.sent_ms is None]
+        waiting = sum(1 for frame in self._under_way.values() if frame.kind is not Kind.EVENT)
+        chosen += self._choose(self._pace.window - waiting)
         for frame in chosen:
-            wait_ms = pace.event_resend_ms
-            if frame.kind is not Kind.EVENT:
-                wait_ms = pace.resend_ms << min(frame.sends, pace.doublings_max)
-            frame.due_ms = now_ms + wait_ms
-            frame.sends += 1
+            frame.sent_ms = now_ms
             self._under_way[frame.key] = frame
         return chosen
+
+    def _give_up_waiting(self, now_ms: int) -> None:
+        """Let frames that waited long enough for their ack go again; wait longer each time."""
+        late = [frame for frame in self._under_way.values() if self._due_ms(frame) <= now_ms]
+        for frame in late:
+            frame.sent_ms = None
+            del self._under_way[frame.key]
+        if any(frame.kind is not Kind.EVENT for frame in late):
+            self._doublings = min(self._doublings + 1, self._pace.doublings_max)
+
+    def _due_ms(self, frame: Stored) -> int:
+        wait_ms = self._pace.event_resend_ms
+        if frame.kind is not Kind.EVENT:
+            wait_ms = self._pace.resend_ms << self._doublings
+        return (frame.sent_ms or 0) + wait_ms
 
     def _choose(self, room: int) -> list[Stored]:
         chosen: list[Stored] = []
         live = self._fixes.get(self._live)
-        if live is not None and live.due_ms is None and room > 0:
-            chosen.append(live)
+        if live is not None and live.sent_ms is None:
+            chosen.append(live)  # Whatever waits: where somebody is now matters most.
         for shelf in (self._fixes, self._status):
             for frame in shelf.values():
                 if len(chosen) >= room:
                     return chosen
-                if frame.due_ms is None and frame is not live:
+                if frame.sent_ms is None and frame is not live:
                     chosen.append(frame)
         return chosen
 
     def next_resend_ms(self) -> int | None:
         """Return when the first frame under way is due again."""
-        return min(
-            (frame.due_ms for frame in self._under_way.values() if frame.due_ms is not None),
-            default=None,
-        )
+        return min(map(self._due_ms, self._under_way.values()), default=None)

@@ -272,7 +272,7 @@ class RedisServer(Server):
             with socket.create_connection((self.host, self.port), 0.5) as connection:
                 connection.settimeout(0.5)
                 connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
 

@@ -38,7 +38,7 @@ def begin(
     `press`: the key of a press, each of which is news; copies are refused.
     """
     state = cx.state
-    old = state.conditions.get(key)
+    old = _known(cx, key)
     if old is not None and press and press in old.keys:
         cx.reject(RejectReason.DUPLICATE, "device-event", press)
         return
@@ -70,6 +70,19 @@ def begin(
         alarms.refresh(cx, state.alarms[old.alarm_id], facts)
 
 
+def _known(cx: Context, key: str) -> Condition | None:
+    """The condition as it holds now.
+
+    An alarm keeps only so many of its sources. The condition of one it did not keep does not hear
+    of the closing; it counts as new when it is said again, because nobody decided about it.
+    """
+    condition = cx.state.conditions.get(key)
+    if condition is None or not condition.alarm_id:
+        return condition
+    alarm = cx.state.alarms.get(condition.alarm_id)
+    return None if alarm is None or alarm.closed else condition
+
+
 def _raise(cx: Context, key: str, condition: Condition) -> None:
     state = cx.state
     state.timers.clear(f"recheck|{key}")
@@ -85,10 +98,11 @@ def end(cx: Context, key: str, reason: str) -> bool:
     condition = state.conditions.get(key)
     if condition is None:
         return False
+    condition = _known(cx, key)
     state.conditions.drop(key)
     state.timers.clear(f"condition|{key}")
     state.timers.clear(f"recheck|{key}")
-    if condition.alarm_id:
+    if condition is not None and condition.alarm_id:
         alarm = alarms.return_source(cx, state.alarms[condition.alarm_id], key, reason)
         if alarm.active:
             _facts_of_the_rest(cx, alarm.alarm_id)

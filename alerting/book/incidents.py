@@ -68,7 +68,7 @@ def find(state: State, subject: Subject) -> Incident | None:
 
 
 def _only_pair(state: State, person_id: str) -> str | None:
-    """A person that no case ties to anybody joins the one pair incident that is open about them."""
+    """Somebody filed alone joins the one pair incident that is open about them, if it is one."""
     pairs = [
         i
         for i in state.open_by_person.get(person_id) or ()

@@ -69,6 +69,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice", omit_defau
     """Where a device of unknown owner says it is: guarded like the protected person's position."""
     device_id: str | None = None
     """The device the alarm came from."""
+    recipient_id: str | None = None
+    """The person this notice is for, where its audience is one person."""
     subject_device_id: str | None = None
     """The device this notice must be shown on (targets `protected-device` and `wearer-device`)."""
 

@@ -151,6 +151,7 @@ class PlanError(ValueError):
         super().__init__("; ".join(str(p) for p in self.problems))
 
 
+_FIELD: Final = re.compile(r"(?:unknown|required) field `([^`]{1,40})`")
 _PATH: Final = re.compile(r"`\$(?:\.steps\[(\d+|\.\.\.)\])?\.?([A-Za-z_.\[\]\d]*)`")
 
 
@@ -178,6 +179,9 @@ def _malformed(data: bytes, error: Exception) -> Problem:
         if found.group(1) and found.group(1).isdigit():
             step = int(found.group(1))
         field = found.group(2) or ("steps" if found.group(1) else "plan")
+    named = _FIELD.search(text)
+    if named:
+        field = named.group(1)
     try:
         plan_id = msgspec.json.decode(data, type=_OnlyId).id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

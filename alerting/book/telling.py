@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from afstand.limits import BOOK_NOTICES_PER_HOUR_MAX
+from afstand.limits import BOOK_DELIVERIES_PER_ALARM_MAX, BOOK_NOTICES_PER_HOUR_MAX
 from alerting.book import audience as views
 from alerting.book import cases
 from alerting.book.context import Context, rule_of
@@ -161,6 +161,7 @@ def _notice(
             opened_at_ms=alarm.opened_ms,
             deadline_ms=deadline_ms,
             count=alarm.count,
+            recipient_id=told.person_id,
             subject_device_id=told.device_id,
             **views.visible(facts, told.audience, told.person_id),
         )
@@ -169,8 +170,12 @@ def _notice(
         key, Delivery(alarm.alarm_id, alarm.round, step, told.target, told.audience)
     )
     known = alarm.told if told in alarm.told else (*alarm.told, told)
-    alarm = replace(alarm, told=known, deliveries=(*alarm.deliveries, key))
-    return alarm, 1
+    kept = (*alarm.deliveries, key)
+    while len(kept) > BOOK_DELIVERIES_PER_ALARM_MAX:
+        # A receipt that late is rejected with a reason; the alarm itself has long paged again.
+        cx.state.deliveries.drop(kept[0])
+        kept = kept[1:]
+    return replace(alarm, told=known, deliveries=kept), 1
 
 
 def _within_hour(cx: Context, alarm: Alarm) -> bool:

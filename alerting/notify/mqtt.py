@@ -8,6 +8,7 @@ import asyncio
 import logging
 import ssl
 import struct
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
@@ -18,7 +19,12 @@ from paho.mqtt.client import MQTT_ERR_SUCCESS
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from afstand.limits import NOTIFY_CONNECT_WAIT_MS_MAX, NOTIFY_RECONNECT_MS_MAX
+from afstand.limits import (
+    NOTIFY_CONNECT_WAIT_MS_MAX,
+    NOTIFY_KEYLESS_MAX,
+    NOTIFY_KEYLESS_MS_MAX,
+    NOTIFY_RECONNECT_MS_MAX,
+)
 from alerting.book.types import DeviceCommand, DeviceCommandCode, Notice
 from alerting.notify.backoff import backoff_ms
 from alerting.notify.clock import Clock, within
@@ -31,7 +37,7 @@ from firmware_contracts.frames import encode_command
 from firmware_contracts.topics import cmd_topic
 
 DeviceKey = Callable[[str], bytes | None]
-"""Gives the key of a device; None for a device that is not known or out of use."""
+"""Gives the key of a device; None for one that is not known, not yet known, or out of use."""
 
 REASON_NOBODY_THERE: Final = 0x10
 """MQTT 5, 3.4.2.1: no matching subscribers. The device is away and has no session."""
@@ -155,6 +161,10 @@ class BrokerLink:
         )
 
 
+class _NoKeyError(Exception):
+    """The registry has no key of the device, or not yet."""
+
+
 class DeviceChannel:
     """One lane to devices, through the shared link."""
 
@@ -162,12 +172,15 @@ class DeviceChannel:
         self._link = link
         self._settings = settings
         self._key_of = key_of
+        self._keyless: OrderedDict[str, int] = OrderedDict()  # since when, by delivery
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
         """Publish one command frame; RenderError for what no device may or can get."""
         try:
             device_id, frame, expires_ms = self.frame(delivery, now_ms)
             topic = cmd_topic(device_id)
+        except _NoKeyError:
+            return self._without_key(delivery.key, now_ms)
         except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
             raise RenderError(error_text(error)) from error
         if expires_ms <= now_ms:
@@ -185,14 +198,25 @@ class DeviceChannel:
             return Outcome(status=OutcomeStatus.RETRY, detail=f"mqtt-{reason:#04x}")
         return Outcome(status=OutcomeStatus.DELIVERED, detail="broker")
 
+    def _without_key(self, key: str, now_ms: int) -> Outcome:
+        """Wait a little for the registry: at a start, or for a device given out just now."""
+        first_ms = self._keyless.setdefault(key, now_ms)
+        while len(self._keyless) > NOTIFY_KEYLESS_MAX:
+            self._keyless.popitem(last=False)
+        if now_ms - first_ms > NOTIFY_KEYLESS_MS_MAX:
+            msg = "device without a key: unknown or out of use"
+            raise RenderError(msg)
+        return Outcome(
+            status=OutcomeStatus.RETRY, detail="device without a key", reached_target=None
+        )
+
     def frame(self, delivery: Delivery, now_ms: int) -> tuple[str, bytes, int]:
         """Give device, command frame and the time after which the device must not obey it."""
         body = delivery.body
         command = self._text_command(delivery.key, body) if isinstance(body, Notice) else body
         key = self._key_of(command.device_id)
         if key is None:
-            msg = "device without a key: unknown or out of use"
-            raise RenderError(msg)
+            raise _NoKeyError
         frame = encode_command(
             command.device_id,
             key,

@@ -85,7 +85,7 @@ class Notifier:
         self._logger = logging.getLogger(__name__)
 
     async def run(self) -> None:
-        """Deliver until `stop`; once. Raises for a fault of ours; then nothing that was taken is lost."""
+        """Deliver until `stop`, once. Raises for a fault of ours; nothing taken is lost then."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             taking = group.create_task(self._take())

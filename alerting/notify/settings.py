@@ -272,23 +272,6 @@ class NotifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 raise ValueError(msg)
 
 
-def first_problem(raw: object) -> tuple[str, str] | None:
-    """Give path and reason of the first thing wrong with unread settings, by the target's name.
-
-    msgspec's own error says that some target is wrong, and not which.
-    """
-    targets = raw.get("targets") if isinstance(raw, dict) else None
-    try:
-        for name, target in targets.items() if isinstance(targets, dict) else ():
-            path = f"targets.{name}"
-            msgspec.convert(target, type=Target)
-        path = ""
-        msgspec.convert(raw, type=NotifySettings)
-    except msgspec.ValidationError as error:
-        return path, str(error)
-    return None
-
-
 def check_secret(secret: str) -> None:
     """Raise ValueError for what is no Standard Webhooks secret; the message never contains it."""
     encoded = secret.removeprefix(SECRET_PREFIX)

@@ -1,17 +1,21 @@
 """The flat arrays that hold all zones of one ZoneSet, as the kernels see them.
 
-A polygon zone is one closed chain of vertices per ring (the first vertex repeated at the end), its edges, and above them two structures:
+A polygon zone is one closed chain of vertices per ring (the first vertex repeated at the end), its
+edges, and above them two structures:
 
-* the grid: root cells of 2^shift mm over the bounding box and half a cell around it, each refined 4 x 4 where edges are dense. A cell is 8
-  bytes: the signed distance at its centre and a reference: a block of children, FAR (nothing within the band), or the
-  edges that can be nearest to any point of the cell, as one run of the chain or a list of runs.
-* the boxes: bounding boxes of 16 consecutive edges and of 16 such boxes, for exact distances outside the band and for segments.
+* the grid: root cells of 2^shift mm over the bounding box and half a cell around it, refined 4 x 4
+  where edges are dense. A cell is 8 bytes: the signed distance at its centre and a reference: a
+  block of children, FAR (nothing within the band), or the edges that can be nearest to any point of
+  the cell, as one run of the chain or a list of runs.
+* the boxes: bounding boxes of 16 consecutive edges and of 16 such boxes, for exact distances
+  outside the band and for segments.
 
-All coordinates are integers: a vertex is int32 millimetres from the grid's corner, a point int64 millimetres in the plane. Differences and the
-products of a coordinate with an edge (at most 2 km) fit a float64 exactly, so every sign is exact, not "up to epsilon".
+All coordinates are integers: a vertex is int32 millimetres from the grid's corner, a point int64
+millimetres in the plane. Differences and the products of a coordinate with an edge (at most 2 km)
+fit a float64 exactly, so every sign is exact, not "up to epsilon".
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +44,8 @@ KIND_CIRCLE: Final = 1
 
 # A cell: two numbers. A block of children has 2^CHILD_BITS x 2^CHILD_BITS cells.
 C_SD: Final = 0  # signed distance of the centre in the plane, millimetres, never 0
-C_REF: Final = 1  # >= 0 first child; FAR; else -2 - (first << COUNT_BITS | count), count 0 = list of runs at `first`
+# >= 0 first child; FAR; else -2 - (first << COUNT_BITS | count), count 0 = list of runs at `first`.
+C_REF: Final = 1
 CELL_COLUMNS: Final = 2
 FAR: Final = -1
 COUNT_BITS: Final = 7
@@ -50,7 +55,8 @@ CHILD_BITS: Final = 2
 # A run: first edge, number of edges; a list of runs is headed by (number of runs, 0).
 RUN_COLUMNS: Final = 2
 
-# A box: corners, then for a lower one its first edge and their number, for an upper one its first box and their number.
+# A box: corners, then for a lower one its first edge and their number, for an upper one its first
+# box and their number.
 B_X0: Final = 0
 B_Y0: Final = 1
 B_X1: Final = 2
@@ -60,15 +66,19 @@ B_COUNT: Final = 5
 BOX_COLUMNS: Final = 6
 BOX_EDGES: Final = 16
 
-# A chain and its lists must stay addressable by a reference; products of coordinates must stay exact in a float64.
+# A chain and its lists must stay addressable by a reference; products of coordinates must stay
+# exact in a float64.
 VERTICES_MAX: Final = 1 << (30 - COUNT_BITS)
 EXTENT_MM_MAX: Final = 1 << 30
 EDGE_MM_MAX: Final = 1 << 21
 
 
 class ZoneArrays(NamedTuple):
-    """All zones; kernels only read. Few arrays, because each costs at every call between kernels."""
+    """All zones; kernels only read.
+
+    Few arrays, because each costs at every call between kernels.
+    """
 
     head: npt.NDArray[np.int64]  # [zones, HEAD_COLUMNS]
     planes: npt.NDArray[np.float64]  # [planes, PLANE_COLUMNS], row 0 is RD
-    data: npt.NDArray[np.int32]  # of each zone in one span: cells, x, y, lists of runs, boxes
+    data: npt.NDArray[np.int32]  # each zone in one span: cells, x, y, lists of runs, boxes

@@ -1,7 +1,8 @@
 """Many checks at once: those that wait for memory wait together.
 
-A check of a cold zone waits for its cell, then for the child, then for the edges. One after another these are three waits for each
-check; here all checks of a stage take each step before any takes the next. The answers are those of `distance`, bit for bit.
+A check of a cold zone waits for its cell, then for the child, then for the edges. One after
+another these are three waits for each check; here all checks of a stage take each step before any
+takes the next. The answers are those of `distance`, bit for bit.
 """
 
 from typing import Final
@@ -30,7 +31,8 @@ from geofence.kernels.distance import certain, child_cell, far, near, root_cell,
 _Int64 = npt.NDArray[np.int64]
 _Float64 = npt.NDArray[np.float64]
 
-# Checks that wait together, and what is noted of each: which it is, its cell, its place in the cell, the cell's size.
+# Checks that wait together, and what is noted of each: which it is, its cell, its place in the
+# cell, the cell's size.
 STAGE: Final = 64
 _N_CHECK: Final = 0
 _N_CELL: Final = 1
@@ -41,9 +43,7 @@ NOTE_COLUMNS: Final = 5
 
 
 @jit_inline
-def _note(
-    notes: _Int64, at: int, check: int, cell: int, in_x: int, in_y: int, shift: int
-) -> None:
+def _note(notes: _Int64, at: int, check: int, cell: int, in_x: int, in_y: int, shift: int) -> None:
     n = np.uintp(at)
     notes[n, _N_CHECK] = check
     notes[n, _N_CELL] = cell
@@ -54,7 +54,7 @@ def _note(
 
 @jit_call
 def _descend(zones: ZoneArrays, index: _Int64, notes: _Int64, count: int) -> None:
-    """Take all noted checks from their root cells to their leaves, a level at a time, and ask for the edges there."""
+    """Take all noted checks from their root cells to their leaves, one level at a time."""
     data = zones.data
     deeper = True
     while deeper:
@@ -83,7 +83,7 @@ def _descend(zones: ZoneArrays, index: _Int64, notes: _Int64, count: int) -> Non
 def _ask_for_edges(
     zones: ZoneArrays, index: _Int64, notes: _Int64, count: int, limits_mm: _Float64
 ) -> None:
-    """Ask for the edges of those checks that the distance at their cell's centre does not decide."""
+    """Ask for the edges of the checks that the distance at a cell's centre does not decide."""
     head = zones.head
     data = zones.data
     for k in range(count):

@@ -44,13 +44,15 @@ from geofence.kernels.projection import (
     scale_at,
 )
 
-# Changes whenever the same source would compile to other arrays; a dump of another version is compiled anew.
+# Changes whenever the same source would compile to other arrays; a dump of another version is
+# compiled anew.
 KERNEL_VERSION: Final = 1
 
-# Longer edges are divided, in degrees: RFC 7946 means a straight line in longitude and latitude. What is left of the
-# difference to a straight line in the plane is 0.1 m in the middle of a 2 km edge at 52 degrees.
+# Longer edges are divided, in degrees: RFC 7946 means a straight line in longitude and latitude.
+# What is left of the difference to a straight line in the plane is 0.1 m in the middle of a 2 km
+# edge at 52 degrees.
 EDGE_M_MAX: Final = 2_000.0
-_CELLS_PER_VERTEX: Final = 0.75
+_CELLS_PER_VERTEX: Final = 0.5
 _CELLS_MIN: Final = 1
 _CELLS_MAX: Final = 16_384
 _SHIFT_MIN: Final = 12
@@ -73,10 +75,8 @@ class ZoneGrid(msgspec.Struct, frozen=True, kw_only=True):
         return self.head.nbytes + self.data.nbytes
 
 
-def compile_zone(
-    source: bytes, given: Any, repairs: tuple[str, ...], limits: Limits
-) -> ZoneGrid:
-    """Read and compile; raises GeoJSONError. The same source gives the same arrays on every machine."""
+def compile_zone(source: bytes, given: Any, repairs: tuple[str, ...], limits: Limits) -> ZoneGrid:
+    """Read and compile; raises GeoJSONError. The same source gives the same arrays anywhere."""
     area = parse_geometry(given, limits=limits, repairs=repairs)
     points = (
         np.array([area.circle[:2]])
@@ -96,7 +96,7 @@ def compile_zone(
     pad = (1 << shift) >> 1
     vx32 = (vx - (left - pad)).astype(np.int32)
     vy32 = (vy - (low - pad)).astype(np.int32)
-    cells, runs = _grid(vx32, vy32, ends, shift, columns, rows)
+    cells, runs = _grid(vx32, vy32, ends, (shift, columns, rows))
     boxes, upper = _boxes(vx32, vy32, ends)
     head[H_STATE] = KIND_POLYGON
     head[H_X0], head[H_Y0], head[H_X1], head[H_Y1] = left, low, right, top
@@ -140,12 +140,12 @@ def _circle(
     plane: npt.NDArray[np.float64],
     head: npt.NDArray[np.int64],
 ) -> ZoneGrid:
-    """A circle needs a centre and a radius; the box around it leaves room for the growth of the scale."""
+    """A circle: a centre, a radius, and a box with room for the growth of the scale."""
     assert area.circle is not None
     longitude, latitude, radius_m = area.circle
     x, y = _project(np.array([[longitude, latitude]]), plane)
     cx, cy = int(x[0]), int(y[0])
-    radius_mm = int(math.floor(radius_m * 1000.0 + 0.5))
+    radius_mm = math.floor(radius_m * 1000.0 + 0.5)
     reach = int(radius_mm * scale_at(plane, cx, cy) * 1.01) + 1
     head[H_STATE] = KIND_CIRCLE
     head[H_X0], head[H_X1] = cx - reach, cx + reach
@@ -214,21 +214,17 @@ def _grid(
     vx: npt.NDArray[np.int32],
     vy: npt.NDArray[np.int32],
     ends: npt.NDArray[np.bool_],
-    shift: int,
-    columns: int,
-    rows: int,
+    grid: tuple[int, int, int],
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Cells and lists of runs."""
-    distance = np.empty(vx.size, np.float64)
+    work = np.empty(5 * vx.size, np.float64)
     waiting = np.empty((STACK_ROWS, STACK_COLUMNS), np.int64)
-    room = 4 * (vx.size + columns * rows) + 256
+    room = 4 * (vx.size + grid[1] * grid[2]) + 256
     while True:
         cells = np.empty(CELL_COLUMNS * room, np.int32)
         runs = np.empty(RUN_COLUMNS * room, np.int32)
         arena = np.empty(8 * room, np.int32)
-        cells_used, runs_used = build_grid(
-            vx, vy, ends, shift, columns, rows, cells, runs, arena, distance, waiting
-        )
+        cells_used, runs_used = build_grid(vx, vy, ends, grid, cells, runs, arena, work, waiting)
         if cells_used != NO_ROOM:
             return cells[: CELL_COLUMNS * cells_used], runs[: RUN_COLUMNS * runs_used]
         room *= 4
@@ -248,7 +244,7 @@ def _boxes(
 
 
 def _grid_shape(width: int, height: int, vertices: int) -> tuple[int, int, int]:
-    """Shift, columns and rows of the finest root grid with about as many cells as the zone has vertices."""
+    """Shift, columns and rows of the finest root grid that the number of vertices pays for."""
     cells_max = min(max(int(vertices * _CELLS_PER_VERTEX), _CELLS_MIN), _CELLS_MAX)
     shift = _SHIFT_MIN
     while True:

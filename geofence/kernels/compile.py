@@ -1,71 +1,95 @@
 """The numba decorators of the house, defined once.
 
-`jit` compiles a kernel that Python calls; `jit_inline` a helper that becomes part of the kernel that calls it; `jit_call` a large helper
-that stays a function of its own. All release the GIL; `jit` keeps its machine code on disk. `error_model="numpy"` makes a
-division by zero give inf or nan instead of a branch to an exception. Neither fastmath nor parallel is ever set: an answer is
+`jit` compiles a kernel that Python calls; `jit_inline` a helper that becomes part of the kernel
+that calls it; `jit_call` a large helper that stays a function of its own. All release the GIL;
+`jit` keeps its machine code on disk. `error_model="numpy"` makes a division by zero give inf or
+nan instead of a branch to an exception. Neither fastmath nor parallel is ever set: an answer is
 evidence and has to be the same on every run.
 
-Helpers do not count references to their arrays (`_nrt=False`): an atomic increment and decrement per array and call would take
-longer than the work. So they cannot make arrays, which they must not anyway.
+Helpers do not count references to their arrays (`_nrt=False`): an atomic increment and decrement
+per array and call would take longer than the work. So they cannot make arrays, which they must not
+anyway.
 
-With NUMBA_DISABLE_JIT=1 all return the function as it is, so that every kernel also runs as plain Python.
+numba keeps machine code by the content of the file that a kernel stands in and does not see that a
+helper in another file changed: it would run the old rules without a word. Here the key is the
+content of the whole package.
+
+With NUMBA_DISABLE_JIT=1 all return the function as it is, so that every kernel also runs as plain
+Python.
 """
 
+import hashlib
 from collections.abc import Callable
+from functools import lru_cache
+from importlib import resources
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import cgutils, types
+from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
+from numba.core import types
 from numba.extending import intrinsic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+# numba's own annotations do not know every option that it takes.
+_njit: Any = numba.njit
+_config: Any = numba.config
+
+
+@lru_cache(maxsize=1)
+def sources_digest() -> str:
+    """Digest of all sources of the package."""
+    digest = hashlib.sha256()
+    for folder in (resources.files("geofence"), resources.files("geofence.kernels")):
+        for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+            if entry.name.endswith(".py"):
+                digest.update(entry.name.encode() + b"\0" + entry.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def jit(function: _Function) -> _Function:
     """Compile a kernel on its first call for each combination of argument types."""
-    compiled: _Function = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    compiled: _Function = _njit(nogil=True, cache=True, error_model="numpy")(function)
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if file is not None:
+        file._source_stamp = sources_digest()  # noqa: SLF001 - numba has no public way to say it
     return compiled
 
 
 def jit_inline(function: _Function) -> _Function:
     """Compile a small helper of kernels into each of them."""
-    compiled: _Function = numba.njit(
-        nogil=True, error_model="numpy", forceinline=True, _nrt=False
-    )(function)
+    compiled: _Function = _njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)(
+        function
+    )
     return compiled
 
 
 def jit_call(function: _Function) -> _Function:
     """Compile a large helper of kernels once for each of them."""
-    compiled: _Function = numba.njit(nogil=True, error_model="numpy", _nrt=False)(function)
+    compiled: _Function = _njit(nogil=True, error_model="numpy", _nrt=False)(function)
     return compiled
 
 
-if numba.config.DISABLE_JIT:
+def _no_prefetch(_data: npt.NDArray[np.int32], _index: int) -> None:
+    """Nothing: a hint has no effect on any answer."""
 
-    def prefetch(data: npt.NDArray[np.int32], index: int) -> None:
-        """Nothing: a hint has no effect on any answer."""
 
-else:
+def _prefetch(_typing: Any, data: Any, index: Any) -> Any:
+    """Ask for the cache line of data[index] while other work goes on; changes no answer."""
 
-    @intrinsic
-    def prefetch(typing_context: Any, data: Any, index: Any) -> Any:  # noqa: ARG001 - numba calls it so
-        """Fetch the cache line of data[index] while other work goes on; has no effect on any answer."""
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        byte = builder.bitcast(place, ir.IntType(8).as_pointer())
+        word = ir.IntType(32)
+        shape = ir.FunctionType(ir.VoidType(), [byte.type, word, word, word])
+        name = "llvm.prefetch.p0"
+        hint = builder.module.globals.get(name) or ir.Function(builder.module, shape, name)
+        builder.call(hint, [byte, word(0), word(3), word(1)])
+        return context.get_dummy_value()
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array = context.make_array(signature.args[0])(context, builder, arguments[0])
-            place = builder.gep(array.data, [arguments[1]])
-            byte = builder.bitcast(place, ir.IntType(8).as_pointer())
-            word = ir.IntType(32)
-            hint = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), [byte.type, word, word, word]),
-                "llvm.prefetch.p0",
-            )
-            builder.call(hint, [byte, word(0), word(3), word(1)])
-            return context.get_dummy_value()
+    return types.void(data, index), generate
 
-        return types.void(data, types.intp), generate
+
+prefetch: Any = _no_prefetch if _config.DISABLE_JIT else intrinsic(_prefetch)

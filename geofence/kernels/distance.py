@@ -58,7 +58,7 @@ _SLACK_MM: Final = 2.0
 @jit_inline
 def is_rd(zones: ZoneArrays, zone: int) -> bool:
     """Whether the zone is computed in RD, where one projection of a fix serves all zones."""
-    return zones.head[np.uintp(zone), H_STATE] >> 1 == 0
+    return bool(zones.head[np.uintp(zone), H_STATE] >> 1 == 0)
 
 
 @jit
@@ -76,12 +76,12 @@ def scale_of(planes: npt.NDArray[np.float64], row: int, x_mm: float, y_mm: float
     p = np.uintp(row)
     dx = x_mm - planes[p, P_CENTRE_X]
     dy = y_mm - planes[p, P_CENTRE_Y]
-    return planes[p, P_K0] + planes[p, P_Q0] * (dx * dx + dy * dy)
+    return float(planes[p, P_K0] + planes[p, P_Q0] * (dx * dx + dy * dy))
 
 
 @jit_inline
 def _first_run(data: _Int32, run: int, ref: int) -> tuple[int, int, int, int]:
-    """The runs of a leaf: how many, where the list stands, first edge and number of edges of the first."""
+    """The runs of a leaf: how many, where the list is, first edge and count of the first run."""
     packed = -2 - ref
     count = packed & RUN_EDGES_MAX
     first = packed >> COUNT_BITS
@@ -109,7 +109,7 @@ def _nearest_of_leaf(
     uy: float,
     best: int,
 ) -> tuple[int, int]:
-    """Bits of the smallest squared distance to the edges of a leaf, and how many lie between p and its centre p + u."""
+    """Bits of the smallest squared distance to a leaf's edges; how many lie between p and p + u."""
     runs, at, first, count = _first_run(data, run, ref)
     total = 0
     while True:
@@ -156,12 +156,8 @@ def _sides_of_leaf(
 @jit_inline
 def box_d2(data: _Int32, box: int, px: float, py: float) -> float:
     """Squared distance of a point to a box."""
-    dx = max(
-        float(data[np.uintp(box + B_X0)]) - px, px - float(data[np.uintp(box + B_X1)]), 0.0
-    )
-    dy = max(
-        float(data[np.uintp(box + B_Y0)]) - py, py - float(data[np.uintp(box + B_Y1)]), 0.0
-    )
+    dx = max(float(data[np.uintp(box + B_X0)]) - px, px - float(data[np.uintp(box + B_X1)]), 0.0)
+    dy = max(float(data[np.uintp(box + B_Y0)]) - py, py - float(data[np.uintp(box + B_Y1)]), 0.0)
     return dx * dx + dy * dy
 
 
@@ -203,13 +199,13 @@ def _circle(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> int:
     scale2 = scale_of(zones.planes, row, float(x_mm), float(y_mm)) * scale_of(
         zones.planes, row, cx, cy
     )
-    d = head[z, H_VX] - math.sqrt((dx * dx + dy * dy) / scale2)
-    return int(math.floor(d + 0.5))
+    d = float(head[z, H_VX]) - math.sqrt((dx * dx + dy * dy) / scale2)
+    return math.floor(d + 0.5)
 
 
 @jit_inline
 def root_cell(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> tuple[int, int, int, int]:
-    """The root cell of a point: place in `data`, offset in the cell, shift. The place is -1 off the grid."""
+    """The root cell of a point: place in `data` (-1 off the grid), offset in the cell, shift."""
     head = zones.head
     z = np.uintp(zone)
     shape = head[z, H_GRID]
@@ -228,9 +224,7 @@ def root_cell(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> tuple[int, 
 
 
 @jit_inline
-def child_cell(
-    cells: int, ref: int, in_x: int, in_y: int, shift: int
-) -> tuple[int, int, int, int]:
+def child_cell(cells: int, ref: int, in_x: int, in_y: int, shift: int) -> tuple[int, int, int, int]:
     """The child cell of a point, as `root_cell` gives the root cell."""
     shift -= CHILD_BITS
     mask = (1 << shift) - 1
@@ -242,7 +236,7 @@ def child_cell(
 def _nearest_off_grid(
     head: npt.NDArray[np.int64], data: _Int32, zone: int, x_mm: int, y_mm: int
 ) -> float:
-    """Squared distance to the boundary of a point off the grid; the nearest root cell bounds the search."""
+    """Squared distance of a point off the grid; the nearest root cell bounds the search."""
     z = np.uintp(zone)
     shape = head[z, H_GRID]
     shift = shape & 255
@@ -267,7 +261,7 @@ def _nearest_off_grid(
 def far(
     zones: ZoneArrays, zone: int, x_mm: int, y_mm: int, tolerance_m: float
 ) -> tuple[bool, int, float]:
-    """What the head alone decides: whether it does, the answer if so, else the scale of the plane here."""
+    """What the head alone decides: whether it does, the answer, the scale of the plane here."""
     head = zones.head
     z = np.uintp(zone)
     state = head[z, H_STATE]
@@ -277,7 +271,8 @@ def far(
         return True, _circle(zones, zone, x_mm, y_mm), 1.0
     x = float(x_mm)
     y = float(y_mm)
-    # The scale between two points is the root of the product at both (see `projection`); the bounding box stands for the boundary.
+    # The scale between two points is the root of the product at both (see `projection`); the
+    # bounding box stands for the boundary.
     qx = min(max(x, float(head[z, H_X0])), float(head[z, H_X1]))
     qy = min(max(y, float(head[z, H_Y0])), float(head[z, H_Y1]))
     row = state >> 1
@@ -295,7 +290,7 @@ def far(
 
 @jit_inline
 def certain(sd: float, in_x: int, in_y: int, shift: int) -> tuple[float, float, float]:
-    """What the distance at a cell's centre certifies at a point of the cell, and the way from the point to the centre."""
+    """What the distance at a cell's centre certifies at a point, and the way to the centre."""
     half = ((1 << shift) - 1) * 0.5
     ux = half - in_x
     uy = half - in_y
@@ -303,7 +298,7 @@ def certain(sd: float, in_x: int, in_y: int, shift: int) -> tuple[float, float, 
 
 
 @jit_inline
-def _from_grid(head: npt.NDArray[np.int64], zone: int, x_mm: int, y_mm: int) -> tuple[float, float]:
+def from_grid(head: npt.NDArray[np.int64], zone: int, x_mm: int, y_mm: int) -> tuple[float, float]:
     """The point from the grid's corner, as the edges are."""
     z = np.uintp(zone)
     pad = (1 << (head[z, H_GRID] & 255)) >> 1
@@ -338,7 +333,7 @@ def near(
         magnitude = int(bound / scale)
         return magnitude if inside else -magnitude
     best = 2.0 * abs(sd) - bound
-    px, py = _from_grid(head, zone, x_mm, y_mm)
+    px, py = from_grid(head, zone, x_mm, y_mm)
     if ref == FAR:
         d2 = _nearest_by_boxes(
             data,
@@ -384,10 +379,11 @@ def _leaf_cell(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> tuple[int,
 
 
 @jit_inline
-def signed_distance(
-    zones: ZoneArrays, zone: int, x_mm: int, y_mm: int, tolerance_m: float
-) -> int:
-    """Signed distance of a point of the zone's plane, millimetres on the earth; the package says what it promises."""
+def signed_distance(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int, tolerance_m: float) -> int:
+    """Signed distance of a point of the zone's plane, millimetres on the earth.
+
+    What an answer promises stands in the package's description.
+    """
     decided, answer, scale = far(zones, zone, x_mm, y_mm, tolerance_m)
     if decided:
         return answer
@@ -412,7 +408,7 @@ def side(
     bound, ux, uy = certain(sd, in_x, in_y, shift)
     if bound > 0.0:
         return sd > 0.0
-    px, py = _from_grid(head, zone, x_mm, y_mm)
+    px, py = from_grid(head, zone, x_mm, y_mm)
     crossed, on = _sides_of_leaf(
         zones.data,
         head[z, H_VX],
@@ -429,7 +425,7 @@ def side(
 
 @jit_inline
 def contains(zones: ZoneArrays, zone: int, x_mm: int, y_mm: int) -> bool:
-    """Whether a point of the zone's plane lies inside, not on the boundary; for those who need no distance."""
+    """Whether a point of the zone's plane lies inside, not on the boundary."""
     cell = -1
     in_x = 0
     in_y = 0

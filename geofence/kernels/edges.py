@@ -5,20 +5,24 @@ import numpy.typing as npt
 
 from geofence.kernels.compile import jit_inline
 
-# Below every product of an edge and a half-integer: decides points exactly on an edge, and nothing else.
+# Below every product of an edge and a half-integer: decides points exactly on an edge, and nothing
+# else.
 _NUDGE = 2.0**-24
 
 
 @jit_inline
 def bits_of(value: float) -> int:
-    """The bits of a non-negative float order like the float: an integer minimum runs on all lanes, a float one does not."""
-    return np.int64(np.float64(value).view(np.int64))
+    """The bits of a non-negative float, which order like it.
+
+    An integer minimum runs on all lanes, a float one does not.
+    """
+    return int(np.float64(value).view(np.int64))
 
 
 @jit_inline
 def float_of(bits: int) -> float:
     """Inverse of `bits_of`."""
-    return np.int64(bits).view(np.float64)
+    return float(np.int64(bits).view(np.float64))
 
 
 @jit_inline
@@ -34,10 +38,11 @@ def squared_distance(ax: float, ay: float, bx: float, by: float) -> float:
 
 @jit_inline
 def crosses(ax: float, ay: float, bx: float, by: float, ux: float, uy: float) -> bool:
-    """Whether the edge a-b crosses the path u -> (0, uy) -> origin an odd number of times; integers in, exact.
+    """Whether the edge a-b crosses the path u -> (0, uy) -> origin an odd number of times.
 
-    u has half-integer coordinates, so no vertex lies on its row; the origin is taken an infinitesimal step to the right,
-    which decides vertices on its column and edges through the corner alike.
+    Exact for integers. u has half-integer coordinates, so no vertex lies on its row; the origin is
+    taken an infinitesimal step to the right, which decides vertices on its column and edges through
+    the corner alike.
     """
     dx = bx - ax
     dy = by - ay
@@ -55,8 +60,8 @@ def nearest_bits(
 ) -> int:
     """Bits of the smallest squared distance of p to `count` edges, at most `best`.
 
-    The edges begin at data[vx], data[vy]. Unsigned indexes, because a signed one might count from the end, and a load that
-    might do so is no load of eight numbers at once.
+    The edges begin at data[vx], data[vy]. Unsigned indexes, because a signed one might count from
+    the end, and a load that might do so is no load of eight numbers at once.
     """
     for i in range(count):
         d2 = squared_distance(

@@ -1,12 +1,14 @@
 """Elementary functions that give the same bits on every processor.
 
-The sine of one C library is not the sine of another in the last bit, and the same library picks another routine on another
-processor. A replica must not decide differently for that. These use only operations that IEEE 754 rounds correctly
-(+ - * / sqrt, comparison, conversion), in a fixed order, so that compiled and interpreted, here and there, agree in every bit.
-They have no branches, so that a loop over them runs on all lanes of the processor.
+The sine of one C library is not the sine of another in the last bit, and the same library picks
+another routine on another processor. A replica must not decide differently for that. These use
+only operations that IEEE 754 rounds correctly (+ - * / sqrt, comparison, conversion), in a fixed
+order, so that compiled and interpreted, here and there, agree in every bit. They have no branches,
+so that a loop over them runs on all lanes of the processor.
 
-Polynomials for sine, cosine, atan, exp and log: FreeBSD msun (fdlibm, Sun Microsystems 1993). Normal distribution: Hart 1968
-as given by West, "Better approximations to cumulative normal functions", 2005. Errors against the C library: tests.
+Polynomials for sine, cosine, atan, exp and log: FreeBSD msun (fdlibm, Sun Microsystems 1993).
+Normal distribution: Hart 1968 as given by West, "Better approximations to cumulative normal
+functions", 2005. Errors against the C library: tests.
 """
 
 import math
@@ -23,7 +25,8 @@ _LN2_LOW: Final = 1.90821492927058770002e-10
 _INVERSE_LN2: Final = 1.44269504088896338700
 _MANTISSA: Final = (1 << 52) - 1
 _ONE_BITS: Final = 1023 << 52
-# The bits of sqrt(1/2): a mantissa at or above it keeps its exponent, so that log works in [sqrt(1/2), sqrt(2)).
+# The bits of sqrt(1/2): a mantissa at or above it keeps its exponent, so that log works in
+# [sqrt(1/2), sqrt(2)).
 _HALF_ROOT_BITS: Final = 0x3FE6A09E667F3BCD
 
 

@@ -1,11 +1,13 @@
 """Building the grid and the boxes of one zone. Slow (milliseconds), pure, off the hot thread.
 
-Signed distance is 1-Lipschitz: it changes by at most |p - q| between p and q. So the distance at a cell's centre bounds it in the whole
-cell, and an edge can be nearest to some point of a cell only if its distance to the centre is at most the smallest
-one plus the cell's diagonal. The grid is built from the whole down: a square hands its children the edges that can
-still matter, which shrink by about four at each step.
+Signed distance is 1-Lipschitz: it changes by at most |p - q| between p and q. So the distance at a
+cell's centre bounds it in the whole cell, and an edge can be nearest to some point of a cell only
+if its distance to the centre is at most the smallest one plus the cell's diagonal. The grid is
+built from the whole down: a square hands its children the edges that can still matter, which
+shrink by about four at each step.
 
-Arrays are flat and made by the caller; a builder that runs out of room says so and is called again with more.
+Arrays are flat and made by the caller; a builder that runs out of room says so and is called again
+with more.
 """
 
 import math
@@ -33,28 +35,33 @@ from geofence.kernels.arrays import (
     RUN_EDGES_MAX,
 )
 from geofence.kernels.compile import jit, jit_call, jit_inline
-from geofence.kernels.edges import crosses, squared_distance
+from geofence.kernels.edges import bits_of, crosses, float_of, squared_distance
 
 _Int32 = npt.NDArray[np.int32]
 _Float64 = npt.NDArray[np.float64]
+_Int64 = npt.NDArray[np.int64]
 
-# Edge lists are kept up to this distance from the boundary; beyond it an exact distance asks the boxes.
+# Edge lists are kept up to this distance from the boundary; beyond it an exact distance asks the
+# boxes.
 BAND_MM: Final = 300_000.0
-# A cell within REFINE_MM of the boundary with more edges than LEAF_EDGES is refined, to children of 2^SHIFT_MIN mm.
-LEAF_EDGES: Final = 16
-REFINE_MM: Final = 50_000.0
-SHIFT_MIN: Final = 13
+# A cell within REFINE_MM of the boundary with more edges than LEAF_EDGES is refined, to children
+# of 2^SHIFT_MIN mm.
+LEAF_EDGES: Final = 12
+REFINE_MM: Final = 1_000.0
+SHIFT_MIN: Final = 12
 
 NO_ROOM: Final = -1
-# Two runs with at most this many other edges between them are one run: a longer run costs less than a list.
+# Two runs with at most this many other edges between them are one run: a longer run costs less
+# than a list.
 _GAP_EDGES: Final = 6
 # Certainty against rounding in a bound; every stored distance is rounded to a millimetre.
 _SLACK_MM: Final = 2.0
 _HALF_DIAGONAL: Final = math.sqrt(0.5)
 _BLOCK: Final = 1 << (2 * CHILD_BITS)
 
-# A square that waits: its corner and shift, where its parent's edges are, the parent's side, its cell (-1 above the root cells),
-# and twice the parent's centre. At most a block of siblings waits on each of fewer than 32 levels.
+# A square that waits: its corner and shift, where its parent's edges are, the parent's side, its
+# cell (-1 above the root cells), and twice the parent's centre. At most a block of siblings waits
+# on each of fewer than 32 levels.
 _W_X: Final = 0
 _W_Y: Final = 1
 _W_SHIFT: Final = 2
@@ -69,11 +76,22 @@ STACK_ROWS: Final = 32 * _BLOCK
 
 
 @jit_call
+def _gather(
+    vx: _Int32, vy: _Int32, arena: _Int32, start: int, count: int, ends: _Float64, room: int
+) -> None:
+    """Both ends of the listed edges side by side: ax, ay, bx, by, each `room` long."""
+    for k in range(count):
+        e = int(arena[np.uintp(start + k)])
+        ends[np.uintp(k)] = float(vx[np.uintp(e)])
+        ends[np.uintp(room + k)] = float(vy[np.uintp(e)])
+        ends[np.uintp(2 * room + k)] = float(vx[np.uintp(e + 1)])
+        ends[np.uintp(3 * room + k)] = float(vy[np.uintp(e + 1)])
+
+
+@jit_call
 def _measure(
-    vx: _Int32,
-    vy: _Int32,
-    arena: _Int32,
-    start: int,
+    ends: _Float64,
+    room: int,
     count: int,
     cx: float,
     cy: float,
@@ -81,46 +99,53 @@ def _measure(
     uy: float,
     distance: _Float64,
 ) -> tuple[float, int]:
-    """Squared distance of a centre to each listed edge; the smallest, and how many edges lie between it and its parent's."""
-    smallest = np.inf
+    """Squared distance of a centre to each edge, the smallest; how many lie before c + u."""
+    smallest = bits_of(np.inf)
     crossed = 0
     for k in range(count):
-        e = arena[start + k]
-        ax = float(vx[e]) - cx
-        ay = float(vy[e]) - cy
-        bx = float(vx[e + 1]) - cx
-        by = float(vy[e + 1]) - cy
-        distance[k] = squared_distance(ax, ay, bx, by)
-        smallest = min(smallest, distance[k])
+        ax = ends[np.uintp(k)] - cx
+        ay = ends[np.uintp(room + k)] - cy
+        bx = ends[np.uintp(2 * room + k)] - cx
+        by = ends[np.uintp(3 * room + k)] - cy
+        d2 = squared_distance(ax, ay, bx, by)
+        distance[np.uintp(k)] = d2
+        smallest = min(smallest, bits_of(d2))
         crossed += int(crosses(ax, ay, bx, by, ux, uy))
-    return smallest, crossed
+    return float_of(smallest), crossed
 
 
-@jit_inline
+@jit_call
 def _keep(
-    arena: _Int32, start: int, count: int, distance: _Float64, limit: float, kept: int
+    arena: _Int32,
+    start: int,
+    count: int,
+    distance: _Float64,
+    limit: float,
+    kept: int,
+    ends: _Float64,
+    room: int,
 ) -> int:
-    """Copy the listed edges within a squared distance to `kept`; how many."""
+    """Copy the listed edges within a squared distance to `kept`, their ends too; how many."""
     more = 0
     for k in range(count):
-        if distance[k] <= limit:
-            arena[kept + more] = arena[start + k]
+        if distance[np.uintp(k)] <= limit:
+            arena[np.uintp(kept + more)] = arena[np.uintp(start + k)]
+            for part in range(0, 4 * room, room):
+                ends[np.uintp(part + more)] = ends[np.uintp(part + k)]
             more += 1
     return more
 
 
 @jit_inline
-def _square_bounds(
-    ax: float, ay: float, bx: float, by: float, half: float
-) -> tuple[float, float]:
-    """Squared: the smallest distance of segment a-b to a square around the origin, and its largest to a corner."""
+def _square_bounds(ax: float, ay: float, bx: float, by: float, half: float) -> tuple[float, float]:
+    """Squared: smallest distance of segment a-b to a square around 0, largest to a corner."""
     d0 = squared_distance(ax - half, ay - half, bx - half, by - half)
     d1 = squared_distance(ax + half, ay - half, bx + half, by - half)
     d2 = squared_distance(ax - half, ay + half, bx - half, by + half)
     d3 = squared_distance(ax + half, ay + half, bx + half, by + half)
-    largest = max(max(d0, d1), max(d2, d3))
+    largest = max(d0, d1, d2, d3)
     # The smallest is at a corner, at an end, or 0 where the segment enters the square.
-    smallest = min(min(d0, d1), min(d2, d3))
+    smallest = min(d0, d1, d2, d3)
     ex = max(abs(ax) - half, 0.0)
     ey = max(abs(ay) - half, 0.0)
     smallest = min(smallest, ex * ex + ey * ey)
@@ -139,30 +164,22 @@ def _square_bounds(
 
 @jit_call
 def _tighten(
-    vx: _Int32,
-    vy: _Int32,
-    arena: _Int32,
-    kept: int,
-    count: int,
-    cx: float,
-    cy: float,
-    half: float,
-    distance: _Float64,
-) -> int:
-    """Drop edges further from the square than its furthest corner is from some other edge; how many are left."""
-    bound = np.inf
+    ends: _Float64, room: int, count: int, cx: float, cy: float, half: float, distance: _Float64
+) -> float:
+    """Squared distance of a square to each edge; above the returned one it cannot matter."""
+    bound = bits_of(np.inf)
     for k in range(count):
-        e = arena[kept + k]
-        distance[k], largest = _square_bounds(
-            float(vx[e]) - cx,
-            float(vy[e]) - cy,
-            float(vx[e + 1]) - cx,
-            float(vy[e + 1]) - cy,
+        smallest, largest = _square_bounds(
+            ends[np.uintp(k)] - cx,
+            ends[np.uintp(room + k)] - cy,
+            ends[np.uintp(2 * room + k)] - cx,
+            ends[np.uintp(3 * room + k)] - cy,
             half,
         )
-        bound = min(bound, largest)
-    limit = math.sqrt(bound) + _SLACK_MM
-    return _keep(arena, kept, count, distance, limit * limit, kept)
+        distance[np.uintp(k)] = smallest
+        bound = min(bound, bits_of(largest))
+    limit = math.sqrt(float_of(bound)) + _SLACK_MM
+    return limit * limit
 
 
 @jit_inline
@@ -223,17 +240,18 @@ def _write_runs(
 
 @jit_call
 def _push(
-    waiting: npt.NDArray[np.int64],
+    waiting: _Int64,
     depth: int,
-    square: tuple[int, int, int],
     bits: int,
     edges: tuple[int, int],
     inside: bool,
     children: int,
     grid: tuple[int, int, int],
 ) -> int:
-    """Let the children of a square wait, but for those off the grid; the new depth."""
-    x, y, s = square
+    """Let the children of the square in row `depth` wait in its place, those on the grid."""
+    x = waiting[depth, _W_X]
+    y = waiting[depth, _W_Y]
+    s = waiting[depth, _W_SHIFT]
     shift, columns, rows = grid
     t = s - bits
     for j in range((1 << (2 * bits)) - 1, -1, -1):
@@ -246,17 +264,82 @@ def _push(
             cell = children + j
         elif t == shift:
             cell = (low >> shift) * columns + (left >> shift)
-        waiting[depth, _W_X] = left
-        waiting[depth, _W_Y] = low
-        waiting[depth, _W_SHIFT] = t
-        waiting[depth, _W_START] = edges[0]
-        waiting[depth, _W_COUNT] = edges[1]
-        waiting[depth, _W_INSIDE] = int(inside)
-        waiting[depth, _W_CELL] = cell
+        _wait(waiting, depth, left, low, t, edges, inside, cell)
         waiting[depth, _W_X2] = 2 * x + (1 << s) - 1
         waiting[depth, _W_Y2] = 2 * y + (1 << s) - 1
         depth += 1
     return depth
+
+
+@jit_inline
+def _wait(
+    waiting: _Int64,
+    depth: int,
+    x: int,
+    y: int,
+    s: int,
+    edges: tuple[int, int],
+    inside: bool,
+    cell: int,
+) -> None:
+    """Note a square that waits; its parent's centre is the caller's."""
+    waiting[depth, _W_X] = x
+    waiting[depth, _W_Y] = y
+    waiting[depth, _W_SHIFT] = s
+    waiting[depth, _W_START] = edges[0]
+    waiting[depth, _W_COUNT] = edges[1]
+    waiting[depth, _W_INSIDE] = int(inside)
+    waiting[depth, _W_CELL] = cell
+
+
+@jit_call
+def _start(
+    ends: npt.NDArray[np.bool_], arena: _Int32, waiting: _Int64, grid: tuple[int, int, int]
+) -> None:
+    """Let the whole wait: a square over all of the grid, and every edge."""
+    shift, columns, rows = grid
+    edges = 0
+    for v in range(ends.size):
+        if not ends[v]:
+            arena[edges] = v
+            edges += 1
+    top = shift
+    while (1 << top) < (max(columns, rows) << shift):
+        top += 1
+    _wait(waiting, 0, 0, 0, top, (0, edges), False, 0 if top == shift else -1)
+    # The parent of all is a point left of everything, outside.
+    waiting[0, _W_X2] = -1
+    waiting[0, _W_Y2] = (1 << top) - 1
+
+
+@jit_call
+def _narrow(
+    vx: _Int32, vy: _Int32, arena: _Int32, work: _Float64, waiting: _Int64, at: int
+) -> tuple[int, float, bool]:
+    """Keep the edges that can be nearest to a point of square `at` behind its parent's.
+
+    How many, the distance of its centre to the nearest of them, the side of its centre.
+    """
+    room = vx.size
+    ends = work[room:]
+    start = waiting[at, _W_START]
+    count = waiting[at, _W_COUNT]
+    half = ((1 << waiting[at, _W_SHIFT]) - 1) * 0.5
+    cx = waiting[at, _W_X] + half
+    cy = waiting[at, _W_Y] + half
+    ux = waiting[at, _W_X2] * 0.5 - cx
+    uy = waiting[at, _W_Y2] * 0.5 - cy
+    _gather(vx, vy, arena, start, count, ends, room)
+    smallest, crossed = _measure(ends, room, count, cx, cy, ux, uy, work)
+    nearest = math.sqrt(smallest)
+    reach = _HALF_DIAGONAL * (1 << waiting[at, _W_SHIFT])
+    limit = nearest + 2.0 * reach + _SLACK_MM
+    count = _keep(arena, start, count, work, limit * limit, start + count, ends, room)
+    if waiting[at, _W_CELL] >= 0 and nearest - reach <= BAND_MM:
+        limit = _tighten(ends, room, count, cx, cy, half, work)
+        kept = start + waiting[at, _W_COUNT]
+        count = _keep(arena, kept, count, work, limit, kept, ends, room)
+    return count, nearest, (waiting[at, _W_INSIDE] == 1) != (crossed & 1 == 1)
 
 
 @jit
@@ -264,90 +347,51 @@ def build_grid(
     vx: _Int32,
     vy: _Int32,
     ends: npt.NDArray[np.bool_],
-    shift: int,
-    columns: int,
-    rows: int,
+    grid: tuple[int, int, int],
     cells: _Int32,
     runs: _Int32,
     arena: _Int32,
-    distance: _Float64,
-    waiting: npt.NDArray[np.int64],
+    work: _Float64,
+    waiting: _Int64,
 ) -> tuple[int, int]:
     """Fill cells and lists of runs of one zone; how many cells and rows, or NO_ROOM.
 
-    vx, vy [n]: the chain, millimetres from the grid's corner, all > 0. ends [n]: True at the last vertex of each ring, where
-    no edge begins. The grid has columns x rows root cells of 2^shift mm. Room for work: arena, distance [n], waiting.
+    vx, vy [n]: the chain, millimetres from the grid's corner, all > 0. ends [n]: True at the last
+    vertex of each ring, where no edge begins. grid: shift, columns and rows of the root cells of
+    2^shift mm. Room for work: arena, work [5 n], waiting.
     """
     cells_max = cells.size // CELL_COLUMNS
     runs_max = runs.size // RUN_COLUMNS
-    cells_used = columns * rows
+    cells_used = grid[1] * grid[2]
     runs_used = 0
     if cells_used > cells_max:
         return NO_ROOM, NO_ROOM
-    all_edges = 0
-    for v in range(vx.size):
-        if not ends[v]:
-            arena[all_edges] = v
-            all_edges += 1
-
-    top = shift
-    while (1 << top) < (max(columns, rows) << shift):
-        top += 1
-    # The parent of all is a point left of everything, outside.
-    waiting[0, _W_X] = 0
-    waiting[0, _W_Y] = 0
-    waiting[0, _W_SHIFT] = top
-    waiting[0, _W_START] = 0
-    waiting[0, _W_COUNT] = all_edges
-    waiting[0, _W_INSIDE] = 0
-    waiting[0, _W_CELL] = 0 if top == shift else -1
-    waiting[0, _W_X2] = -1
-    waiting[0, _W_Y2] = (1 << top) - 1
+    _start(ends, arena, waiting, grid)
     depth = 1
     while depth > 0:
         depth -= 1
-        x = waiting[depth, _W_X]
-        y = waiting[depth, _W_Y]
         s = waiting[depth, _W_SHIFT]
-        start = waiting[depth, _W_START]
-        count = waiting[depth, _W_COUNT]
-        inside = waiting[depth, _W_INSIDE] == 1
         cell = waiting[depth, _W_CELL]
-        half = ((1 << s) - 1) * 0.5
-        cx = x + half
-        cy = y + half
-        ux = waiting[depth, _W_X2] * 0.5 - cx
-        uy = waiting[depth, _W_Y2] * 0.5 - cy
-        smallest, crossed = _measure(vx, vy, arena, start, count, cx, cy, ux, uy, distance)
-        inside = inside != (crossed & 1 == 1)
-        nearest = math.sqrt(smallest)
-        reach = _HALF_DIAGONAL * (1 << s)
-        kept = start + count
-        if kept + count > arena.size:
+        kept = waiting[depth, _W_START] + waiting[depth, _W_COUNT]
+        if kept + waiting[depth, _W_COUNT] > arena.size:
             return NO_ROOM, NO_ROOM
-        limit = nearest + 2.0 * reach + _SLACK_MM
-        count = _keep(arena, start, count, distance, limit * limit, kept)
-
+        count, nearest, inside = _narrow(vx, vy, arena, work, waiting, depth)
         bits = 1
         children = -1
         if cell >= 0:
             magnitude = max(1, int(nearest + 0.5))
             cells[CELL_COLUMNS * cell + C_SD] = magnitude if inside else -magnitude
-            if nearest - reach > BAND_MM:
+            clear = nearest - _HALF_DIAGONAL * (1 << s)
+            if clear > BAND_MM:
                 cells[CELL_COLUMNS * cell + C_REF] = FAR
                 continue
-            count = _tighten(vx, vy, arena, kept, count, cx, cy, half, distance)
             run_count, covered = _cover(arena, kept, count, ends)
-            if (
-                covered <= LEAF_EDGES
-                or s - CHILD_BITS < SHIFT_MIN
-                or nearest - reach > REFINE_MM
-            ):
+            if covered <= LEAF_EDGES or s - CHILD_BITS < SHIFT_MIN or clear > REFINE_MM:
+                if runs_used + run_count + 1 > runs_max:
+                    return NO_ROOM, NO_ROOM
                 ref = (arena[kept] << COUNT_BITS) | covered
                 if run_count > 1:
                     ref = runs_used << COUNT_BITS
-                    if runs_used + run_count + 1 > runs_max:
-                        return NO_ROOM, NO_ROOM
                     runs_used = _write_runs(arena, kept, count, ends, runs, runs_used, run_count)
                 cells[CELL_COLUMNS * cell + C_REF] = -2 - ref
                 continue
@@ -357,16 +401,7 @@ def build_grid(
             cells_used += _BLOCK
             cells[CELL_COLUMNS * cell + C_REF] = children
             bits = CHILD_BITS
-        depth = _push(
-            waiting,
-            depth,
-            (x, y, s),
-            bits,
-            (kept, count),
-            inside,
-            children,
-            (shift, columns, rows),
-        )
+        depth = _push(waiting, depth, bits, (kept, count), inside, children, grid)
     return cells_used, runs_used
 
 
@@ -396,7 +431,8 @@ def build_boxes(
 ) -> int:
     """Fill the boxes, `upper` of them the upper ones in front; how many in all.
 
-    A lower box covers up to BOX_EDGES consecutive edges of one ring, an upper one up to BOX_EDGES lower ones.
+    A lower box covers up to BOX_EDGES consecutive edges of one ring, an upper one up to BOX_EDGES
+    lower ones.
     """
     used = upper
     lower = 0

@@ -1,18 +1,22 @@
-"""WGS84 to a plane in millimetres: RD New in and around the Netherlands, a local stereographic plane elsewhere.
+"""WGS84 to a plane in millimetres: RD New in the Netherlands, a local plane elsewhere.
 
-RD New (EPSG:28992) is WGS84 -> ECEF -> Helmert "Amersfoort to WGS 84 (4)" -> Bessel 1841 -> oblique stereographic (EPSG guidance
-note 7-2, method 9809). The correction grid RDNAPTRANS is left out: 7 cm in the mean, 22 cm at most, against metres of GNSS error.
+RD New (EPSG:28992) is WGS84 -> ECEF -> Helmert "Amersfoort to WGS 84 (4)" -> Bessel 1841 ->
+oblique stereographic (EPSG guidance note 7-2, method 9809). The correction grid RDNAPTRANS is left
+out: 7 cm in the mean, 22 cm at most, against metres of GNSS error.
 
-A local plane is the stereographic projection of the tangent plane at an origin on the WGS84 ellipsoid, taken through ECEF: east and
-north of the tangent plane times 2 R / (2 R + up), R the Gaussian radius of the origin.
+A local plane is the stereographic projection of the tangent plane at an origin on the WGS84
+ellipsoid, taken through ECEF: east and north of the tangent plane times 2 R / (2 R + up), R the
+Gaussian radius of the origin.
 
-In both planes the chord between two points of the earth is their distance in the plane / sqrt(k(p) k(q)), where k = k0 + q0 r^2 and r
-is the distance to the centre of the plane: the identity of the stereographic projection, exact on the sphere. So a
-distance stays right far outside the Netherlands, and on the other side of the earth it is below the truth only by what
-a chord is below its arc (0.1 % at 1,000 km).
+In both planes the chord between two points of the earth is their distance in the plane / sqrt(k(p)
+k(q)), where k = k0 + q0 r^2 and r is the distance to the centre of the plane: the identity of the
+stereographic projection, exact on the sphere. So a distance stays right far outside the
+Netherlands, and on the other side of the earth it is below the truth only by what a chord is below
+its arc (0.1 % at 1,000 km).
 
-A plane is one row of PLANE_COLUMNS float64 (columns P_ below); row 0 of every ZoneSet is RD. Degrees in, because zones have more
-digits than fixes; constants are literals, because a derived one could differ in its last bit.
+A plane is one row of PLANE_COLUMNS float64 (columns P_ below); row 0 of every ZoneSet is RD.
+Degrees in, because zones have more digits than fixes; constants are literals, because a derived
+one could differ in its last bit.
 """
 
 import math
@@ -37,7 +41,8 @@ P_NORTH: Final = 12
 P_UP: Final = 15
 PLANE_COLUMNS: Final = 18
 
-# RD answers for zones that lie in this box of degrees: the Netherlands, its sea and a margin abroad.
+# RD answers for zones that lie in this box of degrees: the Netherlands, its sea and a margin
+# abroad.
 RD_WEST_DEG: Final = 2.5
 RD_EAST_DEG: Final = 8.0
 RD_SOUTH_DEG: Final = 50.0
@@ -62,7 +67,8 @@ _TURN_Y: Final = -0.343987817378283 * _ARCSECOND
 _TURN_Z: Final = 1.87740163998045 * _ARCSECOND
 _SHRINK: Final = 1.0 / (1.0 + 4.0725e-6)
 
-# Origin 52d09'22.178" N 5d23'15.5" E on the conformal sphere of Gauss: radius, exponent, constant, sine and cosine.
+# Origin 52d09'22.178" N 5d23'15.5" E on the conformal sphere of Gauss: radius, exponent, constant,
+# sine and cosine.
 _SPHERE_R: Final = 6382644.571035366
 _GAUSS_N: Final = 0.0004758566842446706  # exponent minus 1
 _GAUSS_K: Final = 1.003781084162722
@@ -75,7 +81,8 @@ _RD_EAST_M: Final = 155000.0
 _RD_NORTH_M: Final = 463000.0
 _RD_DIAMETER: Final = 2.0 * _RD_K0 * _SPHERE_R
 
-# A coordinate near the antipode of a centre is cut here: finite, and further away than anything on the earth.
+# A coordinate near the antipode of a centre is cut here: finite, and further away than anything on
+# the earth.
 _FAR_M: Final = 1e12
 
 
@@ -90,7 +97,7 @@ def _ecef(lat_deg: float, lon_deg: float) -> tuple[float, float, float]:
 
 @jit_inline
 def _millimetres(metres: float) -> int:
-    return int(math.floor(min(max(metres, -_FAR_M), _FAR_M) * 1000.0 + 0.5))
+    return math.floor(min(max(metres, -_FAR_M), _FAR_M) * 1000.0 + 0.5)
 
 
 @jit_inline
@@ -103,7 +110,8 @@ def _rd(lat_deg: float, lon_deg: float) -> tuple[float, float]:
     x = hx - _TURN_Z * hy + _TURN_Y * hz
     y = hy + _TURN_Z * hx - _TURN_X * hz
     z = hz - _TURN_Y * hx + _TURN_X * hy
-    # Latitude on Bessel by one step of Bowring, without an angle: at zero height its error is below a nanometre.
+    # Latitude on Bessel by one step of Bowring, without an angle: at zero height its error is
+    # below a nanometre.
     p = math.sqrt(x * x + y * y)
     sin_t = z * _BESSEL_A
     cos_t = p * _BESSEL_B
@@ -115,7 +123,8 @@ def _rd(lat_deg: float, lon_deg: float) -> tuple[float, float]:
     h = 1.0 / math.sqrt(top * top + bottom * bottom)
     s = top * h
     c = max(bottom * h, 1e-12)
-    # t = tan(chi / 2 + pi / 4), chi the latitude on the sphere: a ratio times the exponential of a small number.
+    # t = tan(chi / 2 + pi / 4), chi the latitude on the sphere: a ratio times the exponential of a
+    # small number.
     ratio = (1.0 + s) / c if s >= 0.0 else c / (1.0 - s)
     u = _BESSEL_E * s
     uu = u * u
@@ -134,7 +143,8 @@ def _rd(lat_deg: float, lon_deg: float) -> tuple[float, float]:
         1.0 + w * (0.5 + w * (1.0 / 6.0 + w * (1.0 / 24.0 + w * (1.0 / 120.0 + w * (1.0 / 720.0)))))
     )
     t = _GAUSS_K * ratio * expw
-    # Longitude from the origin times the exponent, by turning: first to the origin, then by the small rest.
+    # Longitude from the origin times the exponent, by turning: first to the origin, then by the
+    # small rest.
     inverse = 1.0 / max(p, 1e-6)
     sin_l = (y * _COS_LON0 - x * _SIN_LON0) * inverse
     cos_l = (x * _COS_LON0 + y * _SIN_LON0) * inverse
@@ -219,7 +229,7 @@ def plane_from_degrees_many(
     x_mm: npt.NDArray[np.int64],
     y_mm: npt.NDArray[np.int64],
 ) -> None:
-    """Positions in the plane of one row into x_mm[n], y_mm[n]: how the vertices of a zone are read."""
+    """Positions in the plane of one row into x_mm[n], y_mm[n]: the vertices of a zone."""
     for i in range(lat_deg.size):
         x_mm[i], y_mm[i] = plane_from_degrees(plane, lat_deg[i], lon_deg[i])
 
@@ -229,18 +239,21 @@ def scale_at(plane: npt.NDArray[np.float64], x_mm: int, y_mm: int) -> float:
     """Scale k of the plane at a point: metres in the plane per metre on the earth."""
     dx = x_mm - plane[P_CENTRE_X]
     dy = y_mm - plane[P_CENTRE_Y]
-    return plane[P_K0] + plane[P_Q0] * (dx * dx + dy * dy)
+    return float(plane[P_K0] + plane[P_Q0] * (dx * dx + dy * dy))
 
 
 @jit
 def chord_mm(lat1_e7: int, lon1_e7: int, lat2_e7: int, lon2_e7: int) -> int:
-    """Straight line between two positions on the ellipsoid, millimetres; below the arc by 0.1 mm at 5 km."""
+    """Straight line between two positions on the ellipsoid, millimetres.
+
+    Below the arc by 0.1 mm at 5 km.
+    """
     ax, ay, az = _ecef(lat1_e7 / 1e7, lon1_e7 / 1e7)
     bx, by, bz = _ecef(lat2_e7 / 1e7, lon2_e7 / 1e7)
     dx = ax - bx
     dy = ay - by
     dz = az - bz
-    return int(math.floor(math.sqrt(dx * dx + dy * dy + dz * dz) * 1000.0 + 0.5))
+    return math.floor(math.sqrt(dx * dx + dy * dy + dz * dz) * 1000.0 + 0.5)
 
 
 @jit

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from alerting.book.types import AlarmClass, IncidentChange, IncidentRecord, Notice, Purpose
+from firmware_contracts import Kind
 from simulators.client import Broker, Published
 from simulators.clock import RealClock
 from simulators.demo import build_demo
@@ -110,14 +111,15 @@ async def test_kill_of_every_role_loses_and_doubles_nothing(tmp_path):
 async def _all_acknowledged(service: Service, fleet) -> None:
     """Every press is durable: its device has the ack and holds it no more."""
 
-    def no_events_held() -> bool:
-        return all(
-            not carrier.device.ring
+    def events_held() -> list:
+        return [
+            (name, stored.sequence)
             for name, carrier in fleet.carriers.items()
-            if name.startswith("aware")
-        )
+            for stored in carrier.device.ring.frames()
+            if stored.kind is Kind.EVENT
+        ]
 
-    await service.until(no_events_held, "every button has its ack", 40)
+    await service.until(lambda: not events_held(), f"acks for all events: {events_held()}", 60)
 
 
 async def _all_arrived(service: Service) -> bool:

@@ -4,7 +4,20 @@ import os
 
 import pytest
 
-from afstand.config import Config, ConfigError, load
+from afstand.config import (
+    Broker,
+    Config,
+    ConfigError,
+    Http,
+    Intake,
+    Log,
+    Notify,
+    Registry,
+    Store,
+    Watch,
+    load,
+)
+from tests.test_house import ROOT
 
 GOOD = """
 partitions = ["0", "1"]
@@ -131,3 +144,21 @@ def test_the_master_key_is_32_bytes_in_hexadecimal_or_base64(monkeypatch):
     assert key("A" * 43 + "=") == bytes(32)
     with pytest.raises(ConfigError, match="not 32 bytes"):
         key("abcd")
+
+
+def test_the_shipped_example_is_good(monkeypatch):
+    for name in ("MELDKAMER_SECRET", "RECLASSERING_SECRET", "CENTRALE_SECRET"):
+        monkeypatch.setenv(f"AFSTAND_{name}", SECRET)
+    monkeypatch.setenv("AFSTAND_MASTER_KEY", "11" * 32)
+    config = load(ROOT / "deploy/afstand.example.toml", {})
+    assert len(config.master_key()) == 32
+    assert set(config.notify_settings().targets) >= {"monitoring-centre", "shift-lead"}
+
+
+def test_every_key_is_documented():
+    text = (ROOT / "docs/configuration.md").read_text()
+    example = (ROOT / "deploy/afstand.example.toml").read_text()
+    for section in (Store, Broker, Intake, Watch, Notify, Registry, Http, Log):
+        for field in section.__struct_fields__:
+            assert f"`{field}`" in text, f"{section.__name__}.{field}"
+            assert field in example or field in {"username", "password"}, field

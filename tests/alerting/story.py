@@ -7,13 +7,14 @@
         story.forward(60)
         story.expect("meldkamer-sms panic escalation")
 
-A notice that nobody expected fails the test at the next line of the story. Beside the book a second one runs that is
-written out and read back before every step: both must say the same, byte for byte.
+A notice that nobody expected fails the test at the next line of the story. Beside the book a second
+one runs that is written out and read back before every step: both must say the same, byte for byte.
 """
 
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import msgspec
 
@@ -114,7 +115,7 @@ def verdict(
         labels=(),
         wearer_position=wearer_position,
         protected_position=protected_position,
-        **values,  # type: ignore[arg-type]
+        **values,
     )
 
 
@@ -129,15 +130,16 @@ class Story:
         self._partition = partition
         self._entries = itertools.count()
         self._presses = itertools.count()
-        self._unexpected: list[tuple[str, Notice]] = []
+        self.unexpected: list[tuple[str, Notice]] = []
+        """Key and notice of what nobody has expected yet."""
         self._keys: list[tuple[str, Notice]] = []
         self._owners: dict[str, str] = {}
         self._roles: dict[str, Role] = {}
 
-    def __enter__(self) -> "Story":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, *rest: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is None:
             self.nothing_more()
 
@@ -157,7 +159,7 @@ class Story:
         assert twin.dump() == self.book.dump()
         for index, output in enumerate(outputs):
             if isinstance(output, Notice):
-                self._unexpected.append((f"{key}-{index}", output))
+                self.unexpected.append((f"{key}-{index}", output))
         self.outputs += outputs
         self.last = outputs
         return outputs
@@ -169,7 +171,7 @@ class Story:
         while (due_ms := self.book.next_due_ms()) is not None and due_ms <= until_ms:
             self.now_ms = max(self.now_ms, due_ms)
             self._step(())
-            if stop_at_notice and self._unexpected:
+            if stop_at_notice and self.unexpected:
                 return
         self.now_ms = until_ms
 
@@ -235,8 +237,8 @@ class Story:
             )
         )
 
-    def verdict(self, state: str = "clear", **how: object) -> list[Output]:
-        return self.take(verdict(state, at_ms=self.now_ms, **how))  # type: ignore[arg-type]
+    def verdict(self, state: str = "clear", **how: Any) -> list[Output]:
+        return self.take(verdict(state, at_ms=self.now_ms, **how))
 
     def signal(self, kind: str, *, ended: bool = False, detail: str = "") -> list[Output]:
         return self.take(
@@ -271,6 +273,22 @@ class Story:
             )
         )
 
+    def dispose_all(self) -> None:
+        """Close every open incident, whatever is said about it."""
+        self.nothing_more()
+        for incident_id in self.open_incidents():
+            self._step(
+                [
+                    Dispose(
+                        incident_id=incident_id,
+                        by="operator-1",
+                        disposition=Disposition.HANDLED,
+                        despite_active=True,
+                    )
+                ]
+            )
+            self.unexpected.clear()
+
     # --- what must have been heard --------------------------------------------------------------
 
     @staticmethod
@@ -283,19 +301,19 @@ class Story:
 
     def expect(self, *wanted: str, at_s: float | None = None) -> list[Notice]:
         """Exactly these notices have gone out since the last expectation, in any order."""
-        said = [self.reads(notice) for _, notice in self._unexpected]
+        said = [self.reads(notice) for _, notice in self.unexpected]
         assert sorted(said) == sorted(wanted), f"said {said}, expected {list(wanted)}"
         if at_s is not None:
-            times = [n.at_ms - START_MS for _, n in self._unexpected]
+            times = [n.at_ms - START_MS for _, n in self.unexpected]
             assert times == [round(at_s * 1000)] * len(times)
-        taken, self._unexpected = self._unexpected, []
+        taken, self.unexpected = self.unexpected, []
         self._keys += taken
         by_text = sorted(range(len(taken)), key=lambda i: (wanted.index(said[i]), i))
         return [taken[i][1] for i in by_text]
 
     def nothing_more(self) -> None:
         """Nobody heard anything that was not expected."""
-        said = [(self.reads(n), (n.at_ms - START_MS) / 1000) for _, n in self._unexpected]
+        said = [(self.reads(n), (n.at_ms - START_MS) / 1000) for _, n in self.unexpected]
         assert not said, f"nobody expected {said}"
 
     def _find(self, wanted: str) -> tuple[str, Notice]:
@@ -352,7 +370,5 @@ class Story:
     def notices_to(self, audience: str) -> list[Notice]:
         """Every notice to an audience, expected or not."""
         return [
-            o
-            for o in self.outputs
-            if isinstance(o, Notice) and o.audience is Audience(audience)
+            o for o in self.outputs if isinstance(o, Notice) and o.audience is Audience(audience)
         ]

@@ -94,9 +94,14 @@ class TestFrame:
         _, frame, _ = channel().frame(delivery_of_command("k", command()), START_MS)
         assert not Tagger("vd-9", KEYS["em-4"]).valid(frame)
 
-    def test_a_device_without_a_key_cannot_be_reached(self):
+    async def test_a_device_without_a_key_is_waited_for_and_not_for_long(self):
+        reach = channel()
+        body = command(device_id="gone", expires_ms=START_MS + 60_000)
+        for now_ms in (START_MS, START_MS + 10_000):
+            outcome = await reach.send(delivery_of_command("k", body), now_ms)
+            assert (outcome.status, outcome.reached_target) == (OutcomeStatus.RETRY, None)
         with pytest.raises(RenderError, match="without a key"):
-            channel().frame(delivery_of_command("k", command(device_id="gone")), START_MS)
+            await reach.send(delivery_of_command("k", body), START_MS + 10_001)
 
     def test_a_notice_that_names_no_device_cannot_be_shown(self):
         body = told(subject_device_id=None)

@@ -287,7 +287,7 @@ def test_certificates_that_cannot_be_used_are_an_error_at_the_start(tmp_path):
 
 
 def certificate(folder, name, issuer=None):
-    """Write a certificate of an authority, or one of `issuer` for 127.0.0.1; gives it and its key."""
+    """Write the certificate of an authority, or one of `issuer`; gives it and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

@@ -1,7 +1,6 @@
 """What the pages for integrators say is what the program does."""
 
 import re
-import tomllib
 from pathlib import Path
 from time import time
 from typing import Any
@@ -11,8 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from afstand import limits
+from afstand.config import load
 from alerting.book.types import AlarmClass
-from alerting.notify import LaneSettings, Metrics, NotifySettings
+from alerting.notify import LaneSettings, Metrics
 from alerting.notify.acknowledgements import PATH, Problem
 from alerting.notify.cap import PROFILE, parameters
 from alerting.notify.events import DATA_SCHEMA, data
@@ -83,11 +83,18 @@ def test_every_metric_is_on_the_page():
             assert f"`{metric.name}" in text, metric.name
 
 
-def test_the_example_configuration_can_be_read():
-    text = block(page("targets"), "toml")
-    text = text.replace('"whsec_..."', f'"{SECRET}"')
-    settings: Any = msgspec.convert(tomllib.loads(text)["notify"], NotifySettings)
+def test_the_example_configuration_can_be_read(tmp_path, monkeypatch):
+    old = tmp_path / "old"
+    old.write_text(OLD_SECRET)
+    text = block(page("targets"), "toml").replace("/etc/afstand/meldkamer-old", str(old))
+    (tmp_path / "afstand.toml").write_text(text)
+    monkeypatch.setenv("MELDKAMER_SECRET", SECRET)
+    monkeypatch.setenv("RECLASSERING_SECRET", SECRET)
+    monkeypatch.setenv("RECLASSERING_TOKEN", "token")
+    settings: Any = load(tmp_path / "afstand.toml").notify_settings()
     assert set(settings.targets) == {"meldkamer", "reclassering"}
+    assert settings.targets["meldkamer"].secrets == (SECRET, OLD_SECRET)
+    assert settings.targets["reclassering"].lane.concurrency == 4
     assert settings.broker.protocol == "5"
 
 

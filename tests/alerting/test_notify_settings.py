@@ -1,6 +1,5 @@
 """Settings of targets: what is wrong is said with its path and without its secrets."""
 
-import tomllib
 from typing import Any
 
 import msgspec
@@ -14,7 +13,6 @@ from alerting.notify.settings import (
     LaneSettings,
     NotifySettings,
     TlsSettings,
-    first_problem,
 )
 from tests.alerting.notify_support import OIN, OLD_SECRET, SECRET
 
@@ -99,17 +97,6 @@ def test_what_is_wrong_is_said(old, new, says):
         load(text)
     assert says in str(caught.value)
     assert SECRET not in str(caught.value)
-
-
-def test_the_target_that_is_wrong_is_named():
-    assert first_problem(tomllib.loads(TOML)) is None
-    raw = tomllib.loads(TOML.replace(OIN, "123"))
-    path, reason = first_problem(raw) or ("", "")
-    assert path == "targets.reclassering"
-    assert "oin must be 20 digits" in reason
-    path, reason = first_problem({"broker": {"host": 3}}) or ("?", "")
-    assert path == ""
-    assert "broker.host" in reason
 
 
 @pytest.mark.parametrize("name", ["protected-device", "wearer-device", "device-commands"])

@@ -86,6 +86,21 @@ def test_duress_and_a_fall_of_the_protected_person_are_panic(story):
     )
 
 
+def test_a_button_pressed_twenty_times_updates_at_most_every_fifteen_seconds(story):
+    said = ("meldkamer panic {}", "protected-device:button panic {}", "room panic {}")
+    story.event("panic", "button")
+    story.expect(*(s.format("alert") for s in said))
+    for _ in range(14):
+        story.forward(1)
+        story.event("panic", "button")
+    story.forward(0.999)
+    story.event("panic", "button")
+    story.forward(0.001)
+    story.event("panic", "button")
+    (*_, notice) = story.expect(*(s.format("update") for s in said), at_s=15)
+    assert notice.count == 17
+
+
 def test_a_fall_of_a_wearer_is_only_observed(story):
     story.event("fall", "ankle")
     assert [o.reason for o in story.observations()] == ["fall-of-wearer"]
@@ -300,9 +315,7 @@ def test_approach_withdraws_by_itself_after_it_settled(story):
     story.forward(59)
     story.nothing_more()
     story.forward(1)
-    story.expect(
-        "protected-device:button approach withdrawn", "room approach withdrawn", at_s=70
-    )
+    story.expect("protected-device:button approach withdrawn", "room approach withdrawn", at_s=70)
     assert story.open_incidents() == []
 
 

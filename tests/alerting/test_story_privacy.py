@@ -1,20 +1,35 @@
 """Planted coordinates: the protected person's place is in nothing that may not have it."""
 
 import itertools
+from typing import Any
 
 import msgspec
 import pytest
 
+from alerting.book import telling
 from alerting.book.audience import GUARDED, PLAIN, visible
+from alerting.book.context import Context
 from alerting.book.state import Facts
-from alerting.book.types import AlarmClass, Audience, Notice, Position, RaiseByHand
+from alerting.book.types import (
+    AlarmClass,
+    Audience,
+    Notice,
+    OrderKind,
+    Position,
+    Purpose,
+    RaiseByHand,
+)
 
 from .story import Story, verdict
 
 PLANTED = Position(lat_e7=519_876_543, lon_e7=44_556_677, accuracy_mm=5_000, time_ms=1, mechanism=1)
 WEARER = Position(lat_e7=511_223_344, lon_e7=49_887_766, accuracy_mm=5_000, time_ms=1, mechanism=1)
 PLACE = (b"519876543", b"44556677")
-FIGURES = {"distance_mm": 123_457, "time_to_contact_ms": 98_765, "closing_mm_s": 13_579}
+FIGURES: dict[str, Any] = {
+    "distance_mm": 123_457,
+    "time_to_contact_ms": 98_765,
+    "closing_mm_s": 13_579,
+}
 
 EVERY_CLASS = [c.value for c in AlarmClass if c is not AlarmClass.SYSTEM]
 WEARER_CLASSES = ["area-breach", "approach", "order-breach", "device-dying"]
@@ -47,13 +62,13 @@ def everyone(story):
 
 
 def whole_life(story):
-    """Everything that can happen, with the protected person's place in every input that can carry it."""
+    """Everything that can happen, her place in every input that can carry it."""
     story.case(
         plan_id="all",
         protected=("P", "Q"),
         devices={"ankle": "W", "button-p": "P", "button-q": "Q"},
     )
-    where = {"wearer_position": WEARER, "protected_position": PLANTED, **FIGURES}
+    where: dict[str, Any] = {"wearer_position": WEARER, "protected_position": PLANTED, **FIGURES}
     states = ("warning", "possible", "confirmed", "possible", "warning", "clear")
     freshness = ("fresh", "wearer-stale", "protected-stale", "blind", "fresh")
     for kind, protected in (("contact-ban", "P"), ("contact-ban", "Q"), ("area-ban", None)):
@@ -62,19 +77,19 @@ def whole_life(story):
                 verdict(state, kind=kind, protected=protected, freshness=fresh, risk=3,
                         order=f"{kind}-{protected}", at_ms=story.now_ms, **where)
             )  # fmt: skip
-            story._unexpected.clear()
+            story.unexpected.clear()
         story.take(verdict("confirmed", kind=kind, protected=protected, historic=True, **where))
-        story._unexpected.clear()
+        story.unexpected.clear()
     story.take(verdict("confirmed", kind="location-order", order="home", **where))
-    story._unexpected.clear()
+    story.unexpected.clear()
     events = ("panic", "duress", "strap-cut", "jamming", "battery-critical", "shutdown", "fall",
               "case-opened", "silence", "contact-radio", "self-test")  # fmt: skip
     for kind, device in itertools.product(events, ("button-p", "button-q", "unknown-button")):
         story.event(kind, device, position=PLANTED)
-        story._unexpected.clear()
+        story.unexpected.clear()
     for kind in events:
         story.event(kind, "ankle", position=WEARER)
-        story._unexpected.clear()
+        story.unexpected.clear()
     story.take(
         RaiseByHand(
             alarm_class=AlarmClass.APPROACH,
@@ -83,23 +98,11 @@ def whole_life(story):
             wearer_id="W",
         )
     )
-    story._unexpected.clear()
+    story.unexpected.clear()
     for _ in range(40):
         story.forward(600, stop_at_notice=True)
-        story._unexpected.clear()
-    for incident_id in story.open_incidents():
-        from alerting.book.types import Dispose, Disposition
-
-        story.take(
-            Dispose(
-                incident_id=incident_id,
-                by="operator-1",
-                disposition=Disposition.HANDLED,
-                note="51.9876543",
-                despite_active=True,
-            )
-        )
-        story._unexpected.clear()
+        story.unexpected.clear()
+    story.dispose_all()
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +169,39 @@ def test_no_command_to_a_device_carries_more_than_the_order_to_report(said):
     for command in commands:
         assert command.text == ""
         assert not any(part in msgspec.json.encode(command) for part in PLACE)
+
+
+def test_the_wearer_hears_nothing_that_her_device_said():
+    with Story() as story:
+        everyone(story)
+        story.case(plan_id="all")
+        story.event("battery-critical", "button")
+        story.expect(
+            *(f"{a} device-dying alert" for a in ("police", "probation", "monitoring-centre")),
+            "shift-lead device-dying alert",
+            "protected-device:button device-dying alert",
+            "victim-sms device-dying alert",
+        )
+
+
+def test_who_was_told_of_an_area_does_not_hear_on_when_it_becomes_a_contact():
+    """No input leads there today; the rule is asked again for every notice all the same."""
+    story = Story()
+    everyone(story)
+    story.case(plan_id="all")
+    story.verdict("warning", kind="area-ban")
+    told = {n.audience.value for _, n in story.unexpected}
+    assert {"wearer", "police"} <= told
+    state = story.book._state
+    (alarm,) = state.rows.alarms.values()
+    for kind, hears in ((OrderKind.AREA_BAN, True), (OrderKind.CONTACT_BAN, False)):
+        cx = Context(state, story.now_ms, "e", 0)
+        facts = msgspec.structs.replace(alarm.facts, order_kind=kind)
+        changed = msgspec.structs.replace(alarm, facts=facts)
+        telling.tell_again(cx, changed, Purpose.UPDATE, "news")
+        heard = {o.audience.value for o in cx.outputs if isinstance(o, Notice)}
+        assert ("wearer" in heard) is hears
+        assert "police" in heard
 
 
 def test_every_field_of_the_facts_is_either_granted_or_withheld_on_purpose():

@@ -1,9 +1,16 @@
-"""Shelved, out of service, suppressed: never a latched class, always with a reason, never for ever."""
+"""Shelved, out of service, suppressed: never what latches, always with a reason and an end."""
 
 import pytest
 
 from afstand import limits
-from alerting.book.types import AlarmClass, OutOfService, ReturnToService, Shelve, Unshelve
+from alerting.book.types import (
+    Acknowledge,
+    AlarmClass,
+    OutOfService,
+    ReturnToService,
+    Shelve,
+    Unshelve,
+)
 
 from .story import Story, verdict
 
@@ -198,7 +205,7 @@ def test_a_mass_loss_is_one_alarm_with_a_list_by_risk():
 def test_after_a_mass_loss_the_silent_ones_page_a_few_at_a_time():
     with Story() as story:
         story.take(*(silence(n) for n in range(60)))
-        said = [story.reads(n) for _, n in story._unexpected]
+        said = [story.reads(n) for _, n in story.unexpected]
         assert said.count("monitoring-centre location-doubt alert") == MANY - 1
         story.expect(*said)
         story.take(*(heard(n) for n in range(29)))
@@ -211,31 +218,29 @@ def test_after_a_mass_loss_the_silent_ones_page_a_few_at_a_time():
         page = "monitoring-centre location-doubt alert"
         seen = ten
         while seen < 30:
-            said = [story.reads(n) for _, n in story._unexpected]
+            said = [story.reads(n) for _, n in story.unexpected]
             story.expect(*said)
             seen += said.count(page)
             story.forward(60, stop_at_notice=True)
         assert seen == 30
-        story._unexpected.clear()
+        story.unexpected.clear()
 
 
 def test_a_mass_loss_suppresses_for_a_bounded_time_only():
     with Story() as story:
         story.take(*(silence(n) for n in range(40)))
-        story.expect(*[story.reads(n) for _, n in story._unexpected])
+        story.expect(*[story.reads(n) for _, n in story.unexpected])
         (system,) = [i for i, r in story.incidents().items() if r.subject.startswith("system")]
-        from alerting.book.types import Acknowledge
-
         story.take(Acknowledge(incident_id=system, by="lead"))
         story.forward(840)
         story.take(Acknowledge(incident_id=system, by="lead"))
         story.forward(limits.BOOK_MASS_LOSS_MAX_MS / 1000 - 840, stop_at_notice=True)
-        said = [story.reads(n) for _, n in story._unexpected]
+        said = [story.reads(n) for _, n in story.unexpected]
         story.expect(*said)
         while "monitoring-centre location-doubt alert" not in said:
             story.take(Acknowledge(incident_id=system, by="lead"))
             story.forward(120, stop_at_notice=True)
-            said = [story.reads(n) for _, n in story._unexpected]
+            said = [story.reads(n) for _, n in story.unexpected]
             story.expect(*said)
         assert story.now_ms - 1_750_000_000_000 == limits.BOOK_MASS_LOSS_MAX_MS
 
@@ -250,14 +255,14 @@ def test_people_who_fall_silent_one_by_one_are_no_mass_loss():
         assert not any("system" in i.subject for i in story.incidents().values())
         story.forward(50)
         story.forward(100)
-        story.expect(*[story.reads(n) for _, n in story._unexpected])
+        story.expect(*[story.reads(n) for _, n in story.unexpected])
 
 
 def test_more_than_silence_is_not_suppressed_by_a_mass_loss():
     with Story() as story:
         story.case(wearer="w1", protected=(), devices={"ankle-1": "w1"})
         story.take(*(silence(n) for n in range(30)))
-        story.expect(*[story.reads(n) for _, n in story._unexpected])
+        story.expect(*[story.reads(n) for _, n in story.unexpected])
         story.event("jamming", "ankle-1")
         (notice,) = story.expect("monitoring-centre location-doubt alert")
         assert (notice.reason, notice.wearer_id) == ("jamming", "w1")

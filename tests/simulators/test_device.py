@@ -1,5 +1,7 @@
 """The device: reporting, commands, store and forward, battery, clocks."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,12 @@ HERE = Place(519_200_000, 44_800_000, 60, 140, 9_000)
 
 
 def device(**kwargs) -> Device:
-    spec = {"device_id": "d-1", "key": KEY, "jitter_ms": 0, "profile": Profile(60, 3_600, 0)}
+    spec: dict[str, Any] = {
+        "device_id": "d-1",
+        "key": KEY,
+        "jitter_ms": 0,
+        "profile": Profile(60, 3_600, 0),
+    }
     return Device(DeviceSpec(**(spec | kwargs)), T0)
 
 
@@ -81,7 +88,10 @@ def command(code, command_id=7, expires_ms=T0 + 60_000, **kwargs):
 
 
 def drive(one: Device, until_ms: int, step_ms: int = 1_000, moving=False, acknowledge=True):
-    """Wake the device when it is due; give it fixes, acknowledge what it sends. Returns all frames with times."""
+    """Wake the device when it is due; give it fixes, acknowledge what it sends.
+
+    Returns all frames with times.
+    """
     sent = []
     now = T0
     while now < until_ms:
@@ -98,7 +108,7 @@ def drive(one: Device, until_ms: int, step_ms: int = 1_000, moving=False, acknow
     return sent
 
 
-# --- reporting ------------------------------------------------------------------------------------------------------
+# --- reporting ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("moving", "interval_s"), [(True, 60), (False, 3_600)])
@@ -195,7 +205,7 @@ def decode_one(payload):
     return decode_batch(payload, np.array([0]), np.array([len(payload)]))
 
 
-# --- commands ---------------------------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------------
 
 
 def test_a_burst_is_obeyed_answered_and_ends():
@@ -302,7 +312,7 @@ def test_a_forged_or_broken_command_is_ignored():
     assert len(one.handle(Received(Lane.CMD, sound), T0).actions) == 1
 
 
-# --- store and forward ---------------------------------------------------------------------------------------------
+# --- store and forward ----------------------------------------------------------------------------
 
 
 def test_nothing_is_sent_without_a_link_and_everything_after():
@@ -344,13 +354,14 @@ def test_an_ack_of_another_boot_or_range_covers_nothing():
     assert len(one.ring) == 0
 
 
-def test_a_press_overtakes_a_full_window():
+def test_a_press_and_the_present_place_overtake_a_full_window():
     one = device(pace=Pace(window=3))
     for minute in range(200):
         one.handle(Sensed(HERE), T0 + minute * 60_000)
     now = T0 + 200 * 60_000
     assert len(one.handle(LinkChanges(True), now).frames) == 3
-    assert one.handle(Sensed(HERE), now + 1).frames == []
+    live = one.handle(Sensed(HERE), now + 1).frames
+    assert decoded(live).fixes.time_ms.tolist() == [now + 1]
     out = one.handle(Pressed(), now + 2)
     assert [frame.lane for frame in out.frames] == [Lane.EVENT]
 
@@ -381,7 +392,7 @@ def test_a_full_memory_drops_status_then_fixes_and_says_so():
     assert codes.count(EventCode.MEMORY_FULL) == 1
 
 
-# --- hardware ----------------------------------------------------------------------------------------------------------
+# --- hardware -------------------------------------------------------------------------------------
 
 
 def test_a_cut_strap_is_told_once_and_the_device_reports_often():
@@ -423,7 +434,6 @@ def test_a_battery_runs_down_tells_in_time_dies_and_comes_back():
         EventCode.SHUTDOWN,
     ]
     assert told.value.tolist()[:2] == [20, 8]
-    assert not one.running
     assert one.next_due_ms() is None
     assert one.handle(Pressed(), T0 + 31 * 3_600_000).frames == []
     one.handle(Charger(True), T0 + 31 * 3_600_000)
@@ -454,7 +464,7 @@ def test_charging_stops_the_warnings():
     ]
 
 
-# --- clocks -------------------------------------------------------------------------------------------------------------
+# --- clocks ---------------------------------------------------------------------------------------
 
 
 def test_each_clock_fault_has_its_formula():

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -21,15 +22,18 @@ from firmware_contracts import (
     read_header,
 )
 from firmware_contracts.table import HEADER_BYTES, struct_of
-from simulators.client import Broker
+from simulators.__main__ import main
+from simulators.client import Broker, Shown
 from simulators.clock import HandClock, RealClock
 from simulators.demo import build_demo
-from simulators.fleet import Coverage, Cue, Fleet, FleetObserver, Truly, end_tasks
+from simulators.fleet import Coverage, Cue, Fleet, FleetObserver, Happened, Truly
 from simulators.happenings import ActionKind, Boots, LinkChanges
 from simulators.phone import play
 from simulators.playback import device_on_track, owntracks_messages
+from simulators.ring import FrameKey
 from simulators.scenario import parse_scenario
 from simulators.seeds import device_key
+from simulators.tasks import end_tasks
 from simulators.tracks import parse_csv
 from tests.servers import MosquittoServer, NatsServer
 from tests.simulators.test_scenario import with_
@@ -42,10 +46,10 @@ class Service:
 
     def __init__(self, keys) -> None:
         self.keys = keys
-        self.frames = defaultdict(dict)
+        self.frames: dict[str, dict[FrameKey, bytes]] = defaultdict(dict)
         self.copies = 0
         self.acknowledges = True
-        self.client = None
+        self.client: Any = None
 
     async def run(self, broker: Broker) -> None:
         async with aiomqtt.Client(
@@ -92,6 +96,15 @@ class Service:
             for p in self.frames[device].values()
             if read_header(p).kind is Kind.FIX
         )
+
+
+async def limited(messages, count):
+    """The first so many messages."""
+    async for message in messages:
+        yield message
+        count -= 1
+        if not count:
+            return
 
 
 async def until(condition, what):
@@ -164,7 +177,7 @@ async def test_a_fleet_reports_and_plays_its_script(mosquitto, version):
         {"do": "cut-strap", "at_s": 3, "person": "b"},
     ]
     groups = [{"prefix": "w", "count": 10, "role": "wearer", "life": "still"}]
-    happened = []
+    happened: list[Happened] = []
     on_stage = stage(Broker(mosquitto.host, mosquitto.port, version), events, groups)
     on_stage.fleet.observer = FleetObserver(happened=happened.append)
     async with on_stage as running:
@@ -197,7 +210,7 @@ async def test_the_embedded_broker_carries_a_fleet_too(tmp_path):
 
 @pytest.mark.servers
 async def test_commands_are_obeyed_and_shown(mosquitto):
-    shown = []
+    shown: list[Shown] = []
     on_stage = stage(Broker(mosquitto.host, mosquitto.port))
     on_stage.fleet.observer = FleetObserver(shown=shown.append)
     async with on_stage as running:
@@ -224,7 +237,7 @@ async def test_frames_go_again_until_they_are_acknowledged(mosquitto):
     on_stage = stage(Broker(mosquitto.host, mosquitto.port), speed=15.0)
     on_stage.service.acknowledges = False
     async with on_stage as running:
-        await until(lambda: running.service.copies > 5, "copies")
+        await until(lambda: running.service.copies > 2, "copies")
         running.service.acknowledges = True
         carrier = running.fleet.carriers["b"]
         await until(lambda: len(carrier.device.ring) < 6, "the ring is empty again")
@@ -308,14 +321,13 @@ async def test_a_phone_publishes_a_track(mosquitto):
     track = parse_csv(("time,lat,lon\n" + "\n".join(rows)).encode(), "t")[""]
     clock = RealClock(speed=30.0)
     messages = owntracks_messages(track.rebased(clock.now_ms()), "jan", "phone")
-    heard = []
+    heard: list[Any] = []
 
     async def listen():
         async with aiomqtt.Client(mosquitto.host, mosquitto.port) as client:
             await client.subscribe("owntracks/#", 1)
             ready.set()
-            async for message in client.messages:
-                heard.append(message.payload)
+            heard.extend([message.payload async for message in limited(client.messages, 10)])
 
     ready = asyncio.Event()
     listening = asyncio.create_task(listen())
@@ -331,7 +343,57 @@ async def test_a_phone_publishes_a_track(mosquitto):
     assert heard == [message.payload for message in messages]
 
 
-# --- without a broker ----------------------------------------------------------------------------------------------------
+@pytest.mark.servers
+async def test_the_command_follows_a_track_until_the_last_ack(mosquitto, tmp_path, capsys):
+    path, key_file = tmp_path / "t.csv", tmp_path / "key"
+    rows = [
+        f"{trip},2026-01-01T00:00:{n:02d}Z,{51.5 + n * 1e-4},4.5" for n in range(9) for trip in "ab"
+    ]
+    path.write_text("trip,time,lat,lon\n" + "\n".join(rows))
+    key = device_key(1, "d-1")
+    key_file.write_text(key.hex())
+    service = Service({"d-1": key})
+    broker = Broker(mosquitto.host, mosquitto.port)
+    listening = asyncio.create_task(service.run(broker))
+    await until(lambda: service.client is not None, "the service is connected")
+    command = [
+        "follow",
+        str(path),
+        "--trip",
+        "trip=b",
+        "--port",
+        str(mosquitto.port),
+        "--speed",
+        "10",
+    ]
+    device = ["--device", "d-1", "--key-file", str(key_file)]
+    assert await asyncio.to_thread(main, [*command, *device]) == 0
+    assert service.fixes("d-1") == 9
+    assert "9 fixes" in capsys.readouterr().out
+    assert await asyncio.to_thread(main, [*command, "--device", "jan/phone"]) == 0
+    assert "messages published" in capsys.readouterr().out
+    await end_tasks([listening])
+    assert await asyncio.to_thread(main, [*command, *device, "--drain", "0.5"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        (["--device", "d-1"], "needs --key-file"),
+        (["--device", "not an id", "--key-file", "x"], "not a device id"),
+        (["--device", "d-1", "--key-file", "none"], "No such file"),
+        (["--device", "d-1", "--trip", "trip=z"], "no trip 'z'"),
+    ],
+)
+def test_the_command_says_what_it_cannot_do(tmp_path, capsys, extra, told):
+    path = tmp_path / "t.csv"
+    path.write_text("trip,time,lat,lon\na,2026-01-01,1,1\n")
+    defaults = [] if "--trip" in extra else ["--trip", "trip=a"]
+    assert main(["follow", str(path), *defaults, *extra]) == 2
+    assert told in capsys.readouterr().err
+
+
+# --- without a broker -----------------------------------------------------------------------------
 
 
 def test_a_script_for_a_device_that_is_not_there_is_refused():

@@ -1,4 +1,7 @@
-"""The error model against the formulas of domain.md 7.2, and against itself: stepwise and vectorised."""
+"""The error model against the formulas of domain.md 7.2, and against itself.
+
+Stepwise and vectorised.
+"""
 
 import numpy as np
 import pytest
@@ -28,7 +31,8 @@ OUTSIDE = (
     Environment.VEHICLE,
 )
 
-# The table, typed over from the document: sigma m, tau s, jump chance, jump scale m, success, reported / true.
+# The table, typed over from the document: sigma m, tau s, jump chance, jump scale m, success,
+# reported / true.
 TABLE = {
     Environment.OPEN_SKY: (4.0, 120.0, 0.002, 30.0, 0.99, 1.0),
     Environment.SUBURB: (7.0, 120.0, 0.005, 40.0, 0.97, 0.8),

@@ -1,4 +1,7 @@
-"""The load publisher: the frames it encodes at once are those that the contract encodes one by one."""
+"""The load publisher.
+
+The frames it encodes at once are those that the contract encodes one by one.
+"""
 
 import time
 from collections import Counter
@@ -44,8 +47,10 @@ def test_frames_are_those_of_the_contract():
         if made.panic[row]:
             columns = one.events
             expected = encode_event(
-                *device[:2], boot=1, sequence=header.sequence, device_time_ms=time_ms, code=EventCode.PANIC,
-                lat_e7=int(columns.lat_e7[0]), lon_e7=int(columns.lon_e7[0]), accuracy_dm=60, mechanism=1,
+                *device[:2], boot=1, sequence=header.sequence, device_time_ms=time_ms,
+                code=EventCode.PANIC,
+                lat_e7=int(columns.lat_e7[0]), lon_e7=int(columns.lon_e7[0]),
+                accuracy_dm=60, mechanism=1,
             )  # fmt: skip
         else:
             records = fix_records(1)
@@ -95,7 +100,7 @@ def test_the_same_seed_is_the_same_plan():
         plan_load([], PLANE, rate_per_s=1.0, duration_s=1.0, start_ms=T0)
 
 
-# --- packets -----------------------------------------------------------------------------------------------------------
+# --- packets --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 268_435_455])
@@ -129,7 +134,7 @@ def test_a_connect_of_version_3_carries_name_and_password():
     assert packet == b"\x10\x1f\x00\x04MQTT\x04\xc2\x00\x00\x00\x06load-0\x00\x03jan\x00\x06geheim"
 
 
-# --- real brokers --------------------------------------------------------------------------------------------------------
+# --- real brokers ---------------------------------------------------------------------------------
 
 
 def fresh_plan(**named):

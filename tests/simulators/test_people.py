@@ -1,6 +1,7 @@
 """Persons who live: the same every time, never faster than people are, home at night."""
 
 import datetime as dt
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_everybody_is_home_where_days_meet_and_motion_has_no_gap(seed):
     for number in range(20):
         person = life(seed, f"w-{number}")
         days = week(person)
-        for before, after in zip(days, days[1:], strict=False):
+        for before, after in pairwise(days):
             assert before.end_ms == after.start_ms
             assert (before.x_m[-1], before.y_m[-1]) == person.habits.home
             assert (after.x_m[0], after.y_m[0]) == person.habits.home

@@ -49,11 +49,12 @@ def test_a_full_ring_keeps_events_first_in_every_order(seed):
     for attempt in range(300):
         draw = random.Random(seed * 1_000 + attempt)
         capacity = draw.randint(1, 8)
-        ring, kept = Ring(capacity), []
+        ring, kept = Ring(capacity, PACE), []
         for sequence in range(1, 40):
             kind = draw.choice([Kind.FIX, Kind.FIX, Kind.EVENT, Kind.STATUS])
             lost = ring.keep(stored(kind, sequence))
-            # The model: least important first (status, fix, event), oldest first; the newcomer included.
+            # The model: least important first (status, fix, event), oldest first; the newcomer
+            # included.
             kept.append((kind, sequence))
             if len(kept) > capacity:
                 rank = {Kind.STATUS: 0, Kind.FIX: 1, Kind.EVENT: 2}
@@ -72,7 +73,7 @@ def test_a_full_ring_keeps_events_first_in_every_order(seed):
 def test_a_range_covers_exactly_what_it_names(seed):
     draw = random.Random(seed)
     for _ in range(200):
-        ring = Ring(100)
+        ring = Ring(100, PACE)
         keys = [(draw.randint(1, 3), sequence) for sequence in range(1, 30)]
         for boot, sequence in keys:
             ring.keep(stored(draw.choice([Kind.FIX, Kind.EVENT, Kind.STATUS]), sequence, boot))
@@ -84,29 +85,29 @@ def test_a_range_covers_exactly_what_it_names(seed):
 
 
 def test_events_go_first_then_the_newest_fix_then_the_backlog():
-    ring = Ring(100)
+    ring = Ring(100, PACE)
     for sequence in range(1, 10):
         ring.keep(stored(Kind.FIX, sequence))
     ring.keep(stored(Kind.STATUS, 10))
     ring.keep(stored(Kind.EVENT, 11))
     ring.keep(stored(Kind.EVENT, 12))
-    assert [frame.sequence for frame in ring.to_send(T0, PACE)] == [11, 12, 9, 1, 2]
-    assert ring.to_send(T0 + 1, PACE) == []
+    assert [frame.sequence for frame in ring.to_send(T0)] == [11, 12, 9, 1, 2]
+    assert ring.to_send(T0 + 1) == []
     assert ring.next_resend_ms() == T0 + 500
-    assert [frame.sequence for frame in ring.to_send(T0 + 500, PACE)] == [11, 12]
+    assert [frame.sequence for frame in ring.to_send(T0 + 500)] == [11, 12]
     ring.covered(1, 9, 9)
-    assert [frame.sequence for frame in ring.to_send(T0 + 600, PACE)] == [3]
+    assert [frame.sequence for frame in ring.to_send(T0 + 600)] == [3]
     ring.forget_sending()
     assert ring.next_resend_ms() is None
-    assert len(ring.to_send(T0 + 700, PACE)) == 5
+    assert len(ring.to_send(T0 + 700)) == 5
 
 
 def test_a_ring_that_holds_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one"):
-        Ring(0)
+        Ring(0, PACE)
 
 
-# --- the network ----------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 def test_a_network_loses_doubles_and_reorders_as_often_as_it_says(seed):
@@ -137,11 +138,14 @@ def test_nothing_passes_in_an_outage(seed):
     assert spec.next_change_ms(T0 + 20) is None
 
 
-# --- a device over such a network ----------------------------------------------------------------------------------
+# --- a device over such a network -----------------------------------------------------------------
 
 
 class Server:
-    """What the service promises a device: a frame is durable when it is here, and then it is acknowledged."""
+    """What the service promises a device.
+
+    A frame is durable when it is here, and then it is acknowledged.
+    """
 
     def __init__(self, draw: random.Random) -> None:
         self.have: dict[FrameKey, bytes] = {}
@@ -155,7 +159,10 @@ class Server:
         self._new.append(key)
 
     def acks(self) -> list[bytes]:
-        """Ranges of what is here, as an intake that shares the load gives them: only what came to it."""
+        """Ranges of what is here, as an intake that shares the load gives them.
+
+        Only what came to it.
+        """
         frames = []
         while self._new:
             chunk, self._new = self._new[:20], self._new[20:]

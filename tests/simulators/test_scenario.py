@@ -1,4 +1,9 @@
-"""Scenario files: strict, and every problem told with its place; and the world that is built from one."""
+"""Scenario files: strict, and every problem told with its place.
+
+And the world that is built from one.
+"""
+
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,15 +30,22 @@ PLAN = {
     "id": "plan",
     "steps": [{"audience": "police", "targets": ["meldkamer"]}],
 }
-SMALL = {
+AREA = {"kind": "area-ban", "plan": "plan"}
+SMALL: dict[str, Any] = {
     "format": "afstand.scenario/1",
     "id": "small",
     "seed": 1,
     "centre": {"lat": 51.92, "lon": 4.48},
     "plans": [PLAN],
     "persons": [
-        {"id": "a", "role": "protected", "device": "victim", "life": "still", "at": {"x_m": 100, "y_m": 0}},
-        {"id": "b", "role": "wearer", "life": "still", "at": {"near": "a", "distance_m": 700, "bearing_deg": 90}},
+        {
+            "id": "a", "role": "protected", "device": "victim", "life": "still",
+            "at": {"x_m": 100, "y_m": 0},
+        },
+        {
+            "id": "b", "role": "wearer", "life": "still",
+            "at": {"near": "a", "distance_m": 700, "bearing_deg": 90},
+        },
     ],
     "zones": [{"id": "z", "at": {"near": "b", "distance_m": 300}, "size_m": 100}],
     "orders": [
@@ -85,13 +97,16 @@ def event(**fields):
         ),
         ({"zones": [{"id": "z"}]}, ["zones[0]: needs either `at` or `geometry`"]),
         ({"plans": []}, ["orders[0].terms.plan: no plan 'plan'"]),
-        ({"persons": SMALL["persons"] * 2}, ["persons: 'a' stands twice", "persons: 'b' stands twice"]),
+        (
+            {"persons": SMALL["persons"] * 2},
+            ["persons: 'a' stands twice", "persons: 'b' stands twice"],
+        ),
         (
             {"groups": [{"prefix": "g", "count": 2_000_000, "role": "wearer"}]},
             ["groups[0].count: Expected `int` <= 200000"],
         ),
         (
-            {"group_orders": [{"group": "g", "zone": "home", "terms": {"kind": "area-ban", "plan": "plan"}}]},
+            {"group_orders": [{"group": "g", "zone": "home", "terms": AREA}]},
             ["group_orders[0].group: no group 'g'"],
         ),
     ],
@@ -140,7 +155,7 @@ def test_a_file_is_bounded(monkeypatch):
     assert limits.SIM_SCENARIO_BYTES_MAX > 10
 
 
-# --- the world ----------------------------------------------------------------------------------------------------------
+# --- the world ------------------------------------------------------------------------------------
 
 
 def test_places_and_truth_follow_the_script():
@@ -155,10 +170,11 @@ def test_places_and_truth_follow_the_script():
 
 
 def test_every_event_of_a_scenario_reaches_its_device():
-    kinds = [
-        ("cut-strap", {}), ("restore-strap", {}), ("open-case", {}), ("press-panic", {"duress": True}),
-        ("self-test", {}), ("lose-coverage", {"for_s": 5}), ("jam", {"for_s": 5}), ("battery", {"percent": 5}),
-        ("charge", {"for_s": 9}), ("reboot", {}),
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("cut-strap", {}), ("restore-strap", {}), ("open-case", {}),
+        ("press-panic", {"duress": True}), ("self-test", {}), ("lose-coverage", {"for_s": 5}),
+        ("jam", {"for_s": 5}), ("battery", {"percent": 5}), ("charge", {"for_s": 9}),
+        ("reboot", {}),
         ("clock", {"fault": {"type": "step", "at_ms": T0, "offset_ms": 5}}),
     ]  # fmt: skip
     events = [{"do": do, "at_s": n, "person": "b"} | rest for n, (do, rest) in enumerate(kinds)]
@@ -216,7 +232,7 @@ def test_a_geojson_zone_has_its_middle_inside():
     assert Area.from_geojson(geometry, scene.plane).contains(*zone.middle)
 
 
-# --- the demo ------------------------------------------------------------------------------------------------------------
+# --- the demo -------------------------------------------------------------------------------------
 
 DAY_MS = 86_400_000
 HOURS = (0, 3, 8, 13, 19)
@@ -258,6 +274,7 @@ def test_the_demos_orders_are_in_force_and_sound(demo):
     for entry in cases["orders"]:
         order = msgspec.convert(entry, Order)
         assert problems(order, known) == []
+        assert order.valid_to_ms is not None
         assert order.valid_from_ms < T0 < order.valid_to_ms
         assert order.served_at_ms is not None
         if order.schedule is not None:
@@ -272,8 +289,9 @@ def test_the_demos_pairs_keep_apart_at_first(demo):
     for order in scene.orders:
         for other in order.protected:
             if order.id.startswith("ban-"):
-                paths = (persons[one].path(T0, T0 + 3_600_000) for one in (order.wearer, other))
-                assert within_intervals(*paths, 2_000.0, scene.plane) == []
+                wearer = persons[order.wearer].path(T0, T0 + 3_600_000)
+                protected = persons[other].path(T0, T0 + 3_600_000)
+                assert within_intervals(wearer, protected, 2_000.0, scene.plane) == []
 
 
 def test_the_same_scenario_is_the_same_world(demo):

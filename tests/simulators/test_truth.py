@@ -136,7 +136,7 @@ def test_paths_without_common_time_have_no_truth():
         )
 
 
-# --- approaches: what each one promises, by the truth alone -------------------------------------------------------
+# --- approaches: what each one promises, by the truth alone ---------------------------------------
 
 
 def test_a_walk_in_reaches_the_place_and_a_visit_leaves_it_again():
@@ -189,7 +189,7 @@ def test_a_pursuit_catches_up_with_whoever_is_slower_and_stays():
     assert steps.max() <= 5.0 + 1e-6
 
 
-# --- paths ---------------------------------------------------------------------------------------------------------
+# --- paths ----------------------------------------------------------------------------------------
 
 
 def test_a_path_stands_still_before_and_after():

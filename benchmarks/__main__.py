@@ -1,0 +1,34 @@
+"""`python -m benchmarks NAME [options]`: runs a benchmark; without a name, lists them."""
+
+import importlib
+import pkgutil
+import sys
+
+import benchmarks
+
+_HELPERS = {"__main__", "common", "oracle", "peers"}
+
+
+def names() -> list[str]:
+    """The benchmarks of this folder."""
+    found = (module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    return sorted(name for name in found if name not in _HELPERS and not name.startswith("_"))
+
+
+def main(argv: list[str]) -> int:
+    """Dispatch; the exit code of the benchmark, 2 for an unknown name."""
+    if not argv or argv[0] in {"-h", "--help"}:
+        print("usage: python -m benchmarks NAME [options]\n")
+        for name in names():
+            text = importlib.import_module(f"benchmarks.{name}").__doc__ or ""
+            print(f"  {name:12} {text.strip().splitlines()[0]}")
+        return 0
+    if argv[0] not in names():
+        print(f"no benchmark {argv[0]!r}; there are: {', '.join(names())}", file=sys.stderr)
+        return 2
+    code = importlib.import_module(f"benchmarks.{argv[0]}").main(argv[1:])
+    return int(code or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""Replicas on a store that fails: whoever dies, whenever, the outbox is the one of a single fold."""
+
+import asyncio
+import random
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from afstand.watch import replica as replica_module
+from afstand.watch.fold import Watch
+from afstand.watch.metrics import WatchMetrics
+from afstand.watch.replica import Replica
+from afstand.watch.snapshots import Snapshots
+from ingest.entries import EntryKind
+from tests.afstand.journal import Journal, definitions, fold
+from tests.afstand.memory_store import Faults, MemoryJournal, MemoryOutbox
+from tests.afstand.test_fold import random_entries
+from tests.conftest import run_seed
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch):
+    """Wait for nothing: the store of these tests is back at once."""
+    monkeypatch.setattr(replica_module, "WATCH_RETRY_S_MAX", 0.0)
+
+
+def history(seed: int, count: int = 150) -> Journal:
+    journal = Journal()
+    for command in definitions():
+        journal.command(command)
+    random_entries(journal, random.Random(seed), count)
+    return journal
+
+
+def make(
+    index: int, journal: MemoryJournal, outbox: MemoryOutbox, folder, registry=None
+) -> Replica:
+    metrics = WatchMetrics(registry or CollectorRegistry()).of("p")
+    snapshots = Snapshots(folder / f"replica-{index}", "p")
+    return Replica("p", index, journal, outbox, snapshots, metrics, snapshot_entries=100)
+
+
+async def until_done(replica: Replica, journal: MemoryJournal, entries: int) -> None:
+    """Run a replica until it has folded all of the given history."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(replica.run(stop))
+    last = journal.entries[entries - 1].id
+    while replica._at < last or replica._unsettled is not None:
+        await asyncio.sleep(0)
+        if running.done():
+            await running
+    stop.set()
+    await running
+
+
+def of_history(outbox: MemoryOutbox, journal: Journal, entries: int) -> list:
+    last = journal.entries[entries - 1].id
+    return [(entry.id, entry.blob) for entry in outbox.entries if entry.id <= last]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offset", range(8))
+async def test_random_faults_and_deaths_leave_the_outbox_of_one_fold(tmp_path, offset):
+    seed = run_seed() + offset
+    draw = random.Random(seed)
+    journal = history(seed)
+    entries = len(journal.entries)
+    expected = fold(Watch("p"), list(journal.entries))
+    faults = Faults(draw, 0.15)
+    shared, outbox = MemoryJournal(journal.entries, faults), MemoryOutbox(faults)
+
+    async def mortal(index: int) -> None:
+        """A replica that is killed at a random moment and started again."""
+        for _ in range(3):
+            running = asyncio.create_task(
+                until_done(make(index, shared, outbox, tmp_path), shared, entries)
+            )
+            for _ in range(draw.randrange(40, 400)):
+                await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await until_done(make(index, shared, outbox, tmp_path), shared, entries)
+
+    await asyncio.gather(mortal(0), mortal(1))
+    assert of_history(outbox, journal, entries) == expected, f"seed {seed}"
+    assert faults.happened > 5, f"seed {seed}"
+
+
+@pytest.mark.slow
+async def test_a_replica_that_differs_is_noticed_by_the_other(tmp_path, monkeypatch):
+    journal = history(run_seed(), 60)
+    entries = len(journal.entries)
+    faults = Faults(random.Random(0), 0.0)
+    shared, outbox = MemoryJournal(journal.entries, faults), MemoryOutbox(faults)
+    await until_done(make(0, shared, outbox, tmp_path), shared, entries)
+    changed = outbox.entries[3]
+    outbox.entries[3] = type(changed)(changed.id, changed.blob[:-1] + b"x")
+    registry = CollectorRegistry()
+    await until_done(make(1, shared, outbox, tmp_path, registry), shared, entries)
+    assert registry.get_sample_value("afstand_watch_divergences_total", {"partition": "p"}) == 1
+    signals = [entry for entry in journal.entries if entry.kind is EntryKind.SIGNAL]
+    assert len(signals) == 1
+    assert str(changed.id).encode() in signals[0].blob
+
+
+@pytest.mark.slow
+async def test_an_output_that_the_other_replica_left_out_is_noticed(tmp_path):
+    journal = history(run_seed(), 60)
+    entries = len(journal.entries)
+    faults = Faults(random.Random(0), 0.0)
+    shared, outbox = MemoryJournal(journal.entries, faults), MemoryOutbox(faults)
+    await until_done(make(0, shared, outbox, tmp_path), shared, entries)
+    del outbox.entries[3]
+    registry = CollectorRegistry()
+    await until_done(make(1, shared, outbox, tmp_path, registry), shared, entries)
+    assert registry.get_sample_value("afstand_watch_divergences_total", {"partition": "p"}) == 1
+    assert b"missing" in next(e.blob for e in journal.entries if e.kind is EntryKind.SIGNAL)
+
+
+@pytest.mark.slow
+async def test_a_restart_goes_on_from_its_snapshot(tmp_path):
+    journal = history(run_seed())
+    entries = len(journal.entries)
+    expected = fold(Watch("p"), list(journal.entries))
+    faults = Faults(random.Random(0), 0.0)
+    shared, outbox = MemoryJournal(list(journal.entries[:100]), faults), MemoryOutbox(faults)
+    await until_done(make(0, shared, outbox, tmp_path), shared, 100)
+    shared.entries[:] = journal.entries
+    again = make(0, shared, outbox, tmp_path)
+    again._restore()
+    assert again._at == journal.entries[99].id or again._at > journal.entries[99].id
+    await until_done(make(0, shared, outbox, tmp_path), shared, entries)
+    found = of_history(outbox, journal, entries)
+    assert [one for one in found if one[0] in {e[0] for e in expected}] == expected
+
+
+async def test_a_torn_snapshot_is_passed_over_for_the_one_before(tmp_path):
+    journal = history(run_seed(), 20)
+    faults = Faults(random.Random(0), 0.0)
+    shared, outbox = MemoryJournal(journal.entries, faults), MemoryOutbox(faults)
+    first = make(0, shared, outbox, tmp_path)
+    await until_done(first, shared, 10)
+    await until_done(make(0, shared, outbox, tmp_path), shared, len(journal.entries))
+    newest, before, *_ = Snapshots(tmp_path / "replica-0", "p").candidates()
+    newest.write_bytes(newest.read_bytes()[:40])
+    again = make(0, shared, outbox, tmp_path)
+    again._restore()
+    assert again._at == Snapshots(tmp_path / "replica-0", "p").read(before).entry_id

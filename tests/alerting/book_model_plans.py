@@ -1,0 +1,247 @@
+"""The plain model of the alarm book: who belongs to whom, and how a plan runs."""
+
+from typing import Any
+
+from .book_model_parts import AGAIN_S, CRITICAL, Facts, Heard, ModelAlarm, ModelIncident, Told
+
+
+class ModelPlans:
+    """The world, and plans that run: asked again and again whether any rule applies."""
+
+    def __init__(
+        self,
+        plans: dict[str, dict[str, Any]],
+        cases: list[dict[str, Any]],
+    ) -> None:
+        self.plans = plans
+        self.cases = cases
+        self.now = 0
+        self.incidents: list[ModelIncident] = []
+        self.conditions: dict[str, dict[str, Any]] = {}
+        self.repair: dict[tuple[str, str], int] = {}
+        self.heard: list[Heard] = []
+        self.sent: dict[tuple[Any, ...], tuple[ModelAlarm, int, int, str]] = {}
+        """Every notice of a step by what it says: alarm, round, step, audience."""
+        self.new_names: list[tuple[Any, ...]] = []
+
+    # --- the world ------------------------------------------------------------------------------
+
+    def others(self, person: str | None) -> list[str]:
+        found: list[str] = []
+        for case in self.cases:
+            if case["wearer"] == person:
+                found += [p for p in case["protected"] if p not in found]
+            elif person in case["protected"] and case["wearer"] not in found:
+                found += [case["wearer"]] if case["wearer"] else []
+        return found
+
+    def devices(self, person: str) -> list[str]:
+        found: list[str] = []
+        for case in self.cases:
+            found += [d for d, p in case["devices"].items() if p == person and d not in found]
+        return found
+
+    def subject(self, facts: Facts) -> tuple[str, list[str]]:
+        wearer, protected = facts["wearer"], facts["protected"]
+        if wearer and not protected and len(self.others(wearer)) == 1:
+            protected = self.others(wearer)[0]
+        elif protected and not wearer and len(self.others(protected)) == 1:
+            wearer = self.others(protected)[0]
+        if wearer and protected:
+            return f"pair/{wearer}/{protected}", [wearer, protected]
+        if wearer or protected:
+            return f"person/{wearer or protected}", [wearer or protected]
+        return f"device/{facts['device']}", []
+
+    def incident_for(self, facts: Facts) -> ModelIncident:
+        name, persons = self.subject(facts)
+        for incident in self.incidents:
+            if incident.subject == name:
+                return incident
+        if name.startswith("person/"):
+            pairs = [
+                i
+                for i in self.incidents
+                if persons[0] in i.persons and i.subject.startswith("pair/")
+            ]
+            if len(pairs) == 1:
+                return pairs[0]
+        incident = ModelIncident(name, persons)
+        self.incidents.append(incident)
+        return incident
+
+    def plan_of(self, incident: ModelIncident, facts: Facts) -> str:
+        if facts["plan"]:
+            return str(facts["plan"])
+        for case in self.cases:
+            everyone = [case["wearer"], *case["protected"]]
+            if incident.persons and all(p in everyone for p in incident.persons):
+                return str(case["plan"] or "default")
+        return "default"
+
+    # --- the plan -------------------------------------------------------------------------------
+
+    def start(self, alarm: ModelAlarm, *, repeats: bool, plan_id: str | None = None) -> None:
+        incident = alarm.incident
+        wanted = plan_id or self.plan_of(incident, alarm.facts)
+        if wanted not in self.plans:
+            wanted = "default"
+        plan = incident.frozen.setdefault(wanted, self.plans[wanted])
+        if not any(alarm.serves(s) for s in plan["steps"]):
+            plan = incident.frozen.setdefault("default", self.plans["default"])
+        alarm.plan, alarm.round, alarm.repeats = plan, alarm.round + 1, repeats
+        alarm.again = None
+        alarm.steps = []
+        for spec in plan["steps"]:
+            starts = spec.get("on", "open") == "open" or (
+                spec.get("on") == "confirmed" and alarm.confirmed
+            )
+            alarm.steps.append(
+                {
+                    "is": "waiting" if alarm.serves(spec) else "passed",
+                    "at": self.now + spec.get("after_s", 0) * 1000 if starts else None,
+                    "left": 0,
+                    "fell back": False,
+                    "failed": [],
+                }
+            )
+        for index, spec in enumerate(plan["steps"]):
+            if not alarm.serves(spec):
+                self.wake(alarm, index)
+        self.work(alarm)
+
+    def work(self, alarm: ModelAlarm) -> None:
+        """Apply the first rule that applies to the first step it applies to, until none does."""
+        if not alarm.pages or not alarm.steps:
+            return
+        while any(self.apply(alarm, index) for index in range(len(alarm.steps))):
+            pass
+        waiting = any(
+            s["is"] == "running" or (s["is"] == "waiting" and s["at"] is not None)
+            for s in alarm.steps
+        )
+        if alarm.acknowledged or waiting:
+            alarm.again = None
+        elif alarm.again is None and self.owed(alarm):
+            if alarm.plan["id"] in ("default", "system"):
+                alarm.again = self.now + AGAIN_S[alarm.alarm_class] * 1000
+            else:
+                self.start(alarm, repeats=True, plan_id="default")
+
+    def apply(self, alarm: ModelAlarm, index: int) -> bool:
+        step, spec = alarm.steps[index], alarm.plan["steps"][index]
+        if step["at"] is None or step["at"] > self.now or step["is"] not in ("waiting", "running"):
+            return False
+        if step["is"] == "running":
+            if not step["fell back"] and spec.get("fallback"):
+                step["at"] = self.now + spec.get("deadline_s", 60) * 1000
+                self.fall_back(alarm, index)
+            else:
+                step["is"] = "missed"
+            self.wake(alarm, index)
+            return True
+        spared = alarm.acknowledged and spec.get("on", "open") == "open"
+        if spared and not spec.get("even_if_acknowledged"):
+            step["is"] = "skipped"
+            return True
+        to, may = self.audience(alarm, spec, spec.get("targets", []))
+        if to:
+            step["is"], step["at"] = "running", self.now + spec.get("deadline_s", 60) * 1000
+            urgent = spec.get("on") == "missed" or alarm.repeats
+            self.send(alarm, index, to, "escalation" if urgent else "alert")
+        elif not may:
+            step["is"] = "skipped"
+        else:
+            step["is"] = "passed"
+            to, _ = self.audience(alarm, spec, spec.get("fallback", []))
+            if to:
+                step["is"], step["at"] = "running", self.now + spec.get("deadline_s", 60) * 1000
+                self.fall_back(alarm, index)
+            self.wake(alarm, index)
+        return True
+
+    def wake(self, alarm: ModelAlarm, missed: int) -> None:
+        for index, spec in enumerate(alarm.plan["steps"]):
+            step = alarm.steps[index]
+            if step["is"] != "waiting" or step["at"] is not None or spec.get("on") != "missed":
+                continue
+            for_whom = spec.get("of")
+            if for_whom is None:
+                for_whom = index - 1
+                for earlier in range(index):
+                    if alarm.plan["steps"][earlier].get("needs", "acknowledged") == "acknowledged":
+                        for_whom = earlier
+            if for_whom == missed:
+                step["at"] = self.now + spec.get("after_s", 0) * 1000
+
+    def fall_back(self, alarm: ModelAlarm, index: int) -> None:
+        spec = alarm.plan["steps"][index]
+        alarm.steps[index]["fell back"] = True
+        self.send(alarm, index, self.audience(alarm, spec, spec["fallback"])[0], "escalation")
+
+    def audience(
+        self, alarm: ModelAlarm, spec: dict[str, Any], targets: list[str]
+    ) -> tuple[list[Told], bool]:
+        """Who is told, and whether anybody may be."""
+        who = spec["audience"]
+        if who not in ("protected-person", "wearer"):
+            return [(t, who, None, None) for t in targets], True
+        if alarm.repeats and any(told[1] == who for told in alarm.told):
+            return [], False
+        if who == "wearer" and (
+            alarm.facts["order"] == "contact-ban" or alarm.facts["role"] != "wearer"
+        ):
+            return [], False
+        key = "protected" if who == "protected-person" else "wearer"
+        other = "wearer" if key == "protected" else "protected"
+        persons = [alarm.facts[key]] if alarm.facts[key] else self.others(alarm.facts[other])
+        found: list[Told] = []
+        for target in targets:
+            for person in persons:
+                if target.endswith("-device"):
+                    found += [(target, who, device, person) for device in self.devices(person)]
+                else:
+                    found.append((target, who, None, person))
+        return found, True
+
+    def send(self, alarm: ModelAlarm, index: int, to: list[Told], purpose: str) -> None:
+        for told in to:
+            self.say(alarm, told, purpose, index)
+            name = (
+                alarm.incident.subject, alarm.alarm_class, alarm.opened, alarm.number, alarm.round,
+                index, told[0], told[2], told[3],
+            )  # fmt: skip
+            assert name not in self.sent
+            self.new_names.append(name)
+            self.sent[name] = (alarm, alarm.round, index, told[1])
+            alarm.steps[index]["left"] += 1
+            if told not in alarm.told:
+                alarm.told.append(told)
+
+    def tell_again(self, alarm: ModelAlarm, purpose: str) -> None:
+        for told in alarm.told:
+            own = alarm.facts["order"] != "contact-ban" and alarm.facts["role"] == "wearer"
+            if told[1] != "wearer" or own:
+                self.say(alarm, told, purpose, -1)
+        alarm.updated = self.now
+
+    def say(self, alarm: ModelAlarm, told: Told, purpose: str, step: int) -> None:
+        target, _, device, person = told
+        self.heard.append(
+            (alarm.incident.subject, alarm.alarm_class, target, device, person, purpose, step)
+        )
+
+    def owed(self, alarm: ModelAlarm) -> bool:
+        if alarm.alarm_class in CRITICAL:
+            return True
+        serving = [
+            (step, spec)
+            for step, spec in zip(alarm.steps, alarm.plan["steps"], strict=True)
+            if alarm.serves(spec)
+        ]
+        unanswered = any(
+            step["is"] == "missed"
+            or (step["is"] == "passed" and spec.get("needs", "acknowledged") == "acknowledged")
+            for step, spec in serving
+        )
+        return unanswered or not any(step["is"] == "met" for step, _ in serving)

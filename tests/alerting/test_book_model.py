@@ -1,0 +1,403 @@
+"""The book against the plain model of it: many random lives, compared after every event.
+
+A failure names its seed. `AFSTAND_BOOK_SEEDS=7,8` runs other seeds, `AFSTAND_BOOK_EVENTS=100000`
+longer lives.
+"""
+
+import json
+import os
+import random
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+
+from alerting.book.book import Book
+from alerting.book.types import (
+    Acknowledge,
+    AlarmClass,
+    CaseDevice,
+    DefineCase,
+    DefinePlan,
+    DeviceEvent,
+    Dispose,
+    Disposition,
+    EventKind,
+    Input,
+    Notice,
+    OutOfService,
+    Receipt,
+    ReceiptStatus,
+    Rejected,
+    Role,
+    Shelve,
+)
+
+from .book_model import Model
+from .story import START_MS, verdict
+
+SEEDS = [int(seed) for seed in os.environ.get("AFSTAND_BOOK_SEEDS", "1,2,3,4,5,6").split(",")]
+EVENTS = int(os.environ.get("AFSTAND_BOOK_EVENTS", "1700"))
+
+ROOM = {"audience": "monitoring-centre", "targets": ["room"]}
+PLANS: dict[str, dict[str, Any]] = {
+    "high": {
+        "acknowledgement_expires_s": 300,
+        "steps": [
+            {"audience": "police", "targets": ["police", "police-2"], "deadline_s": 45,
+             "classes": ["panic", "proximity", "tamper"], "fallback": ["police-sms"]},
+            {"audience": "protected-person", "targets": ["protected-device"],
+             "classes": ["panic", "proximity", "approach", "tamper"], "needs": "delivered",
+             "deadline_s": 20, "fallback": ["victim-sms"]},
+            {"audience": "shift-lead", "targets": ["lead"], "on": "missed", "of": 0, "after_s": 10,
+             "classes": ["panic", "proximity", "tamper"]},
+            {**ROOM, "deadline_s": 90},
+            {"audience": "police", "targets": ["patrol"], "on": "confirmed", "after_s": 15,
+             "classes": ["proximity"], "needs": "delivered"},
+            {"audience": "probation", "targets": ["office"], "after_s": 120, "needs": "delivered",
+             "classes": ["proximity", "order-breach", "pair-blind"],
+             "even_if_acknowledged": True},
+        ],
+    },
+    "area": {
+        "steps": [
+            {"audience": "monitoring-centre", "targets": [], "fallback": ["room"],
+             "classes": ["area-breach", "approach", "order-breach"], "deadline_s": 30},
+            {"audience": "wearer", "targets": ["wearer-device", "wearer-sms"],
+             "classes": ["area-breach", "approach", "device-dying"], "needs": "delivered"},
+            {"audience": "probation", "targets": ["office"],
+             "classes": ["order-breach", "device-dying"], "deadline_s": 600},
+            {"audience": "shift-lead", "targets": ["lead"], "on": "missed",
+             "classes": ["area-breach", "device-dying"]},
+        ],
+    },
+    "told-only": {
+        "steps": [
+            {"audience": "probation", "targets": ["office"], "needs": "delivered",
+             "classes": ["order-breach", "location-doubt", "device-dying", "pair-blind"]},
+            {"audience": "probation", "targets": ["archive"], "needs": "delivered", "after_s": 30,
+             "classes": ["location-doubt"]},
+        ],
+    },
+    "default": {
+        "steps": [
+            {"audience": "monitoring-centre", "targets": ["monitoring-centre"]},
+            {"audience": "shift-lead", "targets": ["shift-lead"], "on": "missed",
+             "deadline_s": 120},
+        ],
+    },
+}  # fmt: skip
+for _id, _plan in PLANS.items():
+    _plan["id"] = _id
+    _plan["format"] = "afstand.plan/1"
+
+CASES: list[dict[str, Any]] = [
+    {"id": "c1", "wearer": "w1", "protected": ["p1"], "plan": "high",
+     "devices": {"a1": "w1", "b1": "p1", "b1x": "p1"}},
+    {"id": "c2", "wearer": "w2", "protected": ["p2", "p3"], "plan": None,
+     "devices": {"a2": "w2", "b2": "p2"}},
+    {"id": "c3", "wearer": None, "protected": ["p4"], "plan": "high", "devices": {"b4": "p4"}},
+    {"id": "c4", "wearer": "w5", "protected": [], "plan": "told-only", "devices": {"a5": "w5"}},
+]  # fmt: skip
+ORDERS = [
+    ("o1", "contact-ban", "w1", "p1", "high"), ("o2", "contact-ban", "w2", "p2", ""),
+    ("o3", "contact-ban", "w2", "p3", "high"), ("o4", "area-ban", "w1", None, "area"),
+    ("o5", "area-ban", "w2", None, "area"), ("o6", "area-ban", "w2", None, "high"),
+    ("o7", "location-order", "w5", None, ""), ("o8", "location-order", "w1", None, "told-only"),
+    ("o9", "area-ban", "w5", None, "lost-plan"), ("o10", "contact-ban", "w9", "p9", "area"),
+]  # fmt: skip
+DEVICES = {
+    "a1": ("w1", "wearer"), "b1": ("p1", "protected"), "b1x": ("p1", "protected"),
+    "a2": ("w2", "wearer"), "b2": ("p2", "protected"), "b4": ("p4", "protected"),
+    "a5": ("w5", "wearer"), "stranger": (None, "unknown"),
+}  # fmt: skip
+KINDS = ("panic", "duress", "strap-cut", "strap-restored", "case-opened", "jamming",
+         "jamming-ended", "shielding", "battery-critical", "charging", "shutdown", "status",
+         "battery-low")  # fmt: skip
+QUIET_CLASSES = ("approach", "pair-blind", "location-doubt", "device-dying", "order-breach")
+
+
+class Twin:
+    """The book and the model, fed the same."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.seed = seed
+        self.book = Book()
+        self.model = Model(PLANS, CASES)
+        self.now = START_MS
+        self.model.now = START_MS
+        self.entries = 0
+        self.subjects: dict[str, str] = {}
+        self.sent: list[tuple[str, str, tuple[Any, ...]]] = []
+        self.compared = 0
+        self.notices: Counter[str] = Counter()
+        plans = [json.dumps(plan).encode() for plan in PLANS.values()]
+        cases = [
+            DefineCase(
+                case_id=case["id"],
+                wearer_id=case["wearer"],
+                protected_ids=tuple(case["protected"]),
+                devices=tuple(
+                    CaseDevice(device_id=d, person_id=p) for d, p in case["devices"].items()
+                ),
+                plan_id=case["plan"],
+            )
+            for case in CASES
+        ]
+        outputs = self.book.step([*(DefinePlan(plan=p) for p in plans), *cases], self.now, "seed-0")
+        assert not [o for o in outputs if isinstance(o, Rejected)], outputs
+
+    def step(self, *inputs: Input) -> list[tuple[Any, ...]]:
+        self.entries += 1
+        key = f"p-{self.now}-{self.entries}"
+        outputs = self.book.step(inputs, self.now, key)
+        heard = []
+        for index, output in enumerate(outputs):
+            if isinstance(output, Notice):
+                incident = self.book._state.incidents[output.incident_id]
+                heard.append(
+                    (incident.subject, str(output.alarm_class), output.target,
+                     output.subject_device_id, output.recipient_id, str(output.purpose),
+                     output.step)
+                )  # fmt: skip
+                self.notices[f"{output.alarm_class} {output.purpose}"] += 1
+                if output.step >= 0:
+                    number = int(output.alarm_id.rpartition(".")[2])
+                    name = (
+                        incident.subject, str(output.alarm_class), output.opened_at_ms, number,
+                        output.round, output.step, output.target, output.subject_device_id,
+                        output.recipient_id,
+                    )  # fmt: skip
+                    self.sent.append((f"{key}-{index}", output.target, name))
+        return heard
+
+    def compare(self, heard: list[tuple[Any, ...]], what: str) -> None:
+        said = f"seed {self.seed}, entry {self.entries}, at {self.now - START_MS} ms: {what}"
+        wanted, self.model.heard = self.model.heard, []
+        order = lambda line: tuple(str(part) for part in line)  # noqa: E731
+        assert sorted(heard, key=order) == sorted(wanted, key=order), said
+        assert self.picture() == self.model.picture(), said
+        new = [name for _, _, name in self.sent[self.compared :]]
+        self.compared = len(self.sent)
+        names, self.model.new_names = self.model.new_names, []
+        assert set(new) == set(names), said
+
+    def picture(self) -> list[tuple[Any, ...]]:
+        state = self.book._state
+        return sorted(
+            (
+                incident.subject,
+                str(alarm.alarm_class),
+                alarm.facts.protected_id or "",
+                alarm.active,
+                alarm.acknowledged,
+                alarm.confirmed,
+                alarm.count,
+                alarm.shelved_until_ms or 0,
+                bool(alarm.suppressed),
+                bool(alarm.out_of_service),
+                alarm.round,
+            )
+            for incident in state.rows.incidents.values()
+            if not incident.closed
+            for alarm in (state.alarms[a] for a in incident.alarm_ids)
+        )
+
+    def pass_time(self, until: int) -> None:
+        while (due := self.book.next_due_ms()) is not None and due <= until:
+            self.now = max(self.now, due)
+            heard = self.step()
+            self.model.pass_time(self.now)
+            self.compare(heard, "time")
+        self.now = until
+        self.model.pass_time(until)
+        assert self.model.heard == [], f"seed {self.seed}: only the model heard something"
+
+    def live(self, events: int) -> None:
+        rng = self.rng
+        for _ in range(events):
+            pause = rng.choice((0, 0, rng.randrange(5_000), rng.randrange(90_000)))
+            if rng.random() < 0.01:
+                pause = rng.randrange(3 * 3_600_000)
+            self.pass_time(self.now + pause)
+            what = rng.choices(
+                (self.a_verdict, self.an_event, self.a_receipt, self.an_operator),
+                (40, 20, 30, 15),
+            )[0]
+            if rng.random() < 0.05:
+                self.book = Book.load(self.book.dump())
+            if rng.random() < 0.05:
+                self.a_fault()
+            what()
+
+    # --- what may happen ------------------------------------------------------------------------
+
+    def a_fault(self) -> None:
+        """A step that raises in the middle changes nothing."""
+        before = self.book.dump()
+        press = self.press("panic", "b1")
+        with pytest.raises(Exception, match="input 1"):
+            self.book.step([press, object()], self.now, "fault")  # type: ignore[list-item]
+        assert self.book.dump() == before, f"seed {self.seed}"
+
+    def a_verdict(self) -> None:
+        rng = self.rng
+        order, kind, wearer, protected, plan = rng.choice(ORDERS)
+        stale = ["wearer-stale", *(["protected-stale", "blind"] if protected else [])]
+        v: dict[str, Any] = {
+            "order": order, "kind": kind, "wearer": wearer, "protected": protected, "plan": plan,
+            "state": rng.choice(("clear", "clear", "warning", "possible", "confirmed", "unknown")),
+            "freshness": rng.choice(("fresh", "fresh", "fresh", *stale)),
+            "escalate": rng.random() < 0.93,
+            "risk": rng.choice((1, 2, 3)),
+            "probability": rng.choice((700, 930, 980, 995)),
+        }  # fmt: skip
+        heard = self.step(
+            verdict(
+                v["state"], order=order, kind=kind, wearer=wearer, protected=protected,
+                plan_id=plan, risk=v["risk"], probability=v["probability"] / 1024,
+                freshness=v["freshness"], escalate=v["escalate"], at_ms=self.now,
+            )
+        )  # fmt: skip
+        self.model.verdict(v)
+        self.compare(heard, str(v))
+
+    def press(self, kind: str, device: str) -> DeviceEvent:
+        person, role = DEVICES[device]
+        return DeviceEvent(
+            device_id=device,
+            person_id=person,
+            role=Role(role),
+            kind=EventKind(kind),
+            at_ms=self.now,
+            device_ms=self.now,
+            key=f"{device}/{self.entries}",
+        )
+
+    def an_event(self) -> None:
+        kind, device = self.rng.choice(KINDS), self.rng.choice(list(DEVICES))
+        heard = self.step(self.press(kind, device))
+        self.model.event(kind, device, *DEVICES[device])
+        self.compare(heard, f"{kind} of {device}")
+
+    def a_receipt(self) -> None:
+        if not self.sent:
+            return
+        newest = self.rng.random() < 0.9
+        number = self.rng.randrange(max(0, len(self.sent) - 12) if newest else 0, len(self.sent))
+        key, target, name = self.sent[number]
+        status = self.rng.choice(("delivered", "delivered", "acknowledged", "failed"))
+        heard = self.step(
+            Receipt(key=key, status=ReceiptStatus(status), target=target, at_ms=self.now)
+        )
+        self.model.receipt(name, status)
+        self.compare(heard, f"{status} for {key}")
+
+    def an_operator(self) -> None:
+        incidents = sorted(
+            (i.subject, i.incident_id)
+            for i in self.book._state.rows.incidents.values()
+            if not i.closed
+        )
+        if not incidents:
+            return
+        subject, incident_id = self.rng.choice(incidents)
+        act = self.rng.choice(("ack", "ack", "dispose", "dispose", "force", "shelve", "service"))
+        if act == "ack":
+            heard = self.step(Acknowledge(incident_id=incident_id, by="op"))
+            self.model.acknowledge(subject)
+        elif act in ("dispose", "force"):
+            force = act == "force"
+            heard = self.step(
+                Dispose(
+                    incident_id=incident_id,
+                    by="op",
+                    disposition=Disposition.HANDLED,
+                    despite_active=force,
+                )
+            )
+            self.model.dispose(subject, despite_active=force)
+        elif act == "shelve":
+            self._shelve(incident_id, subject)
+            return
+        else:
+            person = self.rng.choice(("w1", "p1", "w2", "p2", "w5", "w9"))
+            alarm_class = self.rng.choice((*QUIET_CLASSES, "tamper"))
+            until = self.now + self.rng.randrange(1_000, 3_600_000)
+            heard = self.step(
+                OutOfService(
+                    person_id=person,
+                    alarm_class=AlarmClass(alarm_class),
+                    by="op",
+                    reason="repair",
+                    until_ms=until,
+                )
+            )
+            self.model.out_of_service(person, alarm_class, until)
+        self.compare(heard, f"{act} {subject}")
+
+    def _shelve(self, incident_id: str, subject: str) -> None:
+        state = self.book._state
+        alarm_ids = state.incidents[incident_id].alarm_ids
+        alarm = state.alarms[self.rng.choice(alarm_ids)]
+        same_class = [a for a in alarm_ids if state.alarms[a].alarm_class is alarm.alarm_class]
+        if len(same_class) > 1:
+            return
+        until = self.now + self.rng.randrange(1_000, 3_600_000)
+        heard = self.step(
+            Shelve(alarm_id=alarm.alarm_id, by="op", reason="technician", until_ms=until)
+        )
+        self.model.shelve(subject, str(alarm.alarm_class), until)
+        self.compare(heard, f"shelve {alarm.alarm_class} of {subject}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_book_and_the_plain_model_agree_about_every_event(seed):
+    twin = Twin(seed)
+    twin.live(EVENTS)
+    classes = {line.split()[0] for line in twin.notices}
+    assert len(classes) >= 8, f"a life too quiet to show anything: {sorted(twin.notices)}"
+    purposes = {line.split()[1] for line in twin.notices}
+    assert purposes == {"alert", "update", "escalation", "withdrawn"}
+
+
+def test_after_a_random_life_nothing_is_left_over():
+    """All quiet and everything disposed of: the state holds the definitions and nothing else."""
+    twin = Twin(99)
+    twin.live(150)
+    for order, kind, wearer, protected, plan in ORDERS:
+        twin.step(
+            verdict("clear", order=order, kind=kind, wearer=wearer, protected=protected,
+                    plan_id=plan, at_ms=twin.now)
+        )  # fmt: skip
+    for device in DEVICES:
+        for kind in ("strap-restored", "jamming-ended", "charging", "status"):
+            twin.step(twin.press(kind, device))
+    for incident in list(twin.book._state.rows.incidents.values()):
+        if not incident.closed:
+            twin.step(
+                Dispose(
+                    incident_id=incident.incident_id,
+                    by="op",
+                    disposition=Disposition.HANDLED,
+                    despite_active=True,
+                )
+            )
+    while (due := twin.book.next_due_ms()) is not None:
+        twin.now = due
+        twin.step()
+    rows = twin.book._state.rows
+    left = {
+        name: len(getattr(rows, name))
+        for name in msgspec.structs.asdict(rows)
+        if getattr(rows, name)
+    }
+    assert set(left) == {
+        "plans", "current_plans", "cases", "person_cases", "device_persons", "numbers", "mass",
+    } or set(left) == {
+        "plans", "current_plans", "cases", "person_cases", "device_persons", "numbers",
+    }  # fmt: skip
+    assert left["plans"] == left["current_plans"]
