@@ -60,7 +60,7 @@ INTAKE_HELD_MAX: Final = (
     10_000  # messages taken and not yet durable, per connection: above it nothing is taken
 )
 INTAKE_RETRY_MS_MIN: Final = 50
-INTAKE_RETRY_MS_MAX: Final = 2_000
+INTAKE_RETRY_MS_MAX: Final = 500
 REGISTRY_POLL_MS: Final = 1_000
 
 # --- geofence ---------------------------------------------------------------------------------

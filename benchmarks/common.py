@@ -12,21 +12,22 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "shapely", "pyproj", "msgspec", "redis", "aiohttp")
 
-# Draws into the axes of one matplotlib figure.
+# Draws into a matplotlib Figure.
 Plot = Callable[[Any], None]
 
 
-def add_report_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every benchmark has."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the plot (out)")
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """An argument parser with the options that every benchmark has."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    made.add_argument("--out", type=Path, default=Path("out"), help="folder of the plot (out)")
+    return made
 
 
 def data_folder() -> Path:
@@ -56,7 +57,7 @@ def _processor() -> str:
 
 
 def versions(**more: str) -> dict[str, str]:
-    """Versions of the interpreter and the libraries that carry the load, and what the caller adds."""
+    """Versions of the interpreter and of the libraries that carry the load, and `more`."""
     found = {"afstand": _version("afstand"), "python": platform.python_version()}
     found |= {name: _version(name) for name in _PACKAGES}
     return {name: version for name, version in (found | more).items() if version}
@@ -69,45 +70,6 @@ def _version(package: str) -> str:
         return ""
 
 
-@dataclass(frozen=True)
-class Report:
-    """The outcome of one benchmark; `versions` adds to those of our libraries."""
-
-    benchmark: str
-    figures: Mapping[str, float]
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-    def write(
-        self,
-        options: argparse.Namespace,
-        *,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[object]],
-        plot: Plot | None = None,
-    ) -> None:
-        """Print the table and the figures, draw the plot, write the JSON where it was asked for."""
-        described, used = machine(), versions(**self.versions)
-        cores, memory = described["cores"], described["memory_gib"]
-        print(f"\n{self.benchmark}: {described['processor']}, {cores} cores, {memory} GiB,")
-        print(f"load {described['load_1min']}, {described['system']}")
-        print(", ".join(f"{name} {version}" for name, version in used.items()))
-        print(f"\n{table(columns, rows)}\n")
-        for name, value in self.figures.items():
-            print(f"{name:36} {_shown(value)}")
-        if plot is not None:
-            print(f"\nplot: {_draw(self.benchmark, plot, options.out)}")
-        if options.json is not None:
-            content = {
-                "benchmark": self.benchmark,
-                "machine": described,
-                "versions": used,
-                "figures": {name: _finite(value) for name, value in self.figures.items()},
-            }
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-            print(f"figures: {options.json}")
-
-
 def report(
     benchmark: str,
     figures: Mapping[str, float],
@@ -116,20 +78,38 @@ def report(
     args: argparse.Namespace,
     **more_versions: str,
 ) -> None:
-    """Write a report whose rows are mappings with the same keys."""
-    columns = list(rows[0]) if rows else []
-    lines = [[row.get(name, "") for name in columns] for row in rows]
-    Report(benchmark, figures, more_versions).write(args, columns=columns, rows=lines, plot=plot)
+    """Print the table and the figures, draw the plot, write the JSON where it was asked for."""
+    described, used = machine(), versions(**more_versions)
+    cores, memory = described["cores"], described["memory_gib"]
+    print(f"\n{benchmark}: {described['processor']}, {cores} cores, {memory} GiB,")
+    print(f"load {described['load_1min']}, {described['system']}")
+    print(", ".join(f"{name} {version}" for name, version in used.items()))
+    print(f"\n{table(rows)}\n")
+    for name, value in figures.items():
+        print(f"{name:36} {_shown(value)}")
+    if plot is not None:
+        print(f"\nplot: {_draw(benchmark, plot, args.out)}")
+    if args.json is not None:
+        content = {
+            "benchmark": benchmark,
+            "machine": described,
+            "versions": used,
+            "figures": {name: _finite(value) for name, value in figures.items()},
+        }
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        print(f"figures: {args.json}")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows as text in aligned columns, numbers to the right."""
-    shown = [[_shown(value) for value in row] for row in rows]
-    lines = [list(columns), *shown]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    numeric = [bool(rows) and isinstance(value, int | float) for value in (rows or [()])[0]]
-    numeric += [False] * (len(columns) - len(numeric))
-    lines.insert(1, ["-" * width for width in widths])
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows of equal keys as text in aligned columns, numbers to the right."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    shown = [[_shown(row.get(name, "")) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in [names, *shown]) for i in range(len(names))]
+    numeric = [isinstance(rows[0][name], int | float) for name in names]
+    lines = [names, ["-" * width for width in widths], *shown]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)
@@ -159,7 +139,7 @@ def _draw(benchmark: str, plot: Plot, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(9, 5.5), layout="constrained")
-    plot(figure.subplots())
+    plot(figure)
     path = folder / f"{benchmark}.png"
     figure.savefig(path, dpi=120)
     return path

@@ -2,12 +2,12 @@
 
 One core, one run: the kernels; shapely (contains_xy on prepared polygons, grouped by polygon;
 distance to the boundary; an STRtree over the edges); a SIMD loop over all edges; Redis GEO when a
-redis-server is installed; PostGIS when AFSTAND_POSTGIS names a database (a libpq connection string).
-Ours answers in shuffled order, each check another zone; shapely gets its favourite order. Times are
-processor time of this thread, the best of several passes; ratios count, nanoseconds are this machine's.
+redis-server is installed; PostGIS when AFSTAND_POSTGIS names a database (a libpq connection
+string). Ours answers in shuffled order, each check another zone; shapely gets its favourite order.
+Times are processor time of this thread, the best of several passes; ratios count, nanoseconds are
+this machine's.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from benchmarks.common import add_report_options, data_folder, report
+from benchmarks.common import data_folder, parser, report
 from benchmarks.oracle import (
     REPAIRS,
     Points,
@@ -60,7 +60,9 @@ def star(vertices: int, radius_deg: float, latitude: float) -> bytes:
     radius = radius_deg * (1.0 + waves + rng.uniform(-0.002, 0.002, vertices))
     lon = 5.0 + radius * np.cos(angle) / np.cos(np.radians(latitude))
     lat = latitude + radius * np.sin(angle)
-    ring = ",".join(f"[{a:.7f},{b:.7f}]" for a, b in zip([*lon, lon[0]], [*lat, lat[0]], strict=True))
+    ring = ",".join(
+        f"[{a:.7f},{b:.7f}]" for a, b in zip([*lon, lon[0]], [*lat, lat[0]], strict=True)
+    )
     return f'{{"type":"Polygon","coordinates":[[{ring}]]}}'.encode()
 
 
@@ -91,12 +93,14 @@ def checks_of(zones: Sequence[RealZone], place: str, count: int, seed: int) -> C
     )
 
 
-def best_ns(work: Callable[[], object], count: int, passes: int) -> float:
+def best_ns(
+    work: Callable[..., object], arguments: tuple[Any, ...], count: int, passes: int
+) -> float:
     """Processor time per check of the best of several passes, ns."""
     times = []
     for _ in range(passes):
         started = time.thread_time_ns()
-        work()
+        work(*arguments)
         times.append(time.thread_time_ns() - started)
     return min(times) / count
 
@@ -111,7 +115,7 @@ def _brute_force(
     y: npt.NDArray[np.float64],
     distance: npt.NDArray[np.float64],
 ) -> None:
-    """Signed distance by all edges: chain is all x, then all y; the path for the side comes from the far left."""
+    """Signed distance by all edges; chain is all x, then all y; sides count from the far left."""
     half = chain.size // 2
     for i in range(zone.size):
         bits = bits_of(np.inf)
@@ -120,16 +124,14 @@ def _brute_force(
             first = rings[r]
             count = rings[r + 1] - first - 1
             bits, more = nearest_and_crossings(
-                chain, first, half + first, count, x[i], y[i], -2.0**31 - 0.5, 0.5, bits
+                chain, first, half + first, count, x[i], y[i], -(2.0**31) - 0.5, 0.5, bits
             )
             crossed += more
         side = 1.0 if crossed & 1 == 1 else -1.0
         distance[i] = side * np.sqrt(float_of(bits))
 
 
-def our_rows(
-    zones: Sequence[RealZone], checks: Checks, passes: int
-) -> dict[str, float]:
+def our_rows(zones: Sequence[RealZone], checks: Checks, passes: int) -> dict[str, float]:
     """The kernels and the SIMD loop, ns per check."""
     arrays = put_all(zones).arrays()
     count = len(checks.zone)
@@ -140,9 +142,10 @@ def our_rows(
         tolerance = np.full(count, tolerance_m)
         arguments = (arrays, *checks, tolerance, distance)
         signed_distance_many(*arguments)
-        found[name] = best_ns(lambda a=arguments: signed_distance_many(*a), count, passes)
-    contains_many(arrays, *checks, inside)
-    found["contains"] = best_ns(lambda: contains_many(arrays, *checks, inside), count, passes)
+        found[name] = best_ns(signed_distance_many, arguments, count, passes)
+    sides = (arrays, *checks, inside)
+    contains_many(*sides)
+    found["contains"] = best_ns(contains_many, sides, count, passes)
     found["brute force"] = _brute_force_ns(zones, checks)
     return found
 
@@ -169,7 +172,7 @@ def _brute_force_ns(zones: Sequence[RealZone], checks: Checks) -> float:
         np.empty(len(which), np.float64),
     )
     _brute_force(*arguments)
-    return best_ns(lambda: _brute_force(*arguments), len(which), 2)
+    return best_ns(_brute_force, arguments, len(which), 2)
 
 
 def shapely_rows(zones: Sequence[RealZone], checks: Checks, passes: int) -> dict[str, float]:
@@ -180,14 +183,10 @@ def shapely_rows(zones: Sequence[RealZone], checks: Checks, passes: int) -> dict
         x, y = checks.x_mm[mine] / 1000.0, checks.y_mm[mine] / 1000.0
         shapely.prepare(zone.polygon)
         boundary = zone.polygon.boundary
-        contains.append(
-            best_ns(lambda a=(zone.polygon, x, y): shapely.contains_xy(*a), len(mine), passes)
-        )
+        contains.append(best_ns(shapely.contains_xy, (zone.polygon, x, y), len(mine), passes))
         few = max(1, min(len(mine), 200_000 // zone.grid.vertices))
         points = shapely.points(x[:few], y[:few])
-        distance.append(
-            best_ns(lambda a=(boundary, points): shapely.distance(*a), len(points), 2)
-        )
+        distance.append(best_ns(shapely.distance, (boundary, points), len(points), 2))
         if i < 20:
             tree.append(_tree_ns(zone.polygon, points))
     return {
@@ -203,7 +202,7 @@ def _tree_ns(polygon: Any, points: npt.NDArray[Any]) -> float:
         vertices = shapely.get_coordinates(line)
         edges.append(np.stack([vertices[:-1], vertices[1:]], axis=1))
     made = shapely.STRtree(shapely.linestrings(np.concatenate(edges)))
-    return best_ns(lambda: made.query_nearest(points, return_distance=True), len(points), 2)
+    return best_ns(made.query_nearest, (points, None, True), len(points), 2)
 
 
 def run(
@@ -216,7 +215,7 @@ def run(
         for place in PLACES:
             checks = checks_of(members, place, count, seed)
             found = our_rows(members, checks, passes) | shapely_rows(members, checks, 3)
-            rows.append({"zones": name, "points": place} | found)
+            rows.append({"zones": name, "points": place, **found})
             print(f"  {name}, {place}: done", flush=True)
             if name == LARGE:
                 figures |= _figures(place, found)
@@ -243,7 +242,7 @@ def _figures(place: str, found: dict[str, float]) -> dict[str, float]:
 
 def _sizes(zones: Sequence[RealZone]) -> dict[str, float]:
     sizes = [zone.grid.size_bytes / 1024.0 for zone in zones]
-    times = [best_ns(lambda z=zone: build(z.grid.source, REPAIRS), 1, 3) / 1e6 for zone in zones]
+    times = [best_ns(build, (zone.grid.source, REPAIRS), 1, 3) / 1e6 for zone in zones]
     return {
         "kb_per_zone": float(np.mean(sizes)),
         "kb_per_zone_max": float(np.max(sizes)),
@@ -252,8 +251,9 @@ def _sizes(zones: Sequence[RealZone]) -> dict[str, float]:
     }
 
 
-def plot(axes: Any, rows: Sequence[dict[str, object]]) -> None:
+def plot(figure: Any, rows: Sequence[dict[str, object]]) -> None:
     """Ours and shapely, by class and place, on a logarithmic scale."""
+    axes = figure.subplots()
     names = [name for name in rows[0] if name not in {"zones", "points"}]
     width = 0.8 / len(names)
     for k, name in enumerate(names):
@@ -269,21 +269,21 @@ def plot(axes: Any, rows: Sequence[dict[str, object]]) -> None:
 
 def main(argv: list[str]) -> int:
     """Run and report."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks kernels", description=__doc__)
+    options = parser("kernels", "Signed distance and containment on real zones, beside peers.")
     options.add_argument("--points", type=int, default=100_000, help="checks per row (100,000)")
     options.add_argument("--passes", type=int, default=7, help="passes, the best counts (7)")
-    add_report_options(options)
     args = options.parse_args(argv)
     zones = real_zones(data_folder())
     print(f"{len(zones)} real zones", flush=True)
     figures, rows = run(zones, args.points, args.passes)
     large = [zone for zone in zones if zone.grid.vertices >= 968]
-    others, servers = [], {}
+    others: list[str] = []
+    servers: dict[str, str] = {}
     for peer in (redis_rows, postgis_rows):
         lines, more = peer(large, checks_of(large, "near", 2_000, 2))
         others += lines
         servers |= more
-    report("kernels", figures, rows, lambda axes: plot(axes, rows), args,
+    report("kernels", figures, rows, lambda figure: plot(figure, rows), args,
            geos=shapely.geos_version_string, **servers)  # fmt: skip
     print("\nOver a connection, near points of the same zones:")
     for line in others:

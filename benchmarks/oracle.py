@@ -15,7 +15,7 @@ from geofence.zones import ZoneGrid, ZoneSet, build
 
 Points = npt.NDArray[np.int64]  # [n, 2] millimetres in the plane of a zone
 
-# The real files do not all keep the right-hand rule, and three districts of Rotterdam cross themselves.
+# The real files do not all keep the right-hand rule; three districts of Rotterdam cross themselves.
 REPAIRS = ("winding-reversed", "self-intersection-resolved")
 FILES = ("rotterdam", "amsterdam", "austria-steiermark", "nl_gemeenten_352")
 NEAR_M = 100.0

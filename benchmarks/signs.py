@@ -6,7 +6,6 @@ disagreement within a millimetre of the boundary is listed apart (both compute w
 coordinates there); any other one makes the run fail.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from benchmarks.common import add_report_options, data_folder, report
+from benchmarks.common import data_folder, parser, report
 from benchmarks.oracle import (
     RealZone,
     points_far,
@@ -121,10 +120,9 @@ def _check_zone(
 
 def main(argv: list[str]) -> int:
     """Run and report; 1 if anything is wrong."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks signs", description=__doc__)
+    options = parser("signs", "Signs and distances against shapely on the real zones.")
     options.add_argument("--checks", type=int, default=1_000_000, help="random points (1,000,000)")
     options.add_argument("--seed", type=int, default=1)
-    add_report_options(options)
     args = options.parse_args(argv)
     started = time.perf_counter()
     zones = real_zones(data_folder())

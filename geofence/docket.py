@@ -21,10 +21,11 @@ from afstand.limits import (
 from geofence.bounds import Box, widened, zone_box
 from geofence.decision import UNKNOWN
 from geofence.geojson import GeoJSONError
+from geofence.kernel import State
 from geofence.kernels.arrays import ZoneArrays
 from geofence.layout import (
     AREA,
-    BLOCK_BITS,
+    BLOCK,
     FRESH,
     LEG,
     LOCATION,
@@ -95,6 +96,10 @@ class Docket:
         self.entries: list[OrderEntry] = []
         self.orders: dict[str, int] = {}
         self._edges: list[tuple[int, int]] = []
+
+    def state(self) -> State:
+        """Return what kernels work on; take it anew after anything was put."""
+        return State(self.tables.world, self.undo.ledger, self.zone_arrays)
 
     # --- persons ------------------------------------------------------------------------------
 
@@ -353,7 +358,7 @@ class Docket:
         """Look at the silence of a person at `due_ms`, or earlier when that was so."""
         world = self.tables.world
         world.due[person] = min(int(world.due[person]), due_ms)
-        block = person >> BLOCK_BITS
+        block = person // BLOCK
         world.floors[block] = min(int(world.floors[block]), due_ms)
 
     # --- edges --------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from afstand.limits import FIX_BATCH_MAX
+from geofence import kernel
 from geofence.docket import Docket
 from geofence.findings import read_findings
-from geofence.fold import fold_fixes
+from geofence.kernel import FixBatch
 from geofence.layout import (
     COUNTS,
     DOUBTED,
@@ -27,7 +28,7 @@ from geofence.layout import (
     UNUSABLE,
 )
 from geofence.orders import Order, OrderRejected, RejectReason, Role, Zone, silence_ms
-from geofence.silence import due_persons, fire_silences, next_due
+from geofence.silence import due_persons, next_due
 from geofence.snapshot import dump_docket, load_docket
 from geofence.turning import turn_order
 from geofence.verdicts import Finding, OrderKind, Position, VerdictReason
@@ -44,23 +45,6 @@ __all__ = [
 
 _PERSON_BITS: Final = 24
 _SPAN_MS_MAX: Final = 1 << 38
-
-
-class FixBatch(NamedTuple):
-    """Fixes as columns of one length, in any order. Positions in degrees x 1e7, times in Unix ms.
-
-    `person` are handles of `Engine.person_handle`; `accuracy_dm` the 68 % radius; `speed_cm_s` and
-    `heading_cdeg` 65535 when unknown; `mechanism` as in contract version 1.
-    """
-
-    person: npt.NDArray[np.int64]
-    time_ms: npt.NDArray[np.int64]
-    lat_e7: npt.NDArray[np.integer]
-    lon_e7: npt.NDArray[np.integer]
-    accuracy_dm: npt.NDArray[np.integer]
-    speed_cm_s: npt.NDArray[np.integer]
-    heading_cdeg: npt.NDArray[np.integer]
-    mechanism: npt.NDArray[np.integer]
 
 
 class Fixes(NamedTuple):
@@ -144,10 +128,7 @@ class Engine:
             self._fire(now_ms)
             done = 0
             while True:
-                tables, undo = docket.tables, docket.undo
-                done = fold_fixes(
-                    tables.world, undo.ledger, docket.zone_arrays, columns, order, done, now_ms
-                )
+                done = kernel.fold(docket.state(), columns, order, done, now_ms)
                 if done == len(order):
                     break
                 self._reserve_for(int(columns.person[order[done]]))
@@ -228,17 +209,15 @@ class Engine:
     def _fire_silences(self, until_ms: int) -> None:
         docket = self._docket
         while True:
-            tables, undo = docket.tables, docket.undo
-            due = due_persons(tables.world, tables.persons, until_ms)
+            due = due_persons(docket.tables.world, docket.tables.persons, until_ms)
             if len(due) == 0:
                 return
             done = 0
             while True:
-                done = fire_silences(tables.world, undo.ledger, docket.zone_arrays, due, done)
+                done = kernel.silence(docket.state(), due, done)
                 if done == len(due):
                     break
                 self._reserve_for(int(due[done]))
-                undo = docket.undo
 
     def _reserve_for(self, person: int) -> None:
         """Make room in the ledger for at least one more step of a person."""

@@ -1,10 +1,9 @@
-"""The kernel that folds a batch of fixes into the rows: one pass, in the order of device time."""
+"""Folding a batch of fixes into the rows: one pass, in the order of device time."""
 
 from typing import Any
 
 from geofence import codes
 from geofence.areas import Fix, new_fix, observe_units
-from geofence.freshjit import jit
 from geofence.history import observe_past_pairs, observe_past_units
 from geofence.integers import wide
 from geofence.kernels.compile import jit_call
@@ -22,7 +21,14 @@ from geofence.layout import (
     Ledger,
     World,
 )
-from geofence.ledger import COUNTED, UNCOUNTED, accuracy_of, keep_person, push_point, request_fix, set_due
+from geofence.ledger import (
+    UNCOUNTED,
+    accuracy_of,
+    keep_person,
+    push_point,
+    request_fix,
+    set_due,
+)
 from geofence.motion import displacement_mm, implausible, speed_of, update_velocity
 from geofence.pairs import judge_pair
 from geofence.parameters import (
@@ -38,7 +44,7 @@ _LAT_MAX = 900_000_000
 _LON_MAX = 1_800_000_000
 
 
-@jit
+@jit_call
 def fold_fixes(
     world: World, ledger: Ledger, zones: Any, fixes: Any, order: Integers, first: int, now_ms: int
 ) -> int:

@@ -20,7 +20,6 @@ from geofence.decision import (
     step_evidence,
     weight,
 )
-from geofence.freshjit import jit
 from geofence.integers import wide
 from geofence.kernels.compile import jit_call
 from geofence.layout import (
@@ -30,7 +29,7 @@ from geofence.layout import (
     Ledger,
     World,
 )
-from geofence.ledger import COUNTED, UNCOUNTED, keep_person, keep_unit, new_event, request_fix
+from geofence.ledger import UNCOUNTED, keep_person, keep_unit, new_event, request_fix
 from geofence.pairs import contact_of, is_stale, judge_pair, shown_pair
 from geofence.parameters import (
     DOUBT_1024,
@@ -42,7 +41,7 @@ from geofence.silence import tell_held
 PRESENT_1024 = 1024 - POSSIBLE_1024
 
 
-@jit
+@jit_call
 def turn_unit(
     world: World,
     ledger: Ledger,
@@ -173,7 +172,7 @@ def recount(world: World, person: int) -> None:
     p["active"] = active
 
 
-@jit
+@jit_call
 def tell_unit(
     world: World,
     ledger: Ledger,
@@ -223,18 +222,12 @@ def ask_edge(world: World, ledger: Ledger, zones: Any, person: int, unit: int, a
         p_1024, _ = breach_1024(wide(row["kind"]), wide(row["ring"]), depth, sigma)
         doubtful = DOUBT_1024 <= p_1024 < POSSIBLE_1024
     if old or doubtful or row["inner"] == POSSIBLE:
-        request_fix(world, ledger, person, wide(row["order"]), at_ms, codes.ASK_EDGE, wide(UNCOUNTED))
+        request_fix(
+            world, ledger, person, wide(row["order"]), at_ms, codes.ASK_EDGE, wide(UNCOUNTED)
+        )
 
 
-@jit
-def ask_after_turn(
-    world: World, ledger: Ledger, zones: Any, person: int, unit: int, at_ms: int
-) -> None:
-    """Ask for a fix after an edge that changed nothing that is told."""
-    ask_edge(world, ledger, zones, person, unit, at_ms)
-
-
-@jit
+@jit_call
 def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) -> int:
     """Set whether a contact ban is in force and in its hours; return what the pair now shows.
 
@@ -265,13 +258,13 @@ def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) 
     return shown_pair(row)
 
 
-@jit
+@jit_call
 def tell_turned_pair(world: World, ledger: Ledger, index: int, at_ms: int, reason: int) -> None:
     """Judge a pair at an edge and tell it, with `reason` unless that is -1."""
     judge_pair(world, ledger, index, instant(at_ms), wide(-1), at_ms, reason)
 
 
-@jit
+@jit_call
 def ask_pair_edge(world: World, ledger: Ledger, index: int, at_ms: int) -> None:
     """Ask both of a pair for a fix when an edge found an old position or a possible breach.
 
@@ -285,4 +278,6 @@ def ask_pair_edge(world: World, ledger: Ledger, index: int, at_ms: int) -> None:
         old = 2 * (at_ms - last_ms) > row["silence_ms"]
         if old or row["inner"] == POSSIBLE:
             keep_person(world, ledger, person)
-            request_fix(world, ledger, person, wide(row["order"]), at_ms, codes.ASK_EDGE, wide(UNCOUNTED))
+            request_fix(
+                world, ledger, person, wide(row["order"]), at_ms, codes.ASK_EDGE, wide(UNCOUNTED)
+            )

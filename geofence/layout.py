@@ -246,8 +246,8 @@ class Ledger(NamedTuple):
 
 
 NEVER_MS: Final = 2**62
-BLOCK_BITS: Final = 9
-"""Persons per block of `floors`: 512."""
+BLOCK: Final = 512
+"""Persons per block of `floors`."""
 
 # Columns of Ledger.counts: rows used, then what happened to fixes.
 EVENTS: Final = 0

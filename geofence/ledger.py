@@ -6,7 +6,7 @@ from geofence.decision import believed_accuracy_mm
 from geofence.integers import wide
 from geofence.kernels.compile import jit_call, jit_inline
 from geofence.layout import (
-    BLOCK_BITS,
+    BLOCK,
     EVENTS,
     NONE_MS,
     PAIRS,
@@ -61,7 +61,7 @@ def keep_pair(world: World, ledger: Ledger, pair: int) -> None:
 def set_due(world: World, person: int, due_ms: int) -> None:
     """Set when the silence of a person is looked at; the floor of the block stays a lower bound."""
     world.due[person] = due_ms
-    block = person >> BLOCK_BITS
+    block = person // BLOCK
     world.floors[block] = min(world.floors[block], due_ms)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from geofence.layout import (
-    BLOCK_BITS,
+    BLOCK,
     COUNTS,
     EVENT,
     FIXES,
@@ -67,7 +67,7 @@ class Tables:
             persons = _grown(self.world.persons, index + 1)
             due = np.full(len(persons), NEVER_MS, np.int64)
             due[:index] = self.world.due[:index]
-            floors = np.full((len(persons) >> BLOCK_BITS) + 1, NEVER_MS, np.int64)
+            floors = np.full((len(persons) // BLOCK) + 1, NEVER_MS, np.int64)
             floors[: len(self.world.floors)] = self.world.floors
             self.world = self.world._replace(persons=persons, due=due, floors=floors)
         row = self.world.persons[index]

@@ -12,11 +12,10 @@ import numpy as np
 from geofence import codes
 from geofence.areas import Fix, explain, instant, is_quiet, new_fix
 from geofence.decision import held_sigma_mm
-from geofence.freshjit import jit
 from geofence.integers import wide
 from geofence.kernels.compile import jit_call, jit_inline
 from geofence.layout import (
-    BLOCK_BITS,
+    BLOCK,
     EVENTS,
     FRESH,
     LABEL_HELD,
@@ -36,56 +35,38 @@ from geofence.pairs import is_stale, judge_pair
 from geofence.parameters import REVIEW_MS, REVIEWS_MAX
 
 
-@jit
 def next_due(world: World, persons: int) -> int:
     """Return the earliest time at which a person's silence is due, exactly; NEVER_MS if none.
 
     Raises the floors of the blocks it looks into to what they are.
     """
-    blocks = (persons + (1 << BLOCK_BITS) - 1) >> BLOCK_BITS
-    while blocks > 0:
-        low = 0
-        for block in range(1, blocks):
-            if world.floors[block] < world.floors[low]:
-                low = block
-        if world.floors[low] == NEVER_MS:
-            return NEVER_MS
-        exact = NEVER_MS
-        for person in range(low << BLOCK_BITS, min((low + 1) << BLOCK_BITS, persons)):
-            exact = min(exact, world.due[person])
-        if exact == world.floors[low]:
-            return wide(exact)
-        world.floors[low] = exact
-    return NEVER_MS
+    blocks = (persons + BLOCK - 1) // BLOCK
+    if blocks == 0:
+        return NEVER_MS
+    floors = world.floors[:blocks]
+    while True:
+        low = int(floors.argmin())
+        exact = world.due[low * BLOCK : min((low + 1) * BLOCK, persons)].min()
+        if exact == floors[low]:
+            return int(exact)
+        floors[low] = exact
 
 
-@jit
 def due_persons(world: World, persons: int, until_ms: int) -> Integers:
     """Return the persons whose silence is due until `until_ms`, by time and then by number."""
-    found = np.empty(0, np.int64)
-    blocks = (persons + (1 << BLOCK_BITS) - 1) >> BLOCK_BITS
-    count = 0
-    for block in range(blocks):
-        if world.floors[block] <= until_ms:
-            for person in range(block << BLOCK_BITS, min((block + 1) << BLOCK_BITS, persons)):
-                count += world.due[person] <= until_ms
-    if count == 0:
-        return found
-    found = np.empty(count, np.int64)
-    times = np.empty(count, np.int64)
-    k = 0
-    for block in range(blocks):
-        if world.floors[block] <= until_ms:
-            for person in range(block << BLOCK_BITS, min((block + 1) << BLOCK_BITS, persons)):
-                if world.due[person] <= until_ms:
-                    found[k] = person
-                    times[k] = world.due[person]
-                    k += 1
-    # Two stable sorts would do; persons are ascending already, so one by time is enough.
-    return found[np.argsort(times, kind="mergesort")]
+    blocks = (persons + BLOCK - 1) // BLOCK
+    found = [
+        np.flatnonzero(world.due[block * BLOCK : min((block + 1) * BLOCK, persons)] <= until_ms)
+        + block * BLOCK
+        for block in np.flatnonzero(world.floors[:blocks] <= until_ms).tolist()
+    ]
+    if not found:
+        return np.empty(0, np.int64)
+    due = np.concatenate(found)
+    return due[np.argsort(world.due[due], kind="stable")]
 
 
-@jit
+@jit_call
 def fire_silences(world: World, ledger: Ledger, zones: Any, persons: Integers, first: int) -> int:
     """Fire the due silences of persons, from `first`; return how far the ledger had room."""
     for k in range(first, persons.size):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from geofence.bounds import Box
 from geofence.docket import Docket, OrderEntry, ZoneEntry
 from geofence.layout import (
-    BLOCK_BITS,
+    BLOCK,
     COUNTS,
     FIXES,
     LEG,
@@ -190,5 +190,5 @@ def _load_tables(tables: Tables, dump: _Dump) -> None:
         pairs=pairs,
         tracks=tracks.reshape(-1, TRACK_POINTS),
         due=due,
-        floors=np.zeros((len(persons) >> BLOCK_BITS) + 1, np.int64),
+        floors=np.zeros((len(persons) // BLOCK) + 1, np.int64),
     )

@@ -2,17 +2,9 @@
 
 from typing import NamedTuple
 
-from geofence import codes
+from geofence import codes, kernel
 from geofence.decision import CONFIRMED, POSSIBLE
 from geofence.docket import Docket, OrderEntry
-from geofence.holding import (
-    ask_after_turn,
-    ask_pair_edge,
-    tell_turned_pair,
-    tell_unit,
-    turn_pair,
-    turn_unit,
-)
 from geofence.orders import Order, OrderState, enforceable, in_hours, order_state
 from geofence.parameters import DAY_MS, EXPIRING_DAYS
 from geofence.verdicts import OrderKind, VerdictReason
@@ -72,16 +64,9 @@ def _turn_unit(
     row = tables.world.units[unit]
     was_shown, was_force, was_open = int(row["shown"]), bool(row["force"]), bool(row["open"])
     was_missed = bool(row["missed"])
-    shown = turn_unit(
-        tables.world,
-        undo.ledger,
-        docket.zone_arrays,
-        entry.person,
-        unit,
-        at_ms,
-        force,
-        is_open,
-        seed,
+    state = docket.state()
+    shown = kernel.turned_unit(
+        state, unit, entry.person, at_ms, force=force, is_open=is_open, seed=seed
     )
     turn = Turn(was_shown, shown, was_force, force, was_open, is_open)
     duty = bool(row["once"])
@@ -90,18 +75,9 @@ def _turn_unit(
         reason = _reason(entry.order, turn, at_ms, cause)
         if bool(row["missed"]) and not was_missed:
             reason = VerdictReason.REPORT_DUTY_MISSED
-        tell_unit(
-            tables.world,
-            undo.ledger,
-            docket.zone_arrays,
-            entry.person,
-            unit,
-            at_ms,
-            codes.REASONS.index(reason),
-            ask,
-        )
+        kernel.told_unit(state, unit, entry.person, at_ms, codes.REASONS.index(reason), ask=ask)
     elif ask:
-        ask_after_turn(tables.world, undo.ledger, docket.zone_arrays, entry.person, unit, at_ms)
+        kernel.asked_unit(state, unit, entry.person, at_ms)
 
 
 def _turn_pair(
@@ -118,14 +94,15 @@ def _turn_pair(
     undo.keep_pair(tables, index)
     row = tables.world.pairs[index]
     was_shown, was_force, was_open = int(row["shown"]), bool(row["force"]), bool(row["open"])
-    shown = turn_pair(tables.world, index, at_ms, force, is_open)
+    state = docket.state()
+    shown = kernel.turned_pair(state, index, at_ms, force=force, is_open=is_open)
     turn = Turn(was_shown, shown, was_force, force, was_open, is_open)
     reason = -1
     if shown != was_shown or force != was_force or cause is not None:
         reason = codes.REASONS.index(_reason(entry.order, turn, at_ms, cause))
-    tell_turned_pair(tables.world, undo.ledger, index, at_ms, reason)
+    kernel.told_pair(state, index, at_ms, reason)
     if force and is_open and not (was_force and was_open):
-        ask_pair_edge(tables.world, undo.ledger, index, at_ms)
+        kernel.asked_pair(state, index, at_ms)
 
 
 def _reason(order: Order, turn: Turn, at_ms: int, cause: VerdictReason | None) -> VerdictReason:

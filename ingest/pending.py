@@ -171,6 +171,7 @@ class Pending:
         self._queues: dict[str, _Queue] = {}
         self._refusals: list[HeldRefusal] = []
         self._backoff = _Backoff()  # of the store as a whole
+        self._refusals_backoff = _Backoff()  # of the quarantine, which holds up no frame
         self.messages = 0
 
     def __bool__(self) -> bool:
@@ -237,7 +238,8 @@ class Pending:
                 if self._build(block, queue, on_poison):
                     append = Append(partition, EntryKind.FRAMES, block.blob)
                     plan.entries.append(Planned(append, block))
-        plan.refusals.extend(self._refusals)
+        if now_ms >= self._refusals_backoff.until_ms:
+            plan.refusals.extend(self._refusals)
         return plan
 
     def _build(
@@ -288,9 +290,14 @@ class Pending:
 
     def refusals_written(self, done: list[HeldRefusal]) -> None:
         """Let go of quarantine entries."""
+        self._refusals_backoff.succeeded()
         gone = set(map(id, done))
         self._refusals = [refusal for refusal in self._refusals if id(refusal) not in gone]
         self.messages -= sum(refusal.message is not None for refusal in done)
+
+    def refusals_failed(self, now_ms: int) -> None:
+        """Leave the quarantine alone for a while."""
+        self._refusals_backoff.failed(now_ms)
 
     def partition_failed(self, partition: str, now_ms: int) -> None:
         """Leave a partition alone for a while."""
@@ -308,7 +315,7 @@ class Pending:
         """Return how long until something here can be written; None when nothing waits."""
         times = [q.backoff.until_ms for q in self._queues.values() if q.blocks or q.signals]
         if self._refusals:
-            times.append(0)
+            times.append(self._refusals_backoff.until_ms)
         if not times:
             return None
         until_ms = max(min(times), self._backoff.until_ms)

@@ -13,9 +13,8 @@ from alerting.book import devices, incidents, runs, silences, telling
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context, rule_of
 from alerting.book.outputs import Change, IncidentChange
-from alerting.book.plans import HANDLERS
 from alerting.book.state import Alarm, Facts, Incident
-from alerting.book.words import AlarmClass, Audience, Priority, Purpose
+from alerting.book.words import AlarmClass, Purpose
 
 replace = msgspec.structs.replace
 
@@ -299,13 +298,6 @@ def acknowledge(cx: Context, alarm: Alarm, by: str, reason: str) -> Alarm:
     alarm = _keep(cx, replace(alarm, acknowledged=True))
     cx.record(alarm, change, reason, by=by)
     return runs.acknowledged(cx, alarm)
-
-
-def takes_in_hand(alarm: Alarm, audience: Audience) -> bool:
-    """Whether an acknowledgement by this audience means that somebody handles the alarm."""
-    if audience is Audience.PROBATION:
-        return rule_of(alarm).priority is not Priority.CRITICAL
-    return audience in HANDLERS
 
 
 def acknowledgement_expired(cx: Context, alarm: Alarm) -> None:

@@ -43,6 +43,12 @@ A press counts also from a device that nobody knows or that did not prove who it
 fall of a wearer is recorded only. A test press is never an alarm. `silence` of somebody who belongs
 to a pair is `pair-blind`. All other events are recorded."""
 
+LAST_RESORT = """\
+`default` serves every alarm whose plan is not known or has no step for its class. It is also the last
+resort: as soon as nobody is left in a plan who could still take the alarm in hand, its steps are added
+(what is only to be delivered goes on beside them), and when they have ended too the alarm pages again
+from the start, for as long as nobody answers. Probation takes in hand what is not critical."""
+
 PRIVACY = """\
 Fields of a notice by audience. The wearer's side is told of its own areas, places and battery only,
 never of a contact ban and never of anything a protected person's device said. A protected person
@@ -168,7 +174,7 @@ def render() -> str:
             for field, may in GUARDED.items()
         ),
     )
-    lines += ["## Plans that always exist", ""]
+    lines += ["## Plans that always exist", "", LAST_RESORT, ""]
     for plan in BUILT_IN_PLANS:
         lines += _plan_section(plan)
     return "\n".join(lines).rstrip() + "\n"

@@ -33,7 +33,7 @@ def receipt(cx: Context, said: Receipt) -> None:
     if alarm.closed:
         return
     answered = said.status is ReceiptStatus.ACKNOWLEDGED
-    if answered and alarms.takes_in_hand(alarm, delivery.audience):
+    if answered and runs.takes_in_hand(alarm, delivery.audience):
         # First the alarm, then the step: a plan whose last step is answered did not end unanswered.
         alarm = alarms.acknowledge(cx, alarm, said.by or said.target, "receipt")
     runs.receipt(cx, alarm, delivery, said.status)

@@ -13,14 +13,17 @@ from alerting.book import incidents, telling
 from alerting.book.context import Context, rule_of
 from alerting.book.inputs import ReceiptStatus, VictimPolicy
 from alerting.book.outputs import Change
-from alerting.book.plans import DEFAULT_PLAN_ID, IN_HAND, SYSTEM_PLAN_ID, Plan, Step, StepStart
-from alerting.book.state import Alarm, Delivery, StepState, StepStatus, Told
-from alerting.book.words import (
-    AlarmClass,
-    Need,
-    Priority,
-    Purpose,
+from alerting.book.plans import (
+    DEFAULT_PLAN_ID,
+    HANDLERS,
+    IN_HAND,
+    SYSTEM_PLAN_ID,
+    Plan,
+    Step,
+    StepStart,
 )
+from alerting.book.state import Alarm, Delivery, StepState, StepStatus, Told
+from alerting.book.words import Audience, Need, Priority, Purpose
 
 replace = msgspec.structs.replace
 
@@ -53,24 +56,44 @@ def _start_plan(cx: Context, alarm: Alarm, plan_id: str, purpose: Purpose, reaso
     elif not state.plans[plan_key].serves(alarm.alarm_class):
         _, plan_key, _ = incidents.freeze_plan(cx, incident, DEFAULT_PLAN_ID)
         cx.record(alarm, Change.LAST_RESORT, "plan-has-no-step-for-class", detail=plan_id)
-    plan = state.plans[plan_key]
-    steps = tuple(_first_state(cx, alarm, plan, i) for i in range(len(plan.steps)))
     alarm = replace(
         alarm,
         plan_key=plan_key,
+        resort_key="",
         round=alarm.round + 1,
         purpose=purpose,
         round_reason=reason,
-        steps=steps,
+        steps=(),
     )
+    return advance(cx, _add_steps(cx, alarm, state.plans[plan_key]))
+
+
+def _add_steps(cx: Context, alarm: Alarm, plan: Plan) -> Alarm:
+    """Put the steps of a plan behind those that run already."""
+    offset = len(alarm.steps)
+    steps = tuple(_first_state(cx, alarm, step) for step in plan.steps)
+    alarm = replace(alarm, steps=(*alarm.steps, *steps))
     for index, step in enumerate(plan.steps):
         if not step.serves(alarm.alarm_class):
-            alarm = _wake_stand_ins(cx, alarm, plan, index)
-    return advance(cx, alarm)
+            alarm = _wake_stand_ins(cx, alarm, offset + index)
+    return alarm
 
 
-def _first_state(cx: Context, alarm: Alarm, plan: Plan, index: int) -> StepState:
-    step = plan.steps[index]
+def _script(cx: Context, alarm: Alarm) -> tuple[Step, ...]:
+    """The steps that run for an alarm, in the order of `alarm.steps`."""
+    own = cx.state.plans[alarm.plan_key].steps
+    return (*own, *cx.state.plans[alarm.resort_key].steps) if alarm.resort_key else own
+
+
+def _place(cx: Context, alarm: Alarm, index: int) -> tuple[Plan, int]:
+    """Which plan step `index` of an alarm belongs to, and its number there."""
+    own = cx.state.plans[alarm.plan_key]
+    if index < len(own.steps):
+        return own, index
+    return cx.state.plans[alarm.resort_key], index - len(own.steps)
+
+
+def _first_state(cx: Context, alarm: Alarm, step: Step) -> StepState:
     if not step.serves(alarm.alarm_class):
         return StepState(StepStatus.PASSED)
     starts = step.on is StepStart.OPEN or (step.on is StepStart.CONFIRMED and alarm.confirmed)
@@ -93,8 +116,7 @@ def confirm(cx: Context, alarm: Alarm) -> Alarm:
     """The breach is confirmed: the steps that waited for that are due."""
     if not alarm.round:
         return _keep(cx, alarm)
-    plan = cx.state.plans[alarm.plan_key]
-    for index, step in enumerate(plan.steps):
+    for index, step in enumerate(_script(cx, alarm)):
         now = alarm.steps[index]
         waits = now.status is StepStatus.WAITING and now.due_ms is None
         if waits and step.on is StepStart.CONFIRMED:
@@ -110,8 +132,7 @@ def acknowledged(cx: Context, alarm: Alarm) -> Alarm:
     """
     if not alarm.round:
         return _keep(cx, alarm)
-    plan = cx.state.plans[alarm.plan_key]
-    for index, step in enumerate(plan.steps):
+    for index, step in enumerate(_script(cx, alarm)):
         now = alarm.steps[index]
         if now.status is StepStatus.RUNNING and step.audience in IN_HAND:
             alarm = _met(cx, alarm, index, "in-hand")
@@ -149,7 +170,6 @@ def advance(cx: Context, alarm: Alarm) -> Alarm:
     """
     if not pages(alarm):
         return _keep(cx, alarm)
-    plan = cx.state.plans[alarm.plan_key]
     moved = True
     while moved:
         moved = False
@@ -157,7 +177,7 @@ def advance(cx: Context, alarm: Alarm) -> Alarm:
             if now.due_ms is None or now.due_ms > cx.now_ms or now.status in _OVER:
                 continue
             if now.status is StepStatus.WAITING:
-                alarm = _begin(cx, alarm, plan, index)
+                alarm = _begin(cx, alarm, index)
             else:
                 alarm = _deadline(cx, alarm, index)
             moved = True
@@ -168,7 +188,7 @@ def advance(cx: Context, alarm: Alarm) -> Alarm:
             cx.state.timers.set(name, now.due_ms)
         else:
             cx.state.timers.clear(name)
-    return _see_whether_ended(cx, _keep(cx, alarm), plan)
+    return _see_whether_ended(cx, _keep(cx, alarm))
 
 
 def pages(alarm: Alarm) -> bool:
@@ -183,11 +203,12 @@ def _keep(cx: Context, alarm: Alarm) -> Alarm:
     return alarm
 
 
-def _tell(
-    cx: Context, alarm: Alarm, plan: Plan, index: int, to: list[Told], purpose: Purpose
-) -> Alarm:
+def _tell(cx: Context, alarm: Alarm, index: int, to: list[Told], purpose: Purpose) -> Alarm:
     """Send the notices of a step and count who can still answer."""
-    alarm, sent = telling.tell(cx, alarm, plan, index, to, purpose)
+    plan, number = _place(cx, alarm, index)
+    if alarm.resort_key and plan.id == DEFAULT_PLAN_ID:
+        purpose = Purpose.ESCALATION
+    alarm, sent = telling.tell(cx, alarm, index, plan, number, to, purpose)
     now = alarm.steps[index]
     return _set(alarm, index, replace(now, unsettled=now.unsettled + sent))
 
@@ -200,70 +221,87 @@ def _set(alarm: Alarm, index: int, step: StepState) -> Alarm:
 # --- one step -------------------------------------------------------------------------------------
 
 
-def _begin(cx: Context, alarm: Alarm, plan: Plan, index: int) -> Alarm:
-    step = plan.steps[index]
+def _begin(cx: Context, alarm: Alarm, index: int) -> Alarm:
+    step = _script(cx, alarm)[index]
     now = alarm.steps[index]
     if _not_needed(alarm, step):
         return _set(alarm, index, replace(now, status=StepStatus.SKIPPED, due_ms=None))
-    to, reason = telling.recipients(cx, alarm, step, step.targets)
+    to, reason = _recipients(cx, alarm, index, step.targets)
     if not to:
-        return _pass(cx, alarm, plan, index, reason)
+        return _pass(cx, alarm, index, reason)
     deadline_ms = cx.now_ms + step.deadline_s * 1000
     began = replace(now, status=StepStatus.RUNNING, due_ms=deadline_ms)
     alarm = _set(alarm, index, began)
-    cx.record(alarm, Change.STEP_STARTED, alarm.round_reason, step=index)
+    _record(cx, alarm, Change.STEP_STARTED, alarm.round_reason, index)
     purpose = Purpose.ESCALATION if step.on is StepStart.MISSED else alarm.purpose
-    return _tell(cx, alarm, plan, index, to, purpose)
+    return _tell(cx, alarm, index, to, purpose)
 
 
-def _pass(cx: Context, alarm: Alarm, plan: Plan, index: int, reason: str) -> Alarm:
+def _record(
+    cx: Context, alarm: Alarm, change: Change, reason: str, index: int, target: str = ""
+) -> None:
+    """Write what a step did into the history, under its own plan and number."""
+    plan, number = _place(cx, alarm, index)
+    cx.record(alarm, change, reason, step=number, target=target, detail=plan.id)
+
+
+def _recipients(
+    cx: Context, alarm: Alarm, index: int, targets: tuple[str, ...]
+) -> tuple[list[Told], str]:
+    """Who a step tells. What only repeats, and the last resort, frighten nobody a second time."""
+    step = _script(cx, alarm)[index]
+    repeats = alarm.purpose is Purpose.ESCALATION or _place(cx, alarm, index)[1] != index
+    return telling.recipients(cx, alarm, step, targets, repeats=repeats)
+
+
+def _pass(cx: Context, alarm: Alarm, index: int, reason: str) -> Alarm:
     """Tell nobody in this step, and why.
 
     An empty step is passed at once, which counts as missed: its fallback is told and those who
     stand in for it start. A step that may not be told (policy, privacy, told before) is skipped:
     nobody has to stand in.
     """
-    step = plan.steps[index]
+    step = _script(cx, alarm)[index]
     now = alarm.steps[index]
     if reason != telling.NOBODY:
         held = reason == VictimPolicy.ASK_OPERATOR
         status = StepStatus.HELD if held else StepStatus.SKIPPED
         alarm = _set(alarm, index, replace(now, status=status, due_ms=None))
-        cx.record(alarm, Change.STEP_PASSED, reason, step=index)
+        _record(cx, alarm, Change.STEP_PASSED, reason, index)
         return alarm
     alarm = _set(alarm, index, replace(now, status=StepStatus.PASSED, due_ms=None))
-    cx.record(alarm, Change.STEP_PASSED, reason, step=index)
-    if telling.recipients(cx, alarm, step, step.fallback)[0]:
+    _record(cx, alarm, Change.STEP_PASSED, reason, index)
+    if _recipients(cx, alarm, index, step.fallback)[0]:
         due_ms = cx.now_ms + step.deadline_s * 1000
         alarm = _set(alarm, index, replace(now, status=StepStatus.RUNNING, due_ms=due_ms))
-        alarm = _fall_back(cx, alarm, plan, index, reason)
-    return _wake_stand_ins(cx, alarm, plan, index)
+        alarm = _fall_back(cx, alarm, index, reason)
+    return _wake_stand_ins(cx, alarm, index)
 
 
 def _deadline(cx: Context, alarm: Alarm, index: int) -> Alarm:
-    plan = cx.state.plans[alarm.plan_key]
+    step = _script(cx, alarm)[index]
     now = alarm.steps[index]
-    cx.record(alarm, Change.STEP_MISSED, "deadline", step=index)
-    if not now.fallback_used and plan.steps[index].fallback:
-        due_ms = cx.now_ms + plan.steps[index].deadline_s * 1000
+    _record(cx, alarm, Change.STEP_MISSED, "deadline", index)
+    if not now.fallback_used and step.fallback:
+        due_ms = cx.now_ms + step.deadline_s * 1000
         alarm = _set(alarm, index, replace(now, due_ms=due_ms))
-        alarm = _fall_back(cx, alarm, plan, index, "deadline")
+        alarm = _fall_back(cx, alarm, index, "deadline")
     else:
         alarm = _set(alarm, index, replace(now, status=StepStatus.MISSED, due_ms=None))
-    return _wake_stand_ins(cx, alarm, plan, index)
+    return _wake_stand_ins(cx, alarm, index)
 
 
-def _fall_back(cx: Context, alarm: Alarm, plan: Plan, index: int, reason: str) -> Alarm:
-    step = plan.steps[index]
+def _fall_back(cx: Context, alarm: Alarm, index: int, reason: str) -> Alarm:
+    fallback = _script(cx, alarm)[index].fallback
     alarm = _set(alarm, index, replace(alarm.steps[index], fallback_used=True))
-    to, _ = telling.recipients(cx, alarm, step, step.fallback)
-    cx.record(alarm, Change.FALLBACK_USED, reason, step=index)
-    return _tell(cx, alarm, plan, index, to, Purpose.ESCALATION)
+    to, _ = _recipients(cx, alarm, index, fallback)
+    _record(cx, alarm, Change.FALLBACK_USED, reason, index)
+    return _tell(cx, alarm, index, to, Purpose.ESCALATION)
 
 
 def _met(cx: Context, alarm: Alarm, index: int, reason: str, target: str = "") -> Alarm:
     alarm = _set(alarm, index, replace(alarm.steps[index], status=StepStatus.MET, due_ms=None))
-    cx.record(alarm, Change.STEP_MET, reason, step=index, target=target)
+    _record(cx, alarm, Change.STEP_MET, reason, index, target)
     return alarm
 
 
@@ -272,31 +310,29 @@ def _failed(cx: Context, alarm: Alarm, index: int, target: str) -> Alarm:
 
     Its fallback is told at once; when nobody is left, the step is missed at once.
     """
-    plan = cx.state.plans[alarm.plan_key]
     now = alarm.steps[index]
     alarm = _set(alarm, index, replace(now, unsettled=max(0, now.unsettled - 1)))
-    if not now.fallback_used and plan.steps[index].fallback:
-        alarm = _fall_back(cx, alarm, plan, index, f"failed: {target}")
+    if not now.fallback_used and _script(cx, alarm)[index].fallback:
+        alarm = _fall_back(cx, alarm, index, f"failed: {target}")
     if alarm.steps[index].unsettled:
         return alarm
     missed = replace(alarm.steps[index], status=StepStatus.MISSED, due_ms=None)
     alarm = _set(alarm, index, missed)
-    cx.record(alarm, Change.STEP_MISSED, "every-target-failed", step=index, target=target)
-    return _wake_stand_ins(cx, alarm, plan, index)
+    _record(cx, alarm, Change.STEP_MISSED, "every-target-failed", index, target)
+    return _wake_stand_ins(cx, alarm, index)
 
 
-def _wake_stand_ins(cx: Context, alarm: Alarm, plan: Plan, missed: int) -> Alarm:
+def _wake_stand_ins(cx: Context, alarm: Alarm, missed: int) -> Alarm:
     """Set the steps going that wait for step `missed` to be missed."""
-    for index in range(missed + 1, len(plan.steps)):
-        now = alarm.steps[index]
+    plan, missed_number = _place(cx, alarm, missed)
+    offset = missed - missed_number
+    for number in range(missed_number + 1, len(plan.steps)):
+        step, now = plan.steps[number], alarm.steps[offset + number]
         waits = now.status is StepStatus.WAITING and now.due_ms is None
-        if (
-            waits
-            and plan.steps[index].on is StepStart.MISSED
-            and plan.stands_in_for(index) == missed
-        ):
-            due_ms = cx.now_ms + plan.steps[index].after_s * 1000
-            alarm = _set(alarm, index, replace(now, due_ms=due_ms))
+        stands_in = step.on is StepStart.MISSED and plan.stands_in_for(number) == missed_number
+        if waits and stands_in:
+            due_ms = cx.now_ms + step.after_s * 1000
+            alarm = _set(alarm, offset + number, replace(now, due_ms=due_ms))
     return alarm
 
 
@@ -319,44 +355,70 @@ def receipt(cx: Context, alarm: Alarm, delivery: Delivery, status: ReceiptStatus
             left = replace(now, unsettled=max(0, now.unsettled - 1))
             return _keep(cx, _set(alarm, index, left))
         return advance(cx, _failed(cx, alarm, index, delivery.target))
-    needs = cx.state.plans[alarm.plan_key].steps[index].needs
+    needs = _script(cx, alarm)[index].needs
     if status is ReceiptStatus.ACKNOWLEDGED or needs is Need.DELIVERED:
         alarm = _met(cx, alarm, index, status.value, delivery.target)
     return advance(cx, alarm)
 
 
-def _see_whether_ended(cx: Context, alarm: Alarm, plan: Plan) -> Alarm:
-    """See whether the plan has ended without an answer: the last resort, later all again."""
+def takes_in_hand(alarm: Alarm, audience: Audience) -> bool:
+    """Whether an acknowledgement by this audience means that somebody handles the alarm."""
+    if audience is Audience.PROBATION:
+        return rule_of(alarm).priority is not Priority.CRITICAL
+    return audience in HANDLERS
+
+
+def _see_whether_ended(cx: Context, alarm: Alarm) -> Alarm:
+    """When nobody is left who could still take the alarm in hand: the last resort, later all again.
+
+    What is only to be delivered goes on beside it; a message to an office must not delay a life.
+    """
     name = f"re-alarm|{alarm.alarm_id}"
-    if alarm.acknowledged or any(
-        s.due_ms is not None and s.status not in _OVER for s in alarm.steps
-    ):
+    script = _script(cx, alarm)
+    if alarm.acknowledged or _may_be_answered(alarm, script):
         cx.state.timers.clear(name)
         return alarm
-    if name in cx.state.timers.rows or not _answer_owed(alarm, plan):
+    if name in cx.state.timers.rows or not _answer_owed(alarm, script):
         return alarm
+    plan = cx.state.plans[alarm.plan_key]
     cx.record(alarm, Change.PLAN_ENDED, "nobody-answered", detail=plan.id)
-    if plan.id not in _LAST_RESORT and alarm.alarm_class is not AlarmClass.SYSTEM:
-        cx.record(alarm, Change.LAST_RESORT, "nobody-answered", detail=plan.id)
-        return _start_plan(cx, alarm, DEFAULT_PLAN_ID, Purpose.ESCALATION, "nobody-answered")
-    cx.state.timers.set(name, cx.now_ms + rule_of(alarm).re_alarm_s * 1000)
-    return alarm
+    if alarm.resort_key or plan.id in _LAST_RESORT:
+        cx.state.timers.set(name, cx.now_ms + rule_of(alarm).re_alarm_s * 1000)
+        return alarm
+    cx.record(alarm, Change.LAST_RESORT, "nobody-answered", detail=plan.id)
+    incident = cx.state.incidents[alarm.incident_id]
+    _, resort_key, _ = incidents.freeze_plan(cx, incident, DEFAULT_PLAN_ID)
+    alarm = replace(alarm, resort_key=resort_key, round_reason="nobody-answered")
+    return advance(cx, _add_steps(cx, alarm, cx.state.plans[resort_key]))
 
 
-def _answer_owed(alarm: Alarm, plan: Plan) -> bool:
+def _may_be_answered(alarm: Alarm, script: tuple[Step, ...]) -> bool:
+    return any(
+        now.due_ms is not None
+        and now.status not in _OVER
+        and step.needs is Need.ACKNOWLEDGED
+        and takes_in_hand(alarm, step.audience)
+        for step, now in zip(script, alarm.steps, strict=True)
+    )
+
+
+def _answer_owed(alarm: Alarm, script: tuple[Step, ...]) -> bool:
     """Whether somebody was to answer and did not, or nobody could be told at all.
 
-    Always for critical classes.
+    Always for critical classes. A plan that only informs owes nothing once it has informed.
     """
     if rule_of(alarm).priority is Priority.CRITICAL:
         return True
-    told = False
-    for step, now in zip(plan.steps, alarm.steps, strict=True):
+    informed = False
+    for step, now in zip(script, alarm.steps, strict=True):
         if not step.serves(alarm.alarm_class):
             continue
+        answers = step.needs is Need.ACKNOWLEDGED
+        if answers and now.status in (StepStatus.MISSED, StepStatus.PASSED):
+            return True
+        if now.due_ms is not None and now.status not in _OVER:
+            informed = True  # or it will be missed, and this is asked again
         if now.status is StepStatus.MISSED:
             return True
-        if now.status is StepStatus.PASSED and step.needs is Need.ACKNOWLEDGED:
-            return True
-        told = told or now.status is StepStatus.MET
-    return not told
+        informed = informed or now.status is StepStatus.MET
+    return not informed

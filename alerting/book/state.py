@@ -119,6 +119,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     suppressed: str = ""
     out_of_service: str = ""
     plan_key: str = ""
+    resort_key: str = ""
+    """The default plan, once its steps were added to those of an own plan that nobody answered."""
     round: int = 0
     purpose: Purpose = Purpose.ALERT
     round_reason: str = ""

@@ -1,6 +1,6 @@
 """Who is told of an alarm, and the notices that tell them."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -32,33 +32,29 @@ _HOUR_MS: Final = 3_600_000
 
 
 def recipients(
-    cx: Context, alarm: Alarm, step: Step, targets: tuple[str, ...]
+    cx: Context, alarm: Alarm, step: Step, targets: tuple[str, ...], *, repeats: bool
 ) -> tuple[list[Told], str]:
-    """Everybody a step tells, or nobody and the reason why."""
+    """Everybody a step tells, or nobody and the reason why.
+
+    `repeats`: the step only says again what was said; then nobody outside the staff is told twice.
+    """
     audience = step.audience
     if not views.may_tell(audience, alarm.alarm_class, alarm.facts):
         return [], "audience-may-not-know"
+    outside = audience in (Audience.PROTECTED_PERSON, Audience.WEARER)
+    if outside and repeats and any(told.audience is audience for told in alarm.told):
+        return [], TOLD_BEFORE
     if audience is Audience.PROTECTED_PERSON:
         return _protected_recipients(cx, alarm, targets)
-    if audience is Audience.WEARER and _told_before(alarm, audience):
-        return [], TOLD_BEFORE
     if audience is Audience.WEARER:
         return _devices(cx, cases.wearers_of(cx.state, alarm.facts), audience, targets), NOBODY
     return [Told(target, audience, None, None) for target in targets], NOBODY
-
-
-def _told_before(alarm: Alarm, audience: Audience) -> bool:
-    """Whether a round that only repeats would tell somebody outside the staff a second time."""
-    repeats = alarm.purpose is Purpose.ESCALATION
-    return repeats and any(told.audience is audience for told in alarm.told)
 
 
 def _protected_recipients(
     cx: Context, alarm: Alarm, targets: tuple[str, ...]
 ) -> tuple[list[Told], str]:
     """The protected persons the alarm is about, each by the policy of their own case."""
-    if _told_before(alarm, Audience.PROTECTED_PERSON):
-        return [], TOLD_BEFORE
     state = cx.state
     released = state.incidents[alarm.incident_id].protected_released
     persons: list[str] = []
@@ -86,15 +82,22 @@ def _devices(
 
 
 def tell(
-    cx: Context, alarm: Alarm, plan: Plan, index: int, to: list[Told], purpose: Purpose
+    cx: Context,
+    alarm: Alarm,
+    index: int,
+    plan: Plan,
+    number: int,
+    to: list[Told],
+    purpose: Purpose,
 ) -> tuple[Alarm, int]:
-    """Send the notices of one step. Answers the alarm and how many went out."""
-    needs = plan.steps[index].needs
-    deadline_ms = alarm.steps[index].due_ms
-    reason = alarm.round_reason
+    """Send the notices of step `index` of the alarm, which is step `number` of `plan`.
+
+    Answers the alarm and how many went out.
+    """
+    mark = _Mark(plan.id, index, number, plan.steps[number].needs, alarm.steps[index].due_ms)
     sent = 0
     for told in to:
-        alarm, went = _notice(cx, alarm, plan, told, purpose, reason, index, needs, deadline_ms)
+        alarm, went = _notice(cx, alarm, told, purpose, alarm.round_reason, mark)
         sent += went
     return alarm, sent
 
@@ -104,11 +107,12 @@ def tell_again(cx: Context, alarm: Alarm, purpose: Purpose, reason: str) -> Alar
     plan = cx.state.plans.get(alarm.plan_key)
     if plan is None:
         return alarm
+    mark = _Mark(plan.id, -1, -1, Need.DELIVERED, None)
     for told in alarm.told:
         # The facts may have changed since: who was told of an area must not hear of a contact.
         if not views.may_tell(told.audience, alarm.alarm_class, alarm.facts):
             continue
-        alarm, _ = _notice(cx, alarm, plan, told, purpose, reason, -1, Need.DELIVERED, None)
+        alarm, _ = _notice(cx, alarm, told, purpose, reason, mark)
     alarm = replace(alarm, updated_ms=cx.now_ms)
     cx.state.alarms.put(alarm.alarm_id, alarm)
     return alarm
@@ -121,16 +125,18 @@ def update(cx: Context, alarm: Alarm, reason: str, *, at_once: bool) -> Alarm:
     return tell_again(cx, alarm, Purpose.UPDATE, reason)
 
 
+class _Mark(NamedTuple):
+    """Where a notice stands in a plan: -1 outside of one."""
+
+    plan_id: str
+    place: int
+    number: int
+    needs: Need
+    deadline_ms: int | None
+
+
 def _notice(
-    cx: Context,
-    alarm: Alarm,
-    plan: Plan,
-    told: Told,
-    purpose: Purpose,
-    reason: str,
-    step: int,
-    needs: Need,
-    deadline_ms: int | None,
+    cx: Context, alarm: Alarm, told: Told, purpose: Purpose, reason: str, mark: _Mark
 ) -> tuple[Alarm, int]:
     if not _within_hour(cx, alarm):
         return alarm, 0
@@ -148,18 +154,18 @@ def _notice(
             alarm_id=alarm.alarm_id,
             alarm_class=alarm.alarm_class,
             priority=rule_of(alarm).priority,
-            plan_id=plan.id,
-            step=step,
+            plan_id=mark.plan_id,
+            step=mark.number,
             round=alarm.round,
             target=told.target,
             audience=told.audience,
             purpose=purpose,
-            needs=needs,
+            needs=mark.needs,
             text_key=f"{alarm.alarm_class}.{purpose}",
             reason=reason,
             at_ms=cx.now_ms,
             opened_at_ms=alarm.opened_ms,
-            deadline_ms=deadline_ms,
+            deadline_ms=mark.deadline_ms,
             count=alarm.count,
             recipient_id=told.person_id,
             subject_device_id=told.device_id,
@@ -167,7 +173,7 @@ def _notice(
         )
     )
     cx.state.deliveries.put(
-        key, Delivery(alarm.alarm_id, alarm.round, step, told.target, told.audience)
+        key, Delivery(alarm.alarm_id, alarm.round, mark.place, told.target, told.audience)
     )
     known = alarm.told if told in alarm.told else (*alarm.told, told)
     kept = (*alarm.deliveries, key)

@@ -26,26 +26,28 @@ from geofence.kernels.arrays import (
     ZoneArrays,
 )
 from geofence.kernels.compile import jit, jit_call, jit_inline, prefetch
-from geofence.kernels.distance import certain, child_cell, far, near, root_cell, side
+from geofence.kernels.distance import certain, child_cell, far, limit_of, near, root_cell, side
 
 _Int64 = npt.NDArray[np.int64]
 _Float64 = npt.NDArray[np.float64]
 
 # Checks that wait together, and what is noted of each: which it is, its cell, its place in the
-# cell, the cell's size.
+# cell, the cell's size; then two lists of rows, one behind another: of those that go deeper, and of
+# those that the head and the cells do not decide.
 STAGE: Final = 64
 _N_CHECK: Final = 0
 _N_CELL: Final = 1
 _N_IN_X: Final = 2
 _N_IN_Y: Final = 3
 _N_SHIFT: Final = 4
-NOTE_COLUMNS: Final = 5
+_N_DEEPER: Final = 5
+_N_OPEN: Final = 6
+NOTE_COLUMNS: Final = 7
 
 
 @jit_inline
-def _note(notes: _Int64, at: int, check: int, cell: int, in_x: int, in_y: int, shift: int) -> None:
+def _note(notes: _Int64, at: int, cell: int, in_x: int, in_y: int, shift: int) -> None:
     n = np.uintp(at)
-    notes[n, _N_CHECK] = check
     notes[n, _N_CELL] = cell
     notes[n, _N_IN_X] = in_x
     notes[n, _N_IN_Y] = in_y
@@ -53,60 +55,68 @@ def _note(notes: _Int64, at: int, check: int, cell: int, in_x: int, in_y: int, s
 
 
 @jit_call
-def _descend(zones: ZoneArrays, index: _Int64, notes: _Int64, count: int) -> None:
-    """Take all noted checks from their root cells to their leaves, one level at a time."""
+def _descend(
+    zones: ZoneArrays,
+    index: _Int64,
+    notes: _Int64,
+    count: int,
+    limits_mm: _Float64,
+    bounds_mm: _Float64,
+) -> int:
+    """Take all noted checks from their root cells to their leaves, one level at a time.
+
+    Into bounds_mm goes what the distance at the centre of the leaf certifies, signed. Where that
+    is not beyond the limit the check stays open: its edges are asked for; how many are open.
+    """
     data = zones.data
-    deeper = True
-    while deeper:
-        deeper = False
-        for k in range(count):
-            n = np.uintp(k)
+    left = count
+    for k in range(count):
+        notes[np.uintp(k), _N_DEEPER] = k
+    still_open = 0
+    while left > 0:
+        deeper = 0
+        for k in range(left):
+            at = notes[np.uintp(k), _N_DEEPER]
+            n = np.uintp(at)
             cell = notes[n, _N_CELL]
             if cell < 0:
+                notes[np.uintp(still_open), _N_OPEN] = at
+                still_open += 1
                 continue
+            head = zones.head[np.uintp(index[np.uintp(notes[n, _N_CHECK])])]
             ref = int(data[np.uintp(cell + C_REF)])
             if ref >= 0:
-                z = np.uintp(index[np.uintp(notes[n, _N_CHECK])])
                 cell, in_x, in_y, shift = child_cell(
-                    zones.head[z, H_CELL],
-                    ref,
-                    notes[n, _N_IN_X],
-                    notes[n, _N_IN_Y],
-                    notes[n, _N_SHIFT],
+                    head[H_CELL], ref, notes[n, _N_IN_X], notes[n, _N_IN_Y], notes[n, _N_SHIFT]
                 )
                 prefetch(data, cell)
-                _note(notes, k, notes[n, _N_CHECK], cell, in_x, in_y, shift)
-                deeper = True
+                _note(notes, at, cell, in_x, in_y, shift)
+                notes[np.uintp(deeper), _N_DEEPER] = at
+                deeper += 1
+                continue
+            sd = float(data[np.uintp(cell + C_SD)])
+            bound, _, _ = certain(sd, notes[n, _N_IN_X], notes[n, _N_IN_Y], notes[n, _N_SHIFT])
+            bounds_mm[n] = bound if sd > 0.0 else -bound
+            if bound <= limits_mm[n]:
+                notes[np.uintp(still_open), _N_OPEN] = at
+                still_open += 1
+                if ref != FAR:
+                    _ask_for_edges(data, head, -2 - ref)
+        left = deeper
+    return still_open
 
 
-@jit_call
-def _ask_for_edges(
-    zones: ZoneArrays, index: _Int64, notes: _Int64, count: int, limits_mm: _Float64
-) -> None:
-    """Ask for the edges of the checks that the distance at a cell's centre does not decide."""
-    head = zones.head
-    data = zones.data
-    for k in range(count):
-        n = np.uintp(k)
-        cell = notes[n, _N_CELL]
-        if cell < 0:
-            continue
-        sd = float(data[np.uintp(cell + C_SD)])
-        ref = int(data[np.uintp(cell + C_REF)])
-        bound, _, _ = certain(sd, notes[n, _N_IN_X], notes[n, _N_IN_Y], notes[n, _N_SHIFT])
-        if ref == FAR or bound > limits_mm[n]:
-            continue
-        z = np.uintp(index[np.uintp(notes[n, _N_CHECK])])
-        packed = -2 - ref
-        first = packed >> COUNT_BITS
-        edges = packed & RUN_EDGES_MAX
-        if edges == 0:
-            prefetch(data, head[z, H_RUN] + RUN_COLUMNS * first)
-        else:
-            prefetch(data, head[z, H_VX] + first)
-            prefetch(data, head[z, H_VX] + first + edges)
-            prefetch(data, head[z, H_VY] + first)
-            prefetch(data, head[z, H_VY] + first + edges)
+@jit_inline
+def _ask_for_edges(data: npt.NDArray[np.int32], head: _Int64, packed: int) -> None:
+    first = packed >> COUNT_BITS
+    edges = packed & RUN_EDGES_MAX
+    if edges == 0:
+        prefetch(data, head[H_RUN] + RUN_COLUMNS * first)
+        return
+    prefetch(data, head[H_VX] + first)
+    prefetch(data, head[H_VX] + first + edges)
+    prefetch(data, head[H_VY] + first)
+    prefetch(data, head[H_VY] + first + edges)
 
 
 @jit
@@ -122,6 +132,7 @@ def signed_distance_many(
     notes = np.empty((STAGE, NOTE_COLUMNS), np.int64)
     scales = np.empty(STAGE, np.float64)
     limits_mm = np.empty(STAGE, np.float64)
+    bounds_mm = np.zeros(STAGE, np.float64)
     for first in range(0, index.size, STAGE):
         count = 0
         for i in range(first, min(first + STAGE, index.size)):
@@ -131,16 +142,17 @@ def signed_distance_many(
             if not decided:
                 cell, in_x, in_y, shift = root_cell(zones, index[k], x_mm[k], y_mm[k])
                 prefetch(zones.data, max(cell, 0))
-                _note(notes, count, i, cell, in_x, in_y, shift)
+                notes[np.uintp(count), _N_CHECK] = i
+                _note(notes, count, cell, in_x, in_y, shift)
                 scales[count] = scale
-                limits_mm[count] = tolerance_m[k] * 1000.0 * scale
+                limits_mm[count] = limit_of(tolerance_m[k], scale)
                 count += 1
-        if count == 0:
-            continue
-        _descend(zones, index, notes, count)
-        _ask_for_edges(zones, index, notes, count, limits_mm)
+        still_open = _descend(zones, index, notes, count, limits_mm, bounds_mm)
         for j in range(count):
             n = np.uintp(j)
+            distance_mm[np.uintp(notes[n, _N_CHECK])] = int(bounds_mm[n] / scales[n])
+        for j in range(still_open):
+            n = np.uintp(notes[np.uintp(j), _N_OPEN])
             k = np.uintp(notes[n, _N_CHECK])
             distance_mm[k] = near(
                 zones,
@@ -167,29 +179,31 @@ def contains_many(
     """`contains` for n points, each in its own zone, into inside[n]."""
     notes = np.empty((STAGE, NOTE_COLUMNS), np.int64)
     limits_mm = np.zeros(STAGE, np.float64)
+    bounds_mm = np.zeros(STAGE, np.float64)
     for first in range(0, index.size, STAGE):
         count = 0
         for i in range(first, min(first + STAGE, index.size)):
             k = np.uintp(i)
             inside[k] = False
-            state = zones.head[np.uintp(index[k]), H_STATE]
             cell = -1
             in_x = 0
             in_y = 0
             shift = 0
-            if state & 1 != KIND_CIRCLE:
+            # A free row counts as a circle here: `side` knows both.
+            if zones.head[np.uintp(index[k]), H_STATE] & 1 != KIND_CIRCLE:
                 cell, in_x, in_y, shift = root_cell(zones, index[k], x_mm[k], y_mm[k])
                 if cell < 0:
                     continue
                 prefetch(zones.data, cell)
-            _note(notes, count, i, cell, in_x, in_y, shift)
+            notes[np.uintp(count), _N_CHECK] = i
+            _note(notes, count, cell, in_x, in_y, shift)
             count += 1
-        if count == 0:
-            continue
-        _descend(zones, index, notes, count)
-        _ask_for_edges(zones, index, notes, count, limits_mm)
+        still_open = _descend(zones, index, notes, count, limits_mm, bounds_mm)
         for j in range(count):
             n = np.uintp(j)
+            inside[np.uintp(notes[n, _N_CHECK])] = bounds_mm[n] > 0.0
+        for j in range(still_open):
+            n = np.uintp(notes[np.uintp(j), _N_OPEN])
             k = np.uintp(notes[n, _N_CHECK])
             inside[k] = side(
                 zones,

@@ -137,17 +137,17 @@ def _sides_of_leaf(
     ux: float,
     uy: float,
 ) -> tuple[int, int]:
-    """How many edges of a leaf lie between p and its centre p + u, and on how many p lies."""
+    """How many edges of a leaf lie between p and p + u, and how many have p on their line."""
     runs, at, first, count = _first_run(data, run, ref)
     total = 0
-    touched = 0
+    aligned = 0
     while True:
         crossed, on = sides(data, vx + first, vy + first, count, px, py, ux, uy)
         total += crossed
-        touched += on
+        aligned += on
         runs -= 1
         if runs == 0:
-            return total, touched
+            return total, aligned
         at += RUN_COLUMNS
         first = int(data[np.uintp(at)])
         count = int(data[np.uintp(at + 1)])
@@ -289,6 +289,12 @@ def far(
 
 
 @jit_inline
+def limit_of(tolerance_m: float, scale: float) -> float:
+    """What must be certain in the plane, millimetres, for an answer beyond the tolerance."""
+    return tolerance_m * 1000.0 * scale + _SLACK_MM
+
+
+@jit_inline
 def certain(sd: float, in_x: int, in_y: int, shift: int) -> tuple[float, float, float]:
     """What the distance at a cell's centre certifies at a point, and the way to the centre."""
     half = ((1 << shift) - 1) * 0.5
@@ -329,7 +335,7 @@ def near(
     ref = int(data[np.uintp(cell + C_REF)])
     inside = sd > 0.0
     bound, ux, uy = certain(sd, in_x, in_y, shift)
-    if bound > tolerance_m * 1000.0 * scale + _SLACK_MM:
+    if bound > limit_of(tolerance_m, scale):
         magnitude = int(bound / scale)
         return magnitude if inside else -magnitude
     best = 2.0 * abs(sd) - bound
@@ -409,18 +415,27 @@ def side(
     if bound > 0.0:
         return sd > 0.0
     px, py = from_grid(head, zone, x_mm, y_mm)
-    crossed, on = _sides_of_leaf(
-        zones.data,
-        head[z, H_VX],
-        head[z, H_VY],
-        head[z, H_RUN],
-        int(zones.data[np.uintp(cell + C_REF)]),
-        px,
-        py,
-        ux,
-        uy,
+    ref = int(zones.data[np.uintp(cell + C_REF)])
+    crossed, aligned = _sides_of_leaf(
+        zones.data, head[z, H_VX], head[z, H_VY], head[z, H_RUN], ref, px, py, ux, uy
     )
-    return (sd > 0.0) != (crossed & 1 == 1) and on == 0
+    inside = (sd > 0.0) != (crossed & 1 == 1)
+    if aligned > 0:
+        # Perhaps on the boundary, which is not inside; rare enough to measure.
+        bits, _ = _nearest_of_leaf(
+            zones.data,
+            head[z, H_VX],
+            head[z, H_VY],
+            head[z, H_RUN],
+            ref,
+            px,
+            py,
+            ux,
+            uy,
+            bits_of(np.inf),
+        )
+        inside = inside and bits > 0
+    return inside
 
 
 @jit_inline

@@ -109,14 +109,14 @@ def sides(
     ux: float,
     uy: float,
 ) -> tuple[int, int]:
-    """How many edges the path from p + u to p crosses, and how many p lies on."""
+    """How many edges the path from p + u to p crosses, and how many have p on their line."""
     total = 0
-    touched = 0
+    aligned = 0
     for i in range(count):
         ax = float(data[np.uintp(vx + i)]) - px
         ay = float(data[np.uintp(vy + i)]) - py
         bx = float(data[np.uintp(vx + i + 1)]) - px
         by = float(data[np.uintp(vy + i + 1)]) - py
         total += int(crosses(ax, ay, bx, by, ux, uy))
-        touched += int((ax * by == ay * bx) & (ax * bx <= 0.0) & (ay * by <= 0.0))
-    return total, touched
+        aligned += int(ax * by == ay * bx)
+    return total, aligned

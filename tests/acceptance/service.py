@@ -99,7 +99,7 @@ class Service:
                 return
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {within_s} s: {what}")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.005)
 
     @contextlib.asynccontextmanager
     async def tailing(self) -> AsyncIterator[Tail]:

@@ -1,4 +1,6 @@
-"""kill -9 of every process while people press buttons: nothing accepted is lost, nothing is doubled.
+"""kill -9 of every process while people press buttons.
+
+Nothing accepted is lost, nothing is doubled.
 
 Real processes, a real broker, a real Redis. Each role is killed several times at moments drawn from
 the seed; the supervisor starts it again, as systemd would.
@@ -31,8 +33,7 @@ PLAN = {
     "format": "afstand.plan/1",
     "id": "aware",
     "steps": [
-        {"audience": "police", "targets": ["meldkamer"], "deadline_s": 300,
-         "classes": ["panic", "proximity", "tamper", "area-breach"]},
+        {"audience": "police", "targets": ["meldkamer"], "deadline_s": 300},
         {"audience": "probation", "targets": ["reclassering"], "deadline_s": 300, "needs": "delivered"},
     ],
     "acknowledgement_expires_s": 3600,

@@ -1,4 +1,7 @@
-"""Replicas on a store that fails: whoever dies, whenever, the outbox is the one of a single fold."""
+"""Replicas on a store that fails.
+
+Whoever dies, whenever, the outbox is the one of a single fold.
+"""
 
 import asyncio
 import random

@@ -119,12 +119,12 @@ class Model(ModelPlans):
             step["left"] -= 1
             if not alarm.pages:
                 return
-            if not step["fell back"] and alarm.plan["steps"][index].get("fallback"):
+            if not step["fell back"] and alarm.script[index].get("fallback"):
                 self.fall_back(alarm, index)
             if not step["left"]:
                 step["is"] = "missed"
                 self.wake(alarm, index)
-        elif status == "acknowledged" or alarm.plan["steps"][index].get("needs") == "delivered":
+        elif status == "acknowledged" or alarm.script[index].get("needs") == "delivered":
             step["is"] = "met"
         self.work(alarm)
 
@@ -287,7 +287,7 @@ class Model(ModelPlans):
         if newly:
             if not alarm.silent:
                 self.tell_again(alarm, "update")
-            for step, spec in zip(alarm.steps, alarm.plan.get("steps", []), strict=True):
+            for step, spec in zip(alarm.steps, alarm.script, strict=True):
                 waits = step["is"] == "waiting" and step["at"] is None
                 if waits and spec.get("on") == "confirmed":
                     step["at"] = self.now + spec.get("after_s", 0) * 1000
@@ -318,7 +318,7 @@ class Model(ModelPlans):
         alarm.acknowledged = True
         term = alarm.plan.get("acknowledgement_expires_s", 900)
         alarm.ack_ends = self.now + term * 1000
-        for step, spec in zip(alarm.steps, alarm.plan.get("steps", []), strict=True):
+        for step, spec in zip(alarm.steps, alarm.script, strict=True):
             if step["is"] == "running" and spec["audience"] in OPERATORS:
                 step["is"] = "met"
             elif step["is"] == "waiting" and spec.get("on", "open") == "open":

@@ -60,6 +60,10 @@ class ModelAlarm:
         self.round = 0
         self.repeats = False
         self.plan: dict[str, Any] = {}
+        self.script: list[dict[str, Any]] = []
+        """The steps of the plan, and behind them those of the last resort."""
+        self.resort = 0
+        """Where the last resort begins; 0 while it was not needed."""
         self.steps: list[dict[str, Any]] = []
         self.told: list[Told] = []
         self.updated = ms

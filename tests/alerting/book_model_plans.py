@@ -81,9 +81,9 @@ class ModelPlans:
 
     # --- the plan -------------------------------------------------------------------------------
 
-    def start(self, alarm: ModelAlarm, *, repeats: bool, plan_id: str | None = None) -> None:
+    def start(self, alarm: ModelAlarm, *, repeats: bool) -> None:
         incident = alarm.incident
-        wanted = plan_id or self.plan_of(incident, alarm.facts)
+        wanted = self.plan_of(incident, alarm.facts)
         if wanted not in self.plans:
             wanted = "default"
         plan = incident.frozen.setdefault(wanted, self.plans[wanted])
@@ -91,11 +91,18 @@ class ModelPlans:
             plan = incident.frozen.setdefault("default", self.plans["default"])
         alarm.plan, alarm.round, alarm.repeats = plan, alarm.round + 1, repeats
         alarm.again = None
-        alarm.steps = []
+        alarm.steps, alarm.script, alarm.resort = [], [], 0
+        self.add(alarm, plan)
+        self.work(alarm)
+
+    def add(self, alarm: ModelAlarm, plan: dict[str, Any]) -> None:
+        """Put the steps of a plan behind those that are there."""
+        first = len(alarm.steps)
         for spec in plan["steps"]:
             starts = spec.get("on", "open") == "open" or (
                 spec.get("on") == "confirmed" and alarm.confirmed
             )
+            alarm.script.append(spec)
             alarm.steps.append(
                 {
                     "is": "waiting" if alarm.serves(spec) else "passed",
@@ -105,10 +112,9 @@ class ModelPlans:
                     "failed": [],
                 }
             )
-        for index, spec in enumerate(plan["steps"]):
-            if not alarm.serves(spec):
+        for index in range(first, len(alarm.steps)):
+            if not alarm.serves(alarm.script[index]):
                 self.wake(alarm, index)
-        self.work(alarm)
 
     def work(self, alarm: ModelAlarm) -> None:
         """Apply the first rule that applies to the first step it applies to, until none does."""
@@ -116,20 +122,30 @@ class ModelPlans:
             return
         while any(self.apply(alarm, index) for index in range(len(alarm.steps))):
             pass
-        waiting = any(
-            s["is"] == "running" or (s["is"] == "waiting" and s["at"] is not None)
-            for s in alarm.steps
-        )
-        if alarm.acknowledged or waiting:
+        if alarm.acknowledged or self.hope(alarm):
             alarm.again = None
         elif alarm.again is None and self.owed(alarm):
-            if alarm.plan["id"] in ("default", "system"):
+            if alarm.resort or alarm.plan["id"] in ("default", "system"):
                 alarm.again = self.now + AGAIN_S[alarm.alarm_class] * 1000
             else:
-                self.start(alarm, repeats=True, plan_id="default")
+                alarm.resort = len(alarm.steps)
+                self.add(alarm, alarm.incident.frozen.setdefault("default", self.plans["default"]))
+                self.work(alarm)
+
+    def hope(self, alarm: ModelAlarm) -> bool:
+        """Whether somebody is asked, or will be, who could take the alarm in hand."""
+        able = ["police", "monitoring-centre", "shift-lead"]
+        if alarm.alarm_class not in CRITICAL:
+            able.append("probation")
+        return any(
+            spec["audience"] in able
+            and spec.get("needs", "acknowledged") == "acknowledged"
+            and (step["is"] == "running" or (step["is"] == "waiting" and step["at"] is not None))
+            for step, spec in zip(alarm.steps, alarm.script, strict=True)
+        )
 
     def apply(self, alarm: ModelAlarm, index: int) -> bool:
-        step, spec = alarm.steps[index], alarm.plan["steps"][index]
+        step, spec = alarm.steps[index], alarm.script[index]
         if step["at"] is None or step["at"] > self.now or step["is"] not in ("waiting", "running"):
             return False
         if step["is"] == "running":
@@ -144,49 +160,57 @@ class ModelPlans:
         if spared and not spec.get("even_if_acknowledged"):
             step["is"] = "skipped"
             return True
-        to, may = self.audience(alarm, spec, spec.get("targets", []))
+        again = alarm.repeats or self.in_resort(alarm, index)
+        to, may = self.audience(alarm, spec, spec.get("targets", []), again)
         if to:
             step["is"], step["at"] = "running", self.now + spec.get("deadline_s", 60) * 1000
-            urgent = spec.get("on") == "missed" or alarm.repeats
+            urgent = spec.get("on") == "missed" or again
             self.send(alarm, index, to, "escalation" if urgent else "alert")
         elif not may:
             step["is"] = "skipped"
         else:
             step["is"] = "passed"
-            to, _ = self.audience(alarm, spec, spec.get("fallback", []))
+            to, _ = self.audience(alarm, spec, spec.get("fallback", []), again)
             if to:
                 step["is"], step["at"] = "running", self.now + spec.get("deadline_s", 60) * 1000
                 self.fall_back(alarm, index)
             self.wake(alarm, index)
         return True
 
+    def in_resort(self, alarm: ModelAlarm, index: int) -> bool:
+        return bool(alarm.resort) and index >= alarm.resort
+
     def wake(self, alarm: ModelAlarm, missed: int) -> None:
-        for index, spec in enumerate(alarm.plan["steps"]):
-            step = alarm.steps[index]
+        start = alarm.resort if self.in_resort(alarm, missed) else 0
+        end = alarm.resort if alarm.resort and not start else len(alarm.steps)
+        for index in range(start, end):
+            step, spec = alarm.steps[index], alarm.script[index]
             if step["is"] != "waiting" or step["at"] is not None or spec.get("on") != "missed":
                 continue
-            for_whom = spec.get("of")
-            if for_whom is None:
-                for_whom = index - 1
-                for earlier in range(index):
-                    if alarm.plan["steps"][earlier].get("needs", "acknowledged") == "acknowledged":
-                        for_whom = earlier
+            for_whom = index - 1
+            for earlier in range(start, index):
+                if alarm.script[earlier].get("needs", "acknowledged") == "acknowledged":
+                    for_whom = earlier
+            if spec.get("of") is not None:
+                for_whom = start + spec["of"]
             if for_whom == missed:
                 step["at"] = self.now + spec.get("after_s", 0) * 1000
 
     def fall_back(self, alarm: ModelAlarm, index: int) -> None:
-        spec = alarm.plan["steps"][index]
+        spec = alarm.script[index]
         alarm.steps[index]["fell back"] = True
-        self.send(alarm, index, self.audience(alarm, spec, spec["fallback"])[0], "escalation")
+        again = alarm.repeats or self.in_resort(alarm, index)
+        to, _ = self.audience(alarm, spec, spec["fallback"], again)
+        self.send(alarm, index, to, "escalation")
 
     def audience(
-        self, alarm: ModelAlarm, spec: dict[str, Any], targets: list[str]
+        self, alarm: ModelAlarm, spec: dict[str, Any], targets: list[str], again: bool
     ) -> tuple[list[Told], bool]:
         """Who is told, and whether anybody may be."""
         who = spec["audience"]
         if who not in ("protected-person", "wearer"):
             return [(t, who, None, None) for t in targets], True
-        if alarm.repeats and any(told[1] == who for told in alarm.told):
+        if again and any(told[1] == who for told in alarm.told):
             return [], False
         if who == "wearer" and (
             alarm.facts["order"] == "contact-ban" or alarm.facts["role"] != "wearer"
@@ -206,10 +230,12 @@ class ModelPlans:
 
     def send(self, alarm: ModelAlarm, index: int, to: list[Told], purpose: str) -> None:
         for told in to:
-            self.say(alarm, told, purpose, index)
+            number = index - alarm.resort if self.in_resort(alarm, index) else index
+            plan = "default" if self.in_resort(alarm, index) else alarm.plan["id"]
+            self.say(alarm, told, purpose, number)
             name = (
                 alarm.incident.subject, alarm.alarm_class, alarm.opened, alarm.number, alarm.round,
-                index, told[0], told[2], told[3],
+                plan, number, told[0], told[2], told[3],
             )  # fmt: skip
             assert name not in self.sent
             self.new_names.append(name)
@@ -232,16 +258,21 @@ class ModelPlans:
         )
 
     def owed(self, alarm: ModelAlarm) -> bool:
+        """Critical always; else when anything was missed or nobody was told."""
         if alarm.alarm_class in CRITICAL:
             return True
         serving = [
             (step, spec)
-            for step, spec in zip(alarm.steps, alarm.plan["steps"], strict=True)
+            for step, spec in zip(alarm.steps, alarm.script, strict=True)
             if alarm.serves(spec)
         ]
-        unanswered = any(
-            step["is"] == "missed"
-            or (step["is"] == "passed" and spec.get("needs", "acknowledged") == "acknowledged")
-            for step, spec in serving
+        asked = [s for s, spec in serving if spec.get("needs", "acknowledged") == "acknowledged"]
+        if any(step["is"] in ("missed", "passed") for step in asked):
+            return True
+        if any(step["is"] == "missed" for step, _ in serving):
+            return True
+        going_on = ("running", "met")
+        return not any(
+            step["is"] in going_on or (step["is"] == "waiting" and step["at"] is not None)
+            for step, _ in serving
         )
-        return unanswered or not any(step["is"] == "met" for step, _ in serving)

@@ -167,8 +167,8 @@ class Twin:
                     number = int(output.alarm_id.rpartition(".")[2])
                     name = (
                         incident.subject, str(output.alarm_class), output.opened_at_ms, number,
-                        output.round, output.step, output.target, output.subject_device_id,
-                        output.recipient_id,
+                        output.round, output.plan_id, output.step, output.target,
+                        output.subject_device_id, output.recipient_id,
                     )  # fmt: skip
                     self.sent.append((f"{key}-{index}", output.target, name))
         return heard

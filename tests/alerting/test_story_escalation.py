@@ -122,6 +122,27 @@ def test_after_the_fallback_the_stand_in_and_the_last_resort_follow():
         assert "re-alarmed" in story.changes("panic")
 
 
+def test_a_message_that_is_only_to_be_delivered_does_not_delay_the_last_resort():
+    office = {"audience": "probation", "classes": ["panic"], "needs": "delivered"}
+    with told(
+        {**PANIC_POLICE, "deadline_s": 30},
+        {**office, "targets": ["office"], "deadline_s": 600, "fallback": ["office-mail"]},
+        {**office, "targets": ["archive"], "after_s": 300, "even_if_acknowledged": True},
+    ) as story:
+        story.event("panic", "button")
+        story.expect("police panic alert", "office panic alert")
+        story.forward(30)
+        (notice,) = story.expect("monitoring-centre panic escalation", at_s=30)
+        assert (notice.plan_id, notice.step, notice.round) == ("default", 0, 1)
+        story.acknowledge()
+        story.forward(270)
+        story.expect("archive panic alert", at_s=300)
+        story.receipt("archive panic alert", "delivered")
+        story.forward(300)
+        (notice,) = story.expect("office-mail panic escalation", at_s=600)
+        assert (notice.plan_id, notice.step) == ("plan-1", 1)
+
+
 def test_it_pages_for_ever_until_somebody_answers():
     with told({**PANIC_POLICE, "deadline_s": 30}) as story:
         story.event("panic", "button")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Self
 
 import mqtt5
 
@@ -16,13 +17,25 @@ class Session:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
-        self.connect: mqtt5.ConnectPacket | None = None
-        self.subscribe: mqtt5.SubscribePacket | None = None
+        self.asked: mqtt5.ConnectPacket | None = None
+        self.wanted: mqtt5.SubscribePacket | None = None
         self.acked: list[int] = []
         self.published: list[mqtt5.PublishPacket] = []
         self.pings = 0
         self.disconnected = False
         self._buffer = b""
+
+    @property
+    def connect(self) -> mqtt5.ConnectPacket:
+        """The client's CONNECT."""
+        assert self.asked is not None
+        return self.asked
+
+    @property
+    def filters(self) -> list[str]:
+        """What the client subscribed to."""
+        assert self.wanted is not None
+        return [one.pattern for one in self.wanted.topic_filters]
 
     def send(self, *packets: mqtt5.Packet) -> None:
         """Send packets in one write."""
@@ -46,11 +59,11 @@ class Session:
         """Take CONNECT and SUBSCRIBE and grant both."""
         packet = await self.read()
         assert isinstance(packet, mqtt5.ConnectPacket)
-        self.connect = packet
+        self.asked = packet
         self.send(mqtt5.ConnAckPacket(**connack))  # type: ignore[arg-type]
         asked = await self.read()
         assert isinstance(asked, mqtt5.SubscribePacket)
-        self.subscribe = asked
+        self.wanted = asked
         granted = mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
         self.send(mqtt5.SubAckPacket(asked.packet_id, [granted] * len(asked.topic_filters)))
 
@@ -92,7 +105,7 @@ class FakeBroker:
         self.port = 0
         self.errors: list[BaseException] = []
 
-    async def __aenter__(self) -> FakeBroker:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -113,7 +126,7 @@ class FakeBroker:
             await behaviour(session)
         except ConnectionError:
             pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 reported when the broker closes
             self.errors.append(error)
         writer.close()
 

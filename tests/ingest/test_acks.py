@@ -114,7 +114,10 @@ steps = st.lists(
 @settings(max_examples=150)
 @given(steps, st.booleans())
 def test_model(draws, in_bulk):
-    """Told = durable in the end; at any moment told is part of durable; fixes are told once an interval."""
+    """Told = durable in the end.
+
+    At any moment told is part of durable; fixes are told once an interval.
+    """
     acks = DeviceAcks(INTERVAL_MS)
     devices = {"a": device("a"), "b": device("b")}
     durable: dict[str, set[tuple[int, int]]] = {"a": set(), "b": set()}

@@ -34,6 +34,7 @@ records = st.builds(
 batches = st.lists(records, min_size=1, max_size=40)
 
 
+@pytest.mark.slow
 @given(batches)
 def test_what_is_built_is_read(batch):
     blob = FrameBatch.build(batch)
@@ -42,12 +43,14 @@ def test_what_is_built_is_read(batch):
     assert [bytes(read.frame(index)) for index in range(len(read))] == [r.payload for r in batch]
 
 
+@pytest.mark.slow
 @given(batches)
 def test_the_size_of_a_blob_is_foreseen(batch):
     foreseen = sum(frame_cost_bytes(len(r.payload), len(r.name)) for r in batch)
     assert len(FrameBatch.build(batch)) <= 20 + foreseen
 
 
+@pytest.mark.slow
 @given(batches, st.data())
 def test_every_changed_byte_is_found(batch, data):
     blob = bytearray(FrameBatch.build(batch))
@@ -57,6 +60,7 @@ def test_every_changed_byte_is_found(batch, data):
         FrameBatch.read(bytes(blob))
 
 
+@pytest.mark.slow
 @given(batches, st.data())
 def test_every_torn_blob_is_found(batch, data):
     blob = FrameBatch.build(batch)
@@ -76,9 +80,10 @@ def resealed(blob: bytearray) -> bytes:
     return bytes(blob[:16]) + crc.to_bytes(4, "little") + bytes(blob[20:])
 
 
+@pytest.mark.slow
 @given(batches, st.data())
 def test_a_right_checksum_does_not_make_a_wrong_table_believed(batch, data):
-    """Whatever the bytes behind the header are, reading gives a batch inside its payload or an EntryError."""
+    """Whatever the bytes are, reading gives a batch inside its payload or an EntryError."""
     blob = bytearray(FrameBatch.build(batch))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(2, len(blob) - 1))
@@ -152,7 +157,9 @@ def test_entry_ids(one, other):
     assert one >= BEGINNING
 
 
-@pytest.mark.parametrize("text", ["", "5", "5-", "-5", "5-7-9", "5-x", " 5-7", b"\xff-1", "٣-١"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "5-", "-5", "5-7-9", "5-x", " 5-7", b"\xff-1", "\u0663-\u0661"]
+)
 def test_what_is_no_entry_id(text):
     with pytest.raises(ValueError, match="not a stream id"):
         EntryId.parse(text)

@@ -1,7 +1,11 @@
-"""The intake against a broker and a writer that do as they are told: acknowledged is what was written, and nothing else."""
+"""The intake against a broker and a writer that do as they are told.
+
+Acknowledged is what was written, and nothing else.
+"""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -10,9 +14,10 @@ from prometheus_client import CollectorRegistry
 from afstand.limits import QUARANTINE_BURST_MESSAGES
 from firmware_contracts.codes import EventCode
 from firmware_contracts.frames import decode_acks
-from ingest import intake as intake_module
+from ingest import feed as feed_module
+from ingest.bulk import Bulk
 from ingest.checks import Checker
-from ingest.devices import Contract
+from ingest.devices import Contract, DeviceRecord
 from ingest.entries import EntryKind, FrameBatch, FrameFlag, LaneCode
 from ingest.intake import Intake, IntakeSettings, new_health
 from ingest.metrics import IntakeMetrics
@@ -28,14 +33,14 @@ class FakeRegistry:
 
     def __init__(self, *devices):
         self._devices = {device.device_id: device for device in devices}
-        self.find = self._devices.get
+        self.find: Callable[[str], DeviceRecord | None] = self._devices.get
         self.generation = 0
-        self.broken = {}
+        self.broken: dict[str, str] = {}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._devices)
 
-    async def refresh(self):
+    async def refresh(self) -> list[DeviceRecord]:
         return []
 
 
@@ -58,7 +63,8 @@ class FakeWriter:
         await self.gate.wait()
         if self.down:
             raise StoreUnavailableError("down")
-        results, answers = [], []
+        results: list[EntryId | StoreUnavailableError] = []
+        answers: list[object] = []
         for append in appends:
             if append.partition in self.broken_partitions:
                 results.append(StoreUnavailableError("READONLY"))
@@ -109,7 +115,7 @@ class Bench:
     def session(self, name):
         """The latest session of one of the two connections."""
         for session in reversed(self.broker.sessions):
-            if session.connect and session.connect.client_id.endswith(name):
+            if session.asked and session.connect.client_id.endswith(name):
                 return session
         raise AssertionError(name)
 
@@ -210,6 +216,7 @@ async def test_nothing_is_acknowledged_before_it_is_written():
         await until(lambda: bench.acked("events") == [press] and bench.told())
 
 
+@pytest.mark.slow
 async def test_a_failed_write_is_repeated_and_readiness_says_so():
     async with running() as bench:
         bench.writer.down = True
@@ -295,7 +302,7 @@ async def test_a_lost_connection_loses_nothing_and_acknowledges_nothing_wrongly(
         # A broker that lost its session counts from 1 again, with another message.
         other = fix_frame("d1", 2)
         bench.writer.gate.set()
-        await until(lambda: bench.writer.frames())
+        await until(bench.writer.frames)
         await asyncio.sleep(0.05)
         assert bench.acked() == []
         assert bench.count("stale_acks_total") == 1
@@ -304,6 +311,7 @@ async def test_a_lost_connection_loses_nothing_and_acknowledges_nothing_wrongly(
         assert [f.payload for f in bench.writer.frames()] == [fix_frame("d1", 1), other]
 
 
+@pytest.mark.slow
 async def test_poison_in_the_checks_keeps_nothing_out(monkeypatch):
     real = Checker.check
 
@@ -330,7 +338,7 @@ async def test_poison_in_the_bulk_check_falls_back_to_the_single_one(monkeypatch
     def explode(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(intake_module.Bulk, "check", explode)
+    monkeypatch.setattr(Bulk, "check", explode)
     async with running() as bench:
         sent = bench.send("em/d1/fix", fix_frame("d1", 1))
         await until(lambda: bench.acked() == [sent])
@@ -357,7 +365,7 @@ async def test_a_burst_of_bad_input_is_a_signal():
     async with running() as bench:
         for n in range(QUARANTINE_BURST_MESSAGES + 5):
             bench.send("em/d1/fix", b"rubbish %d" % n)
-        await until(lambda: bench.writer.signals())
+        await until(bench.writer.signals)
         (signal,) = bench.writer.signals()
         assert signal["signal"] == "quarantine"
         assert signal["counts"]["truncated"] >= QUARANTINE_BURST_MESSAGES
@@ -367,7 +375,7 @@ async def test_a_burst_of_bad_input_is_a_signal():
 async def test_what_cannot_be_read_on_an_event_topic_is_a_signal_at_once():
     async with running() as bench:
         bench.send("em/d1/event", b"rubbish")
-        await until(lambda: bench.writer.signals())
+        await until(bench.writer.signals)
         assert bench.writer.signals()[0]["counts"] == {"truncated": 1}
 
 
@@ -394,6 +402,7 @@ async def test_what_a_phone_says_that_is_no_place_is_acknowledged():
         assert bench.count("ignored_total", why="type-lwt") == 1
 
 
+@pytest.mark.slow
 async def test_a_backlog_of_fixes_does_not_stand_before_a_press():
     async with running() as bench:
         session = bench.session("fixes")
@@ -411,8 +420,9 @@ async def test_a_backlog_of_fixes_does_not_stand_before_a_press():
         assert len(bench.writer.frames()) == 4001
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_down_for_long_holds_a_bounded_backlog(monkeypatch):
-    monkeypatch.setattr(intake_module, "INTAKE_HELD_MAX", 100)
+    monkeypatch.setattr(feed_module, "INTAKE_HELD_MAX", 100)
     async with running() as bench:
         bench.writer.down = True
         for n in range(1, 301):
@@ -437,10 +447,7 @@ async def test_a_stop_writes_and_acknowledges_what_was_taken():
 
 async def test_fixes_are_shared_and_events_are_everybody_s():
     async with running(group="g7") as bench:
-        filters = {
-            name: [f.pattern for f in bench.session(name).subscribe.topic_filters]
-            for name in ("events", "fixes")
-        }
+        filters = {name: bench.session(name).filters for name in ("events", "fixes")}
         assert filters["events"] == ["em/+/event"]
         assert filters["fixes"] == [
             f"$share/g7/{topic}"

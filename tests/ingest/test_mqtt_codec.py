@@ -1,4 +1,7 @@
-"""Both codecs: what is written is read, in any pieces; nothing that comes in raises anything but a broken stream."""
+"""Both codecs.
+
+What is written is read, in any pieces; nothing that comes in raises anything but a broken stream.
+"""
 
 import mqtt5
 import pytest
@@ -70,6 +73,7 @@ sent = st.lists(
 )
 
 
+@pytest.mark.slow
 @CODECS
 @given(messages=sent, data=st.data())
 def test_messages_in_any_pieces(codec, messages, data):
@@ -93,6 +97,7 @@ def test_messages_in_any_pieces(codec, messages, data):
     assert got == expected
 
 
+@pytest.mark.slow
 @CODECS
 @settings(max_examples=300)
 @given(noise=st.binary(max_size=200))
@@ -104,6 +109,7 @@ def test_noise_breaks_nothing_but_the_stream(codec, noise):
     assert consumed <= len(noise) or found == []
 
 
+@pytest.mark.slow
 @CODECS
 @settings(max_examples=300)
 @given(kind=st.integers(0, 15), flags=st.integers(0, 15), body=st.binary(max_size=60))
@@ -169,7 +175,8 @@ def test_a_message_with_broken_properties_is_flawed_and_does_not_break_the_strea
     assert consumed == len(bad) + len(good)
 
 
-# The codec of 5 panics on such text, and leaves what it choked on to be reported by the interpreter.
+# The codec of 5 panics on such text, and leaves what it choked on to be reported by the
+# interpreter.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @CODECS
 def test_a_topic_that_is_no_text_is_flawed(codec):
@@ -251,6 +258,7 @@ def test_a_broker_of_311_that_is_asked_for_5_is_understood():
     assert refused.wrong_version
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 65_535), max_size=50))
 def test_pubacks(ids):
     raw = pubacks(ids)

@@ -1,9 +1,15 @@
 """What is taken is held until it is written, whatever fails meanwhile."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afstand.limits import INTAKE_RETRY_MS_MAX, INTAKE_RETRY_MS_MIN, JOURNAL_FRAMES_MAX
+from afstand.limits import (
+    INTAKE_RETRY_MS_MAX,
+    INTAKE_RETRY_MS_MIN,
+    JOURNAL_BLOB_BYTES_MAX,
+    JOURNAL_FRAMES_MAX,
+)
 from ingest import pending as pending_module
 from ingest.checks import Device
 from ingest.entries import EntryKind, FrameBatch, FrameFlag, FrameRecord, LaneCode
@@ -137,10 +143,11 @@ def test_a_frame_that_cannot_be_in_an_entry_keeps_no_other_out():
     assert pending.messages == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.data())
 def test_model(data):
-    """Through any failures each frame is written at least once, in an entry of its partition, and then let go."""
+    """Through any failures each frame is written, in an entry of its partition, and then let go."""
     pending, held, written = Pending(), [], []
     now_ms = NOW_MS
     for n in range(data.draw(st.integers(1, 30))):
@@ -174,4 +181,4 @@ def contents(planned):
 
 
 def test_the_room_for_the_header_is_enough():
-    assert pending_module._BLOB_ROOM_BYTES + 20 <= pending_module.JOURNAL_BLOB_BYTES_MAX
+    assert pending_module._BLOB_ROOM_BYTES + 20 <= JOURNAL_BLOB_BYTES_MAX

@@ -17,6 +17,7 @@ answers = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(answers, max_size=10), st.data())
 def test_answers_in_any_pieces(draws, data):
     stream = b"".join(raw for raw, _ in draws)
@@ -41,6 +42,7 @@ def test_noise_is_refused_or_waits(noise):
         return
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.binary(max_size=20) | st.integers(), min_size=1, max_size=5)))
 def test_commands_are_arrays_of_bulk_strings(commands):
     raw = encode_commands(commands)

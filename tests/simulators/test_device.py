@@ -443,6 +443,7 @@ def test_a_battery_runs_down_tells_in_time_dies_and_comes_back():
     assert one.battery.percent > 90
 
 
+@pytest.mark.slow
 def test_it_runs_for_three_days_at_a_fix_a_minute():
     one = device(charge_pct=100.0, profile=Profile(60, 60, 0))
     one.handle(LinkChanges(True), T0)

@@ -243,6 +243,7 @@ def demo():
     return load_scenario(DEMO)
 
 
+@pytest.mark.slow
 def test_the_demo_is_two_hundred_wearers_and_twenty_pairs(demo):
     world = build_demo(demo, T0)
     persons = world.cases["persons"]
@@ -268,6 +269,7 @@ def test_five_things_and_nothing_else_truly_happen_in_the_demos_first_minutes(de
     assert [one[1:] for one in later] == [one[1:] for one in first]
 
 
+@pytest.mark.slow
 def test_the_demos_orders_are_in_force_and_sound(demo):
     cases = build_demo(demo, T0).cases
     known = Known({p["id"] for p in cases["persons"]}, {z["id"] for z in cases["zones"]})
@@ -283,6 +285,7 @@ def test_the_demos_orders_are_in_force_and_sound(demo):
             ]
 
 
+@pytest.mark.slow
 def test_the_demos_pairs_keep_apart_at_first(demo):
     scene = set_scene(demo, T0)
     persons, _ = scene.movers(T0)
@@ -294,6 +297,7 @@ def test_the_demos_pairs_keep_apart_at_first(demo):
                 assert within_intervals(wearer, protected, 2_000.0, scene.plane) == []
 
 
+@pytest.mark.slow
 def test_the_same_scenario_is_the_same_world(demo):
     one, same = build_demo(demo, T0), build_demo(demo, T0)
     assert one.cases == same.cases

@@ -51,11 +51,13 @@ def polygon_with_hole():
     return shapely.Polygon(outer, [hole]), Area([outer, hole])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(points, min_size=2, max_size=12))
 def test_time_inside_is_what_shapely_cuts_off_the_path(places):
     polygon, area = polygon_with_hole()
     path = path_of([(x + 0.37, y + 0.61) for x, y in places])
+    # A float of Unix milliseconds has steps of 0.25 us, and there are a few dozen of them.
     spans = inside_intervals(path, area)
     expected_ms = 0.0
     for i in range(len(places) - 1):
@@ -64,10 +66,10 @@ def test_time_inside_is_what_shapely_cuts_off_the_path(places):
             expected_ms += 10_000.0 * polygon.intersection(leg).length / leg.length
         else:
             expected_ms += 10_000.0 * polygon.contains(shapely.Point(leg.coords[0]))
-    assert sum(span.length_ms for span in spans) == pytest.approx(expected_ms, abs=1e-3)
+    assert sum(span.length_ms for span in spans) == pytest.approx(expected_ms, abs=0.02)
     outside = outside_intervals(path, area)
     total = sum(span.length_ms for span in (*spans, *outside))
-    assert total == pytest.approx(path.end_ms - path.start_ms, abs=1e-3)
+    assert total == pytest.approx(path.end_ms - path.start_ms, abs=0.02)
 
 
 @settings(max_examples=100, deadline=None)
@@ -104,6 +106,7 @@ def test_a_path_along_an_edge_and_through_a_corner_has_whole_intervals():
     assert diagonal[0] == pytest.approx((T0 + 1_000.0, T0 + 2_000.0))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(points, min_size=2, max_size=6),
