@@ -385,7 +385,7 @@ async def import_cases(
 
 
 async def _append_all(journal: Journal, partition: str, commands: list[JournalCommand]) -> None:
-    """Append in order, many in one write. Raises StoreUnavailableError; importing again mends it."""
+    """Append in order, many in one write. After StoreUnavailableError: import again."""
     for start in range(0, len(commands), CASES_COMMANDS_AT_ONCE):
         part = commands[start : start + CASES_COMMANDS_AT_ONCE]
         written, _ = await journal.append_many(

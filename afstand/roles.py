@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
-from geofence.warming import warm_up
 from prometheus_client import CollectorRegistry
 
 from afstand.config import Config
@@ -27,6 +26,7 @@ from alerting.notify.clock import SystemClock
 from alerting.notify.metrics import Metrics as NotifyMetrics
 from alerting.notify.notifier import Notifier
 from alerting.notify.source import MemoryDeliveryLog
+from geofence.warming import warm_up
 from ingest.intake import IntakeSettings, new_health, run_intake
 from ingest.journal import Journal
 from ingest.mqtt import MqttSettings, TlsSettings

@@ -14,6 +14,7 @@ from simulators.demo import build_demo
 from simulators.scenario import ScenarioError, load_scenario
 
 START_AFTER_S = 5.0
+REPORT_EVERY_S = 5.0
 
 
 def broker_of(config: Config) -> Broker:
@@ -40,17 +41,20 @@ async def simulate(
             print(error, file=sys.stderr)
             raise SystemExit(1) from None
     fleet = world.fleet(broker_of(config), clock, start_ms)
+    end_s = None if for_s is None else time.monotonic() + START_AFTER_S + for_s
     running = asyncio.create_task(fleet.run())
     waiting = asyncio.create_task(stop.wait())
-    async with asyncio.timeout(for_s + START_AFTER_S if for_s is not None else None):
-        while not running.done() and not waiting.done():
-            await asyncio.wait({running, waiting}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
-            counts = fleet.counts
-            print(
-                f"{counts.connected} connected, {counts.published} frames published, "
-                f"{counts.stored_frames} stored on devices",
-                file=sys.stderr,
-            )
+    while not running.done() and not waiting.done():
+        left_s = REPORT_EVERY_S if end_s is None else min(REPORT_EVERY_S, end_s - time.monotonic())
+        if left_s <= 0:
+            break
+        await asyncio.wait({running, waiting}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        counts = fleet.counts
+        print(
+            f"{counts.connected} connected, {counts.published} frames published, "
+            f"{counts.stored_frames} stored on devices",
+            file=sys.stderr,
+        )
     fleet.stop()
     waiting.cancel()
     await running

@@ -24,7 +24,7 @@ from geofence.decision import (
 )
 from geofence.integers import wide
 from geofence.kernels.arrays import EXACT
-from geofence.kernels.compile import jit_call, jit_inline
+from geofence.kernels.compile import jit_inline
 from geofence.kernels.distance import is_rd, project, signed_distance
 from geofence.kernels.projection import rd_from_wgs84
 from geofence.kernels.segment import segment_cannot_touch, segment_depth
@@ -55,6 +55,7 @@ from geofence.parameters import (
     SPEED_UNKNOWN,
     STILL_MM_S,
 )
+from geofence.parts import jit_part
 
 FAR_MM = -(10**10)
 _POOR_MM = 100_000
@@ -168,7 +169,7 @@ def reach_mm(fix: Fix) -> int:
     return REACH_ACCURACIES * fix.accuracy + REACH_MM + soon
 
 
-@jit_call
+@jit_part
 def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix) -> Measure:
     """Measure a fix and its path against the zones of a unit whose boxes they touch."""
     reach = reach_mm(fix)
@@ -225,7 +226,7 @@ def box_of(fix: Fix, reach: int) -> tuple[int, int, int, int]:
     return south - up, north + up, west - across, east + across
 
 
-@jit_inline
+@jit_part
 def touches(
     world: World, leg0: int, legs: int, south: int, north: int, west: int, east: int
 ) -> bool:
@@ -256,7 +257,7 @@ def breach_1024(kind: int, ring: int, depth_mm: int, sigma: float) -> tuple[int,
     return p, probability_1024(float(depth_mm + ring), sigma) if ring > 0 else 0
 
 
-@jit_call
+@jit_part
 def observe_units(
     world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int
 ) -> None:
@@ -278,7 +279,7 @@ def observe_units(
         observe_unit(world, ledger, zones, person, u, fix, now_ms)
 
 
-@jit_call
+@jit_part
 def observe_unit(
     world: World, ledger: Ledger, zones: Any, person: int, unit: int, fix: Fix, now_ms: int
 ) -> None:
@@ -352,7 +353,7 @@ def remember_stay(row: Any, before: int, state: int, time_ms: int) -> None:
         row["stay_to_ms"] = time_ms
 
 
-@jit_call
+@jit_part
 def settle(
     world: World,
     ledger: Ledger,
@@ -421,7 +422,7 @@ def unit_reason(shown: int, now_shown: int, passed: int, doubted: bool) -> int:
     return codes.FIRST_POSITION
 
 
-@jit_call
+@jit_part
 def deepest(zones: Any, world: World, leg0: int, legs: int, lat: int, lon: int) -> tuple[int, int]:
     """Return (exact signed distance, zone) of the zone a position is deepest in or nearest to."""
     depth = FAR_MM
@@ -436,7 +437,7 @@ def deepest(zones: Any, world: World, leg0: int, legs: int, lat: int, lon: int) 
     return depth, zone
 
 
-@jit_call
+@jit_part
 def explain(
     world: World,
     ledger: Ledger,

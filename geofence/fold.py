@@ -3,10 +3,9 @@
 from typing import Any
 
 from geofence import codes
-from geofence.areas import Fix, new_fix, observe_units
+from geofence.areas import new_fix, observe_units
 from geofence.history import observe_past_pairs, observe_past_units
 from geofence.integers import wide
-from geofence.kernels.compile import jit_call
 from geofence.layout import (
     DOUBTED,
     DUPLICATES,
@@ -38,13 +37,14 @@ from geofence.parameters import (
     STANDSTILL_MM_S,
     STILL_MM_S,
 )
+from geofence.parts import jit_part
 from geofence.silence import has_room
 
 _LAT_MAX = 900_000_000
 _LON_MAX = 1_800_000_000
 
 
-@jit_call
+@jit_part
 def fold_fixes(
     world: World, ledger: Ledger, zones: Any, fixes: Any, order: Integers, first: int, now_ms: int
 ) -> int:
@@ -84,7 +84,7 @@ def fold_fixes(
     return wide(order.size)
 
 
-@jit_call
+@jit_part
 def fold_fix(
     world: World,
     ledger: Ledger,
@@ -156,31 +156,31 @@ def fold_fix(
         p["doubt_ms"] = time_ms
         p["doubt_lat"] = lat
         p["doubt_lon"] = lon
-        doubt_fix(world, ledger, zones, person, fix, now_ms)
-        return
-    p["doubt_ms"] = NONE_MS
-    p["last_ms"] = time_ms
-    p["lat"] = lat
-    p["lon"] = lon
-    p["accuracy"] = accuracy
-    p["mechanism"] = mechanism
-    p["speed"] = speed
-    p["heading"] = heading
-    p["reviews"] = 0
-    if p["silence_ms"] > 0:
-        set_due(world, person, time_ms + wide(p["silence_ms"]))
-    update_velocity(world, person, time_ms, lat, lon, accuracy)
+        ask_about_jump(world, ledger, person, now_ms)
+    else:
+        p["doubt_ms"] = NONE_MS
+        p["last_ms"] = time_ms
+        p["lat"] = lat
+        p["lon"] = lon
+        p["accuracy"] = accuracy
+        p["mechanism"] = mechanism
+        p["speed"] = speed
+        p["heading"] = heading
+        p["reviews"] = 0
+        if p["silence_ms"] > 0:
+            set_due(world, person, time_ms + wide(p["silence_ms"]))
+        update_velocity(world, person, time_ms, lat, lon, accuracy)
     observe_units(world, ledger, zones, person, fix, now_ms)
-    if p["pairs"] > 0:
+    if p["pairs"] > 0 and not doubted:
         push_point(world, ledger, person, time_ms, lat, lon, accuracy, speed)
         pair0 = wide(p["pair0"])
         for k in range(pair0, pair0 + wide(p["pairs"])):
             judge_pair(world, ledger, wide(world.links[k]), fix, person, now_ms, wide(-1))
 
 
-@jit_call
-def doubt_fix(world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int) -> None:
-    """Take an implausible jump for what it is: little evidence, and a question to the device."""
+@jit_part
+def ask_about_jump(world: World, ledger: Ledger, person: int, now_ms: int) -> None:
+    """Ask a device about an implausible jump, in the name of the first order of its person."""
     p = world.persons[person]
     order = -1
     if p["units"] > 0:
@@ -189,10 +189,9 @@ def doubt_fix(world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, n
         order = wide(world.pairs[world.links[p["pair0"]]]["order"])
     if order >= 0:
         request_fix(world, ledger, person, order, now_ms, codes.ASK_JUMP, wide(UNCOUNTED))
-    observe_units(world, ledger, zones, person, fix, now_ms)
 
 
-@jit_call
+@jit_part
 def fold_late(
     world: World,
     ledger: Ledger,

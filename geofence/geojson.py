@@ -328,10 +328,11 @@ class _Reader:
         if len(positions) < 4:
             raise GeoJSONError(Reason.TOO_FEW_POSITIONS, f"{where} is a ring of fewer than 4")
         vertices = np.array([(p[0], p[1]) for p in positions], np.float64)
-        # Twice the signed area, about the first vertex; 0 is judged with the shape.
+        # Twice the signed area, about the first vertex; 0 is judged with the shape. A ring over the
+        # antimeridian has no turn in degrees; it is refused where an area is wanted.
         x, y = (vertices - vertices[0]).T
         turn = float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
-        if turn != 0.0 and (turn > 0.0) == hole:
+        if turn != 0.0 and (turn > 0.0) == hole and not np.any(np.abs(np.diff(x)) > 180.0):
             if not self._repair(Repair.WINDING_REVERSED):
                 side = "clockwise" if hole else "counterclockwise"
                 raise GeoJSONError(Reason.WRONG_WINDING, f"{where} does not turn {side}")

@@ -28,14 +28,14 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
-from geofence.kernels.compile import jit_call
 from geofence.kernels.projection import chord_mm
 from geofence.layout import AREA, NONE_MS, PAIR_EVENT, UNIT_EVENT, Ledger, World
 from geofence.ledger import keep_pair, keep_unit, new_event, protected_at, wearer_at
 from geofence.parameters import FIRST_FIX_MS, HISTORY_GAP_MS, TRACK_POINTS
+from geofence.parts import jit_part
 
 
-@jit_call
+@jit_part
 def step_run(row: Any, time_ms: int, p_1024: int) -> bool:
     """Add a late fix to the run of a row and return whether it is a candidate.
 
@@ -67,7 +67,7 @@ def step_run(row: Any, time_ms: int, p_1024: int) -> bool:
     return not (known and (stay_to == NONE_MS or time_ms <= stay_to + HISTORY_GAP_MS))
 
 
-@jit_call
+@jit_part
 def observe_past_units(
     world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int
 ) -> None:
@@ -99,7 +99,7 @@ def observe_past_units(
         wearer_at(ledger, event, fix.time_ms, fix.lat, fix.lon, fix.accuracy, fix.mechanism)
 
 
-@jit_call
+@jit_part
 def past_event(
     ledger: Ledger, kind: int, row: Any, index: int, now_ms: int, fix: Fix, p_1024: int
 ) -> int:
@@ -124,7 +124,7 @@ def past_event(
     return event
 
 
-@jit_call
+@jit_part
 def observe_past_pairs(world: World, ledger: Ledger, person: int, fix: Fix, now_ms: int) -> None:
     """Add a late fix to the runs of all pairs of its person, with where the partner was then."""
     p = world.persons[person]
@@ -159,7 +159,7 @@ def observe_past_pairs(world: World, ledger: Ledger, person: int, fix: Fix, now_
             wearer_at(ledger, event, t, lat, lon, accuracy, mechanism)
 
 
-@jit_call
+@jit_part
 def nearest_point(world: World, person: int, time_ms: int) -> int:
     """Return the slot of the remembered position nearest in time, within ten minutes, or -1."""
     track = wide(world.persons[person]["track"])

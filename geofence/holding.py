@@ -21,7 +21,6 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
-from geofence.kernels.compile import jit_call
 from geofence.layout import (
     LABEL_HELD,
     NONE_MS,
@@ -36,12 +35,13 @@ from geofence.parameters import (
     FIRST_FIX_MS,
     POSSIBLE_1024,
 )
+from geofence.parts import jit_part
 from geofence.silence import tell_held
 
 PRESENT_1024 = 1024 - POSSIBLE_1024
 
 
-@jit_call
+@jit_part
 def turn_unit(
     world: World,
     ledger: Ledger,
@@ -78,7 +78,7 @@ def turn_unit(
     return shown_state(row)
 
 
-@jit_call
+@jit_part
 def turn_duty(
     world: World, zones: Any, person: int, unit: int, at_ms: int, force: bool, is_open: bool
 ) -> None:
@@ -105,7 +105,7 @@ def turn_duty(
             row["met"] = p_1024 <= PRESENT_1024
 
 
-@jit_call
+@jit_part
 def seed_unit(world: World, zones: Any, person: int, unit: int) -> None:
     """Gather the evidence of a unit anew from the last positions of its person (at most three)."""
     row = world.units[unit]
@@ -161,7 +161,7 @@ def seed_unit(world: World, zones: Any, person: int, unit: int) -> None:
     row["evidence"] = evidence
 
 
-@jit_call
+@jit_part
 def recount(world: World, person: int) -> None:
     """Count the units of a person that every fix has to look at."""
     p = world.persons[person]
@@ -172,7 +172,7 @@ def recount(world: World, person: int) -> None:
     p["active"] = active
 
 
-@jit_call
+@jit_part
 def tell_unit(
     world: World,
     ledger: Ledger,
@@ -203,7 +203,7 @@ def tell_unit(
         ask_edge(world, ledger, zones, person, unit, at_ms)
 
 
-@jit_call
+@jit_part
 def ask_edge(world: World, ledger: Ledger, zones: Any, person: int, unit: int, at_ms: int) -> None:
     """Ask for a fix when an edge had to be judged with an old or doubtful position.
 
@@ -227,7 +227,7 @@ def ask_edge(world: World, ledger: Ledger, zones: Any, person: int, unit: int, a
         )
 
 
-@jit_call
+@jit_part
 def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) -> int:
     """Set whether a contact ban is in force and in its hours; return what the pair now shows.
 
@@ -258,13 +258,13 @@ def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) 
     return shown_pair(row)
 
 
-@jit_call
+@jit_part
 def tell_turned_pair(world: World, ledger: Ledger, index: int, at_ms: int, reason: int) -> None:
     """Judge a pair at an edge and tell it, with `reason` unless that is -1."""
     judge_pair(world, ledger, index, instant(at_ms), wide(-1), at_ms, reason)
 
 
-@jit_call
+@jit_part
 def ask_pair_edge(world: World, ledger: Ledger, index: int, at_ms: int) -> None:
     """Ask both of a pair for a fix when an edge found an old position or a possible breach.
 

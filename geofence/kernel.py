@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from geofence.fold import fold_fixes
-from geofence.freshjit import jit
 from geofence.holding import (
     ask_edge,
     ask_pair_edge,
@@ -21,6 +20,7 @@ from geofence.holding import (
 )
 from geofence.integers import wide
 from geofence.kernels.arrays import ZoneArrays
+from geofence.kernels.compile import jit
 from geofence.layout import Integers, Ledger, World
 from geofence.silence import fire_silences
 
@@ -63,7 +63,7 @@ class State(NamedTuple):
 
 
 @jit
-def work(  # noqa: PLR0911 - one return per task
+def work(
     task: int,
     world: World,
     ledger: Ledger,

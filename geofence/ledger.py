@@ -4,7 +4,7 @@ from typing import Final
 
 from geofence.decision import believed_accuracy_mm
 from geofence.integers import wide
-from geofence.kernels.compile import jit_call, jit_inline
+from geofence.kernels.compile import jit_inline
 from geofence.layout import (
     BLOCK,
     EVENTS,
@@ -23,13 +23,14 @@ from geofence.parameters import (
     TRACK_POINTS,
     TRACK_SPACING_MS,
 )
+from geofence.parts import jit_part
 
 _HOUR_MS = 3_600_000
 UNCOUNTED: Final = 0
 COUNTED: Final = 1
 
 
-@jit_inline
+@jit_part
 def keep_person(world: World, ledger: Ledger, person: int) -> None:
     """Copy the row of a person to the ledger, before it changes."""
     k = ledger.counts[PERSONS]
@@ -39,7 +40,7 @@ def keep_person(world: World, ledger: Ledger, person: int) -> None:
     ledger.counts[PERSONS] = k + 1
 
 
-@jit_inline
+@jit_part
 def keep_unit(world: World, ledger: Ledger, unit: int) -> None:
     """Copy the row of a unit to the ledger."""
     k = ledger.counts[UNITS]
@@ -48,7 +49,7 @@ def keep_unit(world: World, ledger: Ledger, unit: int) -> None:
     ledger.counts[UNITS] = k + 1
 
 
-@jit_inline
+@jit_part
 def keep_pair(world: World, ledger: Ledger, pair: int) -> None:
     """Copy the row of a pair to the ledger."""
     k = ledger.counts[PAIRS]
@@ -57,7 +58,7 @@ def keep_pair(world: World, ledger: Ledger, pair: int) -> None:
     ledger.counts[PAIRS] = k + 1
 
 
-@jit_inline
+@jit_part
 def set_due(world: World, person: int, due_ms: int) -> None:
     """Set when the silence of a person is looked at; the floor of the block stays a lower bound."""
     world.due[person] = due_ms
@@ -65,7 +66,7 @@ def set_due(world: World, person: int, due_ms: int) -> None:
     world.floors[block] = min(world.floors[block], due_ms)
 
 
-@jit_call
+@jit_part
 def new_event(ledger: Ledger, kind: int, row: int, order: int, at_ms: int) -> int:
     """Append an event with nothing measured and return its place."""
     k = ledger.counts[EVENTS]
@@ -93,7 +94,7 @@ def new_event(ledger: Ledger, kind: int, row: int, order: int, at_ms: int) -> in
     return wide(k)
 
 
-@jit_inline
+@jit_part
 def wearer_at(
     ledger: Ledger, event: int, time_ms: int, lat: int, lon: int, accuracy: int, mechanism: int
 ) -> None:
@@ -106,7 +107,7 @@ def wearer_at(
     e["wearer_mechanism"] = mechanism
 
 
-@jit_inline
+@jit_part
 def protected_at(
     ledger: Ledger, event: int, time_ms: int, lat: int, lon: int, accuracy: int, mechanism: int
 ) -> None:
@@ -119,7 +120,7 @@ def protected_at(
     e["protected_mechanism"] = mechanism
 
 
-@jit_call
+@jit_part
 def request_fix(
     world: World, ledger: Ledger, person: int, order: int, at_ms: int, reason: int, counted: int
 ) -> None:
@@ -143,7 +144,7 @@ def request_fix(
     ledger.events[event]["reason"] = reason
 
 
-@jit_call
+@jit_part
 def push_point(
     world: World,
     ledger: Ledger,

@@ -4,7 +4,7 @@ import math
 
 from geofence.decision import sigma_mm
 from geofence.integers import wide
-from geofence.kernels.compile import jit_call, jit_inline
+from geofence.kernels.compile import jit_inline
 from geofence.kernels.projection import chord_mm
 from geofence.layout import NONE_MS, World
 from geofence.parameters import (
@@ -14,6 +14,7 @@ from geofence.parameters import (
     SPEED_MAX_MM_PER_MS,
     SPEED_UNKNOWN,
 )
+from geofence.parts import jit_part
 
 _MM_PER_E7_MIN = 11
 """A ten-millionth of a degree of latitude is 11.06 to 11.17 mm."""
@@ -85,7 +86,7 @@ def speed_of(
     return wide(min(beyond * 1000.0 / dt_ms, float(_SPEED_MM_S_MAX)))
 
 
-@jit_call
+@jit_part
 def update_velocity(
     world: World, person: int, time_ms: int, lat: int, lon: int, accuracy: int
 ) -> None:

@@ -24,7 +24,7 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
-from geofence.kernels.compile import jit_call, jit_inline
+from geofence.kernels.compile import jit_inline
 from geofence.kernels.projection import chord_mm
 from geofence.layout import (
     BLIND,
@@ -62,6 +62,7 @@ from geofence.parameters import (
     STALE_PARTNER_MS,
     VELOCITY_AGE_MAX_MS,
 )
+from geofence.parts import jit_part
 
 _NO_CONTACT_MS = -1
 _CLOSING_SURE = 2
@@ -105,7 +106,7 @@ def freshness(wearer: Any, protected: Any, silence_ms: int, now_ms: int) -> int:
     return stale
 
 
-@jit_call
+@jit_part
 def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
     """Judge the positions of a pair at an instant."""
     age_a = age_ms(time_ms, wide(a["last_ms"]))
@@ -176,7 +177,7 @@ def shown_pair(row: Any) -> int:
     return wide(row["inner"]) if row["open"] else CLEAR
 
 
-@jit_call
+@jit_part
 def passage(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> tuple[int, int]:
     """Return (P that the path since the last fix ran through the radius, its nearest distance).
 
@@ -201,7 +202,7 @@ def passage(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> tuple[i
     return probability_1024(float(wide(row["radius"]) - apart), s), math.floor(nearest + 0.5)
 
 
-@jit_call
+@jit_part
 def judge_pair(
     world: World, ledger: Ledger, index: int, fix: Fix, mover: int, now_ms: int, reason: int
 ) -> None:
@@ -246,7 +247,7 @@ def judge_pair(
         ask_pair(world, ledger, row, c, fix.time_ms, now_ms, feed)
 
 
-@jit_call
+@jit_part
 def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
     """Add a fix to the evidence of a pair; return P of a passage that counted, else 0."""
     state = wide(row["inner"])
@@ -298,7 +299,7 @@ def count_closing(row: Any, c: Contact, part_mm_s: int) -> None:
         row["near"] = 0
 
 
-@jit_inline
+@jit_part
 def ask(
     world: World, ledger: Ledger, person: int, row: Any, now_ms: int, reason: int, counted: int
 ) -> None:
@@ -310,7 +311,7 @@ def ask(
     request_fix(world, ledger, person, wide(row["order"]), now_ms, reason, counted)
 
 
-@jit_call
+@jit_part
 def ask_pair(
     world: World,
     ledger: Ledger,
@@ -346,7 +347,7 @@ def ask_pair(
             ask(world, ledger, person, row, now_ms, codes.ASK_PARTNER, wide(COUNTED))
 
 
-@jit_call
+@jit_part
 def tell_pair(
     world: World,
     ledger: Ledger,

@@ -13,7 +13,7 @@ from geofence import codes
 from geofence.areas import Fix, explain, instant, is_quiet, new_fix
 from geofence.decision import held_sigma_mm
 from geofence.integers import wide
-from geofence.kernels.compile import jit_call, jit_inline
+from geofence.kernels.compile import jit_inline
 from geofence.layout import (
     BLOCK,
     EVENTS,
@@ -33,6 +33,7 @@ from geofence.layout import (
 from geofence.ledger import keep_person, keep_unit, new_event, set_due
 from geofence.pairs import is_stale, judge_pair
 from geofence.parameters import REVIEW_MS, REVIEWS_MAX
+from geofence.parts import jit_part
 
 
 def next_due(world: World, persons: int) -> int:
@@ -66,7 +67,7 @@ def due_persons(world: World, persons: int, until_ms: int) -> Integers:
     return due[np.argsort(world.due[due], kind="stable")]
 
 
-@jit_call
+@jit_part
 def fire_silences(world: World, ledger: Ledger, zones: Any, persons: Integers, first: int) -> int:
     """Fire the due silences of persons, from `first`; return how far the ledger had room."""
     for k in range(first, persons.size):
@@ -78,7 +79,7 @@ def fire_silences(world: World, ledger: Ledger, zones: Any, persons: Integers, f
     return wide(persons.size)
 
 
-@jit_inline
+@jit_part
 def has_room(world: World, ledger: Ledger, person: int) -> bool:
     """Return whether the ledger takes whatever one step of a person can do."""
     p = world.persons[person]
@@ -94,7 +95,7 @@ def has_room(world: World, ledger: Ledger, person: int) -> bool:
     )
 
 
-@jit_call
+@jit_part
 def fire_silence(world: World, ledger: Ledger, zones: Any, person: int, at_ms: int) -> None:
     """Judge the silence of one person at the instant it was due, and set when to look next."""
     p = world.persons[person]
@@ -116,7 +117,7 @@ def fire_silence(world: World, ledger: Ledger, zones: Any, person: int, at_ms: i
     set_due(world, person, next_look(world, person, at_ms))
 
 
-@jit_call
+@jit_part
 def next_look(world: World, person: int, at_ms: int) -> int:
     """Return when a person's silence is due next: a budget not yet spent, a review of pairs."""
     p = world.persons[person]
@@ -142,7 +143,7 @@ def next_look(world: World, person: int, at_ms: int) -> int:
     return due
 
 
-@jit_call
+@jit_part
 def tell_silent(
     world: World, ledger: Ledger, zones: Any, person: int, unit: int, at_ms: int
 ) -> None:
@@ -163,7 +164,7 @@ def tell_silent(
         tell_held(world, ledger, zones, person, unit, event, at_ms)
 
 
-@jit_call
+@jit_part
 def tell_held(
     world: World, ledger: Ledger, zones: Any, person: int, unit: int, event: int, at_ms: int
 ) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
+import msgspec
+
 from afstand.limits import ACK_RANGES_KEPT, FRAME_RECORDS_MAX
 from firmware_contracts.frames import seal_acks
 from firmware_contracts.topics import ack_topic
@@ -24,13 +26,11 @@ class DeviceAck(NamedTuple):
     frame: bytes
 
 
-class _Range:
-    __slots__ = ("boot", "first", "last", "told")
-
-    def __init__(self, boot: int, sequence: int) -> None:
-        self.boot = boot
-        self.first = self.last = sequence
-        self.told = False
+class _Range(msgspec.Struct, gc=False):  # one per device at least: the collector need not see them
+    boot: int
+    first: int
+    last: int
+    told: bool = False
 
 
 class _Told:
@@ -57,7 +57,7 @@ class _Told:
                 if len(ranges) > 1:
                     self._join(index)
                 return
-        ranges.append(_Range(boot, sequence))
+        ranges.append(_Range(boot, sequence, sequence))
 
     def _join(self, index: int) -> None:
         """Join the range at `index`, which has grown, with one that it now touches."""

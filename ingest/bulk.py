@@ -8,45 +8,25 @@ reasons; a test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import compress
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from firmware_contracts.codes import MAGIC, MAJOR, MINOR, TAG_BYTES, Kind
+from firmware_contracts.codes import TAG_BYTES
 from firmware_contracts.table import (
-    HEADER_DTYPE,
     LAT,
     LON,
     TIME_MS_MAX,
     TIME_MS_MIN,
     U8_UNKNOWN,
     U16_UNKNOWN,
-    dtype_of,
 )
 from ingest.checks import BATTERY_MAX, HEADING_MAX, Checker, Device
 from ingest.mqtt_codec import Message
 from ingest.pending import Fixes
-
-PLAIN: Final = np.dtype(
-    [("header", HEADER_DTYPE), ("fix", dtype_of(Kind.FIX)), ("tag", f"V{TAG_BYTES}")]
-)
-PLAIN_BYTES: Final = PLAIN.itemsize
-# The eight bytes that a plain frame begins with: magic, version, kind, flags, size and number of
-# records.
-_HEAD: Final = np.zeros(1, HEADER_DTYPE)
-for _name, _value in (
-    ("magic", MAGIC),
-    ("major", MAJOR),
-    ("minor", MINOR),
-    ("kind", Kind.FIX),
-    ("record_bytes", dtype_of(Kind.FIX).itemsize),
-    ("count", 1),
-):
-    _HEAD[_name] = _value
-_HEAD_BYTES: Final = _HEAD.tobytes()[:8]
+from ingest.scan import PLAIN_BYTES, Run
 
 
 class Plain(NamedTuple):
@@ -58,7 +38,7 @@ class Plain(NamedTuple):
 
 
 class Bulk:
-    """Splits a batch into the frames that pass and the messages that need a closer look.
+    """Splits a run into the frames that pass and the messages that need a closer look.
 
     `generation` changes whenever any device's record does.
     """
@@ -67,50 +47,43 @@ class Bulk:
         self._checker = checker
         self._generation = generation
         self._known_generation = generation()
-        self._devices: dict[str, Device] = {}  # by fix topic; as many as are registered
+        self._devices: dict[bytes, Device] = {}  # by fix topic; as many as are registered
 
-    def check(self, messages: Sequence[Message]) -> tuple[list[Plain], list[Message]]:
-        """Return the frames that pass, each once, by partition, and all other messages in order."""
-        candidates: list[Message] = []
-        devices: list[Device] = []
-        rest: list[Message] = []
-        find = self._topics().get
-        for message in messages:
-            payload = message.payload
-            if len(payload) == PLAIN_BYTES and payload.startswith(_HEAD_BYTES):
-                device = find(message.topic) or self._device(message.topic)
-                if device is not None and not message.dup and not message.flaw:
-                    candidates.append(message)
-                    devices.append(device)
-                    continue
-            rest.append(message)
-        if not candidates:
-            return [], rest
-        payloads = [message.payload for message in candidates]
-        tags = [payload[-TAG_BYTES:] for payload in payloads]
-        frames = np.frombuffer(b"".join(payloads), PLAIN)
-        received_ms = np.fromiter([m.received_ms for m in candidates], np.int64, len(candidates))
-        latest_ms = received_ms + self._checker.clock_ahead_ms_max
+    def check(self, run: Run) -> tuple[list[Plain], list[Message]]:
+        """Return the frames that pass, each once, by partition, and all others as messages, in order."""
+        known = self._topics()
+        found = [known.get(topic) or self._device(topic) for topic in run.topics()]
+        frames = run.frames()
         header = frames["header"]
-        good = _sound(header, frames["fix"], latest_ms)
-        good &= np.fromiter(map(_valid, devices, payloads), np.bool_, len(candidates))
+        good = _sound(header, frames["fix"], run.received_ms + self._checker.clock_ahead_ms_max)
+        raw = frames.tobytes()
+        payloads = [raw[at : at + PLAIN_BYTES] for at in range(0, len(raw), PLAIN_BYTES)]
+        tags = [payload[-TAG_BYTES:] for payload in payloads]
+        good &= np.fromiter(map(_valid, found, payloads), np.bool_, len(found))
         self._leave_copies(tags, good)
-        columns = [candidates, devices, header["boot"].tolist(), header["sequence"].tolist(), tags]
-        if not good.all():
-            chosen = good.tolist()
-            rest += [m for m, passes in zip(candidates, chosen, strict=True) if not passes]
-            columns = [list(compress(column, chosen)) for column in columns]
-        return _by_partition(columns), rest
+        devices = [device for device in found if device is not None]
+        if good.all():
+            boots, sequences = header["boot"].tolist(), header["sequence"].tolist()
+            packet_ids = run.rows[:, 2]
+            fixes = Fixes(run.link, run.received_ms, packet_ids, devices, boots, sequences, frames)
+            if len({device.partition for device in devices}) == 1:
+                return [Plain(devices[0].partition, fixes, tags)], []
+        partitions = [
+            device.partition if device is not None and passes else ""
+            for device, passes in zip(found, good.tolist(), strict=True)
+        ]
+        rest = [run.message(index) for index, name in enumerate(partitions) if not name]
+        return _by_partition(run, frames, found, tags, partitions), rest
 
-    def _topics(self) -> dict[str, Device]:
+    def _topics(self) -> dict[bytes, Device]:
         generation = self._generation()
         if generation != self._known_generation:
             self._known_generation = generation
             self._devices.clear()
         return self._devices
 
-    def _device(self, topic: str) -> Device | None:
-        device = self._checker.device_of_fix(topic)
+    def _device(self, topic: bytes) -> Device | None:
+        device = self._checker.device_of_fix(topic.decode("utf-8", "replace"))
         if device is not None:
             self._devices[topic] = device
         return device
@@ -128,26 +101,40 @@ class Bulk:
                 before.add(tag)
 
 
-def _valid(device: Device, payload: bytes) -> bool:
-    return device.tagger is not None and device.tagger.valid(payload)
+def _valid(device: Device | None, payload: bytes) -> bool:
+    return device is not None and device.tagger is not None and device.tagger.valid(payload)
 
 
-def _by_partition(columns: list[list[Any]]) -> list[Plain]:
-    """Cut the columns (messages, devices, boots, sequences, tags) by partition."""
-    devices: list[Device] = columns[1]
-    partitions = dict.fromkeys([device.partition for device in devices])
-    if len(partitions) == 1:
-        return [Plain(devices[0].partition, Fixes(*columns[:4]), columns[4])]
+def _by_partition(
+    run: Run,
+    frames: npt.NDArray[np.void],
+    found: list[Device | None],
+    tags: list[bytes],
+    partitions: list[str],
+) -> list[Plain]:
+    """Cut a run by the partitions of its devices, leaving out where there is none."""
     plain: list[Plain] = []
-    for partition in partitions:
-        chosen = [device.partition == partition for device in devices]
-        part = [list(compress(column, chosen)) for column in columns]
-        plain.append(Plain(partition, Fixes(*part[:4]), part[4]))
+    for partition in dict.fromkeys(partitions):
+        if not partition:
+            continue
+        chosen = [index for index, name in enumerate(partitions) if name == partition]
+        part = frames[chosen]
+        header = part["header"]
+        fixes = Fixes(
+            run.link,
+            run.received_ms,
+            run.rows[chosen, 2],
+            [device for index in chosen if (device := found[index]) is not None],
+            header["boot"].tolist(),
+            header["sequence"].tolist(),
+            part,
+        )
+        plain.append(Plain(partition, fixes, [tags[index] for index in chosen]))
     return plain
 
 
 def _sound(
-    header: npt.NDArray[np.void], fix: npt.NDArray[np.void], latest_ms: npt.NDArray[np.int64]
+    header: npt.NDArray[np.void], fix: npt.NDArray[np.void], latest_ms: int
 ) -> npt.NDArray[np.bool_]:
     """Return which frames `checks.fix_fault` finds nothing wrong with, and are no last will."""
     # A device time beyond int64 wraps to below zero here, which is refused as well.
@@ -159,7 +146,7 @@ def _sound(
     sound: npt.NDArray[np.bool_] = (
         (header["sequence"] != 0)
         & (np.minimum(time_ms, sealed_ms) >= TIME_MS_MIN)
-        & (np.maximum(time_ms, sealed_ms) <= np.minimum(latest_ms, TIME_MS_MAX))
+        & (np.maximum(time_ms, sealed_ms) <= min(latest_ms, TIME_MS_MAX))
         & (lat >= LAT[0])
         & (lat <= LAT[1])
         & (lon >= LON[0])

@@ -31,7 +31,7 @@ class RegistryError(ValueError):
     """A record, or a master key, that cannot be used."""
 
 
-class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
+class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One device.
 
     `handle` 0 = not given yet; `key` is 16 bytes for `em1` and empty for `owntracks`.

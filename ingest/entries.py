@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from enum import IntEnum, IntFlag, StrEnum
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -87,7 +88,7 @@ class Entry(NamedTuple):
     blob: bytes
 
 
-class FrameRecord(NamedTuple):
+class FrameRecord(msgspec.Struct, frozen=True, gc=False):
     """One frame to be journalled. `flags` are of `FrameFlag`.
 
     `name` is the device id of the topic when there is no handle, else empty.
@@ -204,29 +205,70 @@ def frame_cost_bytes(payload_bytes: int, name_chars: int = 0) -> int:
     return RECORD.itemsize + payload_bytes + (1 + name_chars if name_chars else 0)
 
 
+class RecordsTable(NamedTuple):
+    """Records in the form that `assemble_frames` takes."""
+
+    table: npt.NDArray[np.void]
+    names: list[str]
+    payloads: list[bytes]
+
+
+def records_table(records: Sequence[FrameRecord]) -> RecordsTable:
+    """Return the table, the names and the payloads of records.
+
+    Raises struct.error for a value that has no place.
+    """
+    rows = bytearray()
+    names: dict[str, int] = {}
+    pack = _RECORD_STRUCT.pack
+    for record in records:
+        name = record.name
+        ext = names.setdefault(name, len(names) + 1) if name else 0
+        size = len(record.payload)
+        rows += pack(record.handle, record.lane, record.flags, ext, record.received_ms, 0, size)
+    table = np.frombuffer(bytes(rows), RECORD)
+    return RecordsTable(table, list(names), [record.payload for record in records])
+
+
 def build_frames(records: Sequence[FrameRecord]) -> bytes:
     """See `FrameBatch.build`."""
-    if not 0 < len(records) <= JOURNAL_FRAMES_MAX:
-        raise ValueError(f"{len(records)} frames in one entry; 1 to {JOURNAL_FRAMES_MAX} allowed")
-    rows: list[bytes] = []
-    names: dict[str, int] = {}
-    payloads: list[bytes] = []
-    offset = 0
-    pack = _RECORD_STRUCT.pack
-    for handle, lane, flags, received_ms, payload, name in records:
-        ext = 0
-        if name:
-            ext = names.setdefault(name, len(names) + 1)
-        length = len(payload)
-        rows.append(pack(handle, lane, flags, ext, received_ms, offset, length))
-        payloads.append(payload)
-        offset += length
+    table, names, payloads = records_table(records)
+    return assemble_frames([table], names, payloads)
+
+
+def fixes_table(handles: Sequence[int], received_ms: int, frame_bytes: int) -> npt.NDArray[np.void]:
+    """Return the table of proven fix frames of one size that arrived at one moment, for `assemble_frames`."""
+    table = np.zeros(len(handles), RECORD)
+    table["handle"] = handles
+    table["lane"] = LaneCode.FIX
+    table["flags"] = int(FrameFlag.AUTHENTICATED)
+    table["received_ms"] = received_ms
+    table["length"] = frame_bytes
+    return table
+
+
+def assemble_frames(
+    tables: Sequence[npt.NDArray[np.void]], names: Sequence[str], payloads: Sequence[bytes]
+) -> bytes:
+    """Return the blob of tables (their `offset` is filled in here) and the payloads in their order.
+
+    `ext` of a table counts from 1 in `names`. Raises ValueError above the bounds.
+    """
+    table = np.concatenate(tables)
+    if not 0 < len(table) <= JOURNAL_FRAMES_MAX:
+        raise ValueError(f"{len(table)} frames in one entry; 1 to {JOURNAL_FRAMES_MAX} allowed")
+    ends = np.cumsum(table["length"], dtype=np.int64)
+    table["offset"] = ends - table["length"]
     name_bytes = b"".join(bytes([len(raw)]) + raw for raw in (n.encode("ascii") for n in names))
-    body = b"".join((*rows, name_bytes, *payloads))
-    head = _HEADER.pack(FRAMES_VERSION, 0, len(names), len(rows), len(name_bytes), offset, 0)
-    head = head[:16]
-    if len(head) + 4 + len(body) > JOURNAL_BLOB_BYTES_MAX:
+    body = b"".join((table.tobytes(), name_bytes, *payloads))
+    if _HEADER.size + len(body) > JOURNAL_BLOB_BYTES_MAX:
         raise ValueError(f"an entry of {len(body)} bytes; at most {JOURNAL_BLOB_BYTES_MAX} allowed")
+    payload_bytes = len(body) - table.nbytes - len(name_bytes)
+    if payload_bytes != int(ends[-1]):
+        raise ValueError(f"payloads of {payload_bytes} bytes; their table says {int(ends[-1])}")
+    head = _HEADER.pack(
+        FRAMES_VERSION, 0, len(names), len(table), len(name_bytes), payload_bytes, 0
+    )[:16]
     return b"".join((head, zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "little"), body))
 
 

@@ -17,14 +17,15 @@ import structlog
 
 from afstand.limits import INTAKE_HELD_MAX, INTAKE_TAKE_MAX
 from ingest.acks import DeviceAcks
-from ingest.bulk import Bulk, Plain
+from ingest.bulk import Bulk
 from ingest.checks import Accept, Checker, Copy, Device, Ignore, Outcome, Refuse, Waiting
 from ingest.entries import FrameFlag, LaneCode
 from ingest.metrics import IntakeMetrics
-from ingest.mqtt import Message, MqttClient
+from ingest.mqtt import Acked, Message, MqttClient
 from ingest.pending import Block, HeldRefusal, Pending, Plan, Row
 from ingest.quarantine import quarantine_command
 from ingest.reasons import Reason
+from ingest.scan import Run
 from ingest.settings import Writer
 from ingest.signals import Signal, Signals
 from ingest.store import EntryId, StoreUnavailableError
@@ -56,6 +57,20 @@ class Core(NamedTuple):
     store_changed: Callable[[], None]  # `Feed.problems` has changed
 
 
+class _Figures:
+    """The figures that every round touches, looked up once."""
+
+    def __init__(self, metrics: IntakeMetrics, name: str) -> None:
+        self.received = metrics.received.labels(name)
+        self.batch = metrics.batch.labels(name)
+        self.check_s = metrics.check_s.labels(name)
+        self.write_s = metrics.write_s.labels(name)
+        self.durable_s = metrics.durable_s.labels(name)
+        self.held = metrics.held.labels(name)
+        self.copies = metrics.copies.labels(name)
+        self.journalled = {lane: metrics.journalled.labels(lane.name.lower()) for lane in LaneCode}
+
+
 class Feed:
     """One of the two sessions, with what was taken from it. `urgent`: it is that of the events."""
 
@@ -68,6 +83,7 @@ class Feed:
         self.problems: dict[str, str] = {}  # what cannot be written, and why
         self._core = core
         self._urgent = urgent
+        self._figures = _Figures(core.metrics, name)
         self._pending = Pending()
         self._stopping = False
 
@@ -93,32 +109,39 @@ class Feed:
     # --- take and check
 
     def _take(self, limit: int) -> None:
-        messages = self.client.take(limit) if limit > 0 else []
-        if not messages:
+        if limit <= 0:
+            return
+        taken = self.client.take(limit)
+        count = len(taken)
+        if count == 0:
             return
         began_s = time.perf_counter()
-        core, metrics = self._core, self._core.metrics
+        core, figures = self._core, self._figures
         now_ms = steady_ms()
-        passed, rest = self._check_plain(messages)
-        for plain in passed:
-            mark = self._pending.hold_fixes(plain.partition, plain.fixes)
-            core.checker.seen.add(plain.tags, mark)
-        done = [message for message in rest if not self._sort(message, now_ms)]
+        messages = taken.messages
+        for run in taken.runs:
+            messages += self._take_run(run)
+        done = [message for message in messages if not self._sort(message, now_ms)]
         if done:
-            self._acknowledge(done)
+            self._acknowledge(done, [])
         signal = core.signals.due(now_ms)
         if signal is not None:
             self._give(signal)
-        metrics.received.labels(self.name).inc(len(messages))
-        metrics.batch.labels(self.name).observe(len(messages))
-        metrics.check_s.labels(self.name).observe(time.perf_counter() - began_s)
+        figures.received.inc(count)
+        figures.batch.observe(count)
+        figures.check_s.observe(time.perf_counter() - began_s)
 
-    def _check_plain(self, messages: list[Message]) -> tuple[list[Plain], list[Message]]:
+    def _take_run(self, run: Run) -> list[Message]:
+        """Hold the plain fixes that pass; return the others as messages."""
         try:
-            return self._core.bulk.check(messages)
+            passed, rest = self._core.bulk.check(run)
         except Exception:  # noqa: BLE001 what fails together is checked one by one
             _log.exception("bulk check failed")
-            return [], messages
+            return [run.message(index) for index in range(len(run))]
+        for plain in passed:
+            mark = self._pending.hold_fixes(plain.partition, plain.fixes)
+            self._core.checker.seen.add(plain.tags, mark)
+        return rest
 
     def _sort(self, message: Message, now_ms: int) -> bool:
         """Do with one message what its check says; tell whether it is held, and not done with."""
@@ -129,7 +152,7 @@ class Feed:
             self._refuse(outcome, message, now_ms)
         elif isinstance(outcome, Waiting):
             self._pending.hold_copy(outcome.mark, message)
-            self._core.metrics.copies.labels(self.name).inc()
+            self._figures.copies.inc()
         else:
             self._settle(outcome, now_ms)
             return False
@@ -177,7 +200,7 @@ class Feed:
         if isinstance(outcome, Ignore):
             self._core.metrics.ignored.labels(outcome.why).inc()
             return
-        self._core.metrics.copies.labels(self.name).inc()
+        self._figures.copies.inc()
         self._durable(outcome.device, outcome.boot, outcome.sequence, now_ms)
 
     def _give(self, signal: Signal) -> None:
@@ -187,7 +210,7 @@ class Feed:
     # --- write and acknowledge
 
     async def _write(self) -> None:
-        pending, metrics = self._pending, self._core.metrics
+        pending, figures = self._pending, self._figures
         plan = pending.plan(steady_ms(), self._poison)
         if plan.entries or plan.refusals:
             began_s = time.perf_counter()
@@ -200,11 +223,11 @@ class Feed:
                 pending.store_failed(steady_ms())
                 self._failed("store", str(error))
             else:
-                metrics.write_s.labels(self.name).observe(time.perf_counter() - began_s)
+                figures.write_s.observe(time.perf_counter() - began_s)
                 pending.store_answered()
                 self._works("store")
                 self._written(plan, results, answers)
-        metrics.held.labels(self.name).set(pending.messages)
+        figures.held.set(pending.messages)
 
     def _poison(self, row: Row, error: Exception) -> None:
         _log.error("frame cannot be journalled", error=str(error))
@@ -216,13 +239,17 @@ class Feed:
     ) -> None:
         """Acknowledge what is durable, and only that."""
         now_ms, wall_ms = steady_ms(), self._core.now_ms()
-        done = self._entries_written(plan, results, now_ms, wall_ms)
+        blocks = self._entries_written(plan, results, now_ms)
+        done = [message for block in blocks for message in block.messages()]
+        # From here on a copy is told from the first by the mark.
+        for block in blocks:
+            block.mark.stored(wall_ms)
         done += self._refusals_written(plan, answers, now_ms)
-        if done:
-            oldest_ms = min([message.received_ms for message in done])
-            age_s = (wall_ms - oldest_ms) / 1000
-            self._core.metrics.durable_s.labels(self.name).observe(age_s)
-            self._acknowledge(done)
+        if done or blocks:
+            times = [message.received_ms for message in done] + [b.oldest_ms() for b in blocks]
+            self._figures.durable_s.observe((wall_ms - min(times)) / 1000)
+            fixes = [fixes for block in blocks for fixes in block.fixes]
+            self._acknowledge(done, [Acked(part.link, part.packet_ids) for part in fixes])
         self._core.tell_devices()
 
     def _entries_written(
@@ -230,9 +257,9 @@ class Feed:
         plan: Plan,
         results: list[EntryId | StoreUnavailableError],
         now_ms: int,
-        wall_ms: int,
-    ) -> list[Message]:
-        done: list[Message] = []
+    ) -> list[Block]:
+        """Let go of the entries that were written; return their blocks."""
+        blocks: list[Block] = []
         failed: dict[str, str] = {}
         lanes: Counter[LaneCode] = Counter()
         for planned, result in zip(plan.entries, results, strict=True):
@@ -241,20 +268,20 @@ class Feed:
                 failed[partition] = str(result)
                 continue
             if planned.block is not None:
-                done += planned.block.messages()
+                blocks.append(planned.block)
                 self._block_durable(planned.block, lanes, now_ms)
-            self._pending.entry_written(planned, wall_ms)
+            self._pending.entry_written(planned)
             self._works(partition)
         for partition, problem in failed.items():
             self._pending.partition_failed(partition, now_ms)
             self._failed(partition, problem)
         for lane, count in lanes.items():
-            self._core.metrics.journalled.labels(lane.name.lower()).inc(count)
-        return done
+            self._figures.journalled[lane].inc(count)
+        return blocks
 
     def _block_durable(self, block: Block, lanes: Counter[LaneCode], now_ms: int) -> None:
         for fixes in block.fixes:
-            lanes[LaneCode.FIX] += len(fixes.messages)
+            lanes[LaneCode.FIX] += len(fixes.devices)
             self._core.acks.durable_fixes(fixes.devices, fixes.boots, fixes.sequences, now_ms)
         for row in block.rows:
             lanes[row.record.lane] += 1
@@ -281,8 +308,8 @@ class Feed:
         if device is not None:
             self._core.acks.durable(device, boot, sequence, now_ms, at_once=self._urgent)
 
-    def _acknowledge(self, messages: list[Message]) -> None:
-        stale = len(messages) - self.client.ack(messages)
+    def _acknowledge(self, messages: list[Message], fixes: list[Acked]) -> None:
+        stale = self.client.ack(messages, fixes)
         if stale:
             self._core.metrics.stale.inc(stale)
 

@@ -30,6 +30,7 @@ from ingest.metrics import IntakeMetrics
 from ingest.mqtt import MqttClient
 from ingest.registry import KeyBox, Registry
 from ingest.resp import RespWriter, parse_address
+from ingest.scan import warm_up
 from ingest.settings import EVENTS, FIXES, Devices, IntakeSettings, Writer, new_health
 from ingest.signals import Signals
 from ingest.store import Store, StoreUnavailableError
@@ -220,6 +221,7 @@ async def run_intake(
         break
     else:
         return
+    warm_up()
     _log.info("registry read", devices=devices, broken=len(registry.broken))
     health.set("registry", "")
     health.set("store", "")

@@ -17,9 +17,10 @@ import random
 import ssl
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+import numpy.typing as npt
 
 from afstand.limits import (
     MQTT_CONNECT_TIMEOUT_S,
@@ -40,9 +41,10 @@ from ingest.mqtt_codec import (
     SubAck,
     pubacks,
 )
-from ingest.mqtt_link import Link
+from ingest.mqtt_link import Inbox, Link, Taken
+from ingest.scan import puback_bytes
 
-__all__ = ["Message", "MqttClient", "MqttSettings", "TlsSettings"]
+__all__ = ["Acked", "Message", "MqttClient", "MqttSettings", "TlsSettings"]
 
 _RECONNECT_DELAY_S_MIN: Final = 0.1
 # A connection that lived shorter than this was no success: two clients of one id would throw each
@@ -98,6 +100,13 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"MqttSettings({where}, client_id={self.client_id!r})"  # never the password
 
 
+class Acked(NamedTuple):
+    """Packet ids of one connection."""
+
+    link: int
+    packet_ids: npt.NDArray[Any]
+
+
 class MqttClient:
     """One persistent session.
 
@@ -130,7 +139,7 @@ class MqttClient:
         self._waiter: asyncio.Future[None] | None = None
         self._woken = False
         self._keep_alive_s: int | None = None
-        self._left: list[Message] = []  # read on a connection that is gone: still worth writing
+        self._left = Inbox()  # read on a connection that is gone: still worth writing
         self._left_taken = asyncio.Event()
         self.connected = False  # and subscribed
         self.reason = "not connected yet"
@@ -152,7 +161,7 @@ class MqttClient:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return when there is something to take, after `wake`, or after `timeout_s`."""
-        if self._woken or self._left or (self._link is not None and self._link.waiting()):
+        if self._woken or len(self._left) or (self._link is not None and self._link.waiting()):
             self._woken = False
             return
         loop = asyncio.get_running_loop()
@@ -173,32 +182,43 @@ class MqttClient:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def take(self, limit: int) -> list[Message]:
+    def take(self, limit: int) -> Taken:
         """Return up to `limit` of the messages that have arrived, oldest first.
 
         What is taken must be acknowledged in time.
         """
-        if self._left:
-            taken, self._left = self._left[:limit], self._left[limit:]
-            if not self._left:
+        if len(self._left):
+            taken = self._left.take(limit)
+            if not len(self._left):
                 self._left_taken.set()
             return taken
-        return [] if self._link is None else self._link.take(limit)
+        return Taken([], []) if self._link is None else self._link.take(limit)
 
-    def ack(self, messages: Iterable[Message]) -> int:
+    def ack(self, messages: Iterable[Message], runs: Iterable[Acked] = ()) -> int:
         """Acknowledge messages in one write.
 
-        Return how many of them are of the present connection.
+        Return how many are of an earlier connection, and were not.
         """
         link = self._link
-        if link is None:
-            return 0
-        number = link.number
-        ids = [message.packet_id for message in messages if message.link == number]
-        raw = pubacks([packet_id for packet_id in ids if packet_id])
-        if raw:
-            link.write(raw)
-        return len(ids)
+        number = link.number if link is not None else 0
+        stale = 0
+        packet_ids: list[int] = []
+        out: list[bytes] = []
+        for message in messages:
+            if message.link != number:
+                stale += 1
+            elif message.packet_id:
+                packet_ids.append(message.packet_id)
+        for acked in runs:
+            if acked.link == number:
+                out.append(puback_bytes(acked.packet_ids))
+            else:
+                stale += len(acked.packet_ids)
+        if packet_ids:
+            out.append(pubacks(packet_ids))
+        if out and link is not None:
+            link.write(b"".join(out))
+        return stale
 
     def publish(self, messages: Sequence[tuple[str, bytes]]) -> bool:
         """Send (topic, payload) at QoS 0 in one write and return True.
@@ -229,7 +249,7 @@ class MqttClient:
             if reason.startswith(_TAKEN_OVER):
                 delay_s = MQTT_RECONNECT_DELAY_S_MAX
             self._set(False, reason)
-            while self._left:  # bounded: one connection's messages at a time
+            while len(self._left):  # bounded: one connection's messages at a time
                 self._left_taken.clear()
                 await self._left_taken.wait()
             await asyncio.sleep(delay_s * random.uniform(0.8, 1.2))  # noqa: S311 spreads reconnects, guards nothing
@@ -348,7 +368,7 @@ class MqttClient:
     def _end_session(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            self._left += link.take(sys.maxsize)
+            self._left.add_taken(link.take(sys.maxsize))
             link.write(DISCONNECT)  # the session stays: its expiry was set in CONNECT
             link.close("closed by us")
 

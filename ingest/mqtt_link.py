@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from afstand.limits import MQTT_BUFFER_BYTES, MQTT_INBOX_BYTES_MAX, MQTT_INBOX_MESSAGES_MAX
 from ingest.mqtt_codec import (
@@ -22,6 +22,7 @@ from ingest.mqtt_codec import (
     PingAnswer,
     drain,
 )
+from ingest.scan import PLAIN_BYTES, Run, Scanner
 
 _TICK_S_MIN: Final = 0.002
 _TICK_S_MAX: Final = 0.004
@@ -60,11 +61,75 @@ class Pace:
         return self.ticking
 
 
+class Taken(NamedTuple):
+    """What was taken: messages, and plain fixes in runs."""
+
+    messages: list[Message]
+    runs: list[Run]
+
+    def __len__(self) -> int:
+        return len(self.messages) + sum([len(run) for run in self.runs])
+
+
+class Inbox:
+    """What was read and not yet taken."""
+
+    __slots__ = ("_messages", "_runs", "bytes", "count")
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._runs: list[Run] = []
+        self.count = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, messages: list[Message]) -> None:
+        """Put messages at the end."""
+        if messages:
+            self._messages += messages
+            self.count += len(messages)
+            self.bytes += sum([len(message.payload) for message in messages])
+
+    def add_run(self, run: Run) -> None:
+        """Put a run at the end."""
+        self._runs.append(run)
+        self.count += len(run)
+        self.bytes += len(run) * PLAIN_BYTES
+
+    def add_taken(self, taken: Taken) -> None:
+        """Put what was taken from another inbox at the end."""
+        self.add(taken.messages)
+        for run in taken.runs:
+            self.add_run(run)
+
+    def take(self, limit: int) -> Taken:
+        """Return up to `limit` messages, oldest first; those that are no plain fixes come first."""
+        messages = self._messages[:limit]
+        del self._messages[:limit]
+        room = limit - len(messages)
+        runs: list[Run] = []
+        while room > 0 and self._runs:
+            run = self._runs[0]
+            if len(run) <= room:
+                del self._runs[0]
+            else:
+                run, self._runs[0] = run.split(room)
+            runs.append(run)
+            room -= len(run)
+        self.count -= limit - room
+        self.bytes -= sum([len(message.payload) for message in messages])
+        self.bytes -= PLAIN_BYTES * sum([len(run) for run in runs])
+        return Taken(messages, runs)
+
+
 class Link(asyncio.BufferedProtocol):
     """The protocol object of one connection, numbered `number`.
 
-    `on_control` gets every packet that is no message; `on_messages` is called when there is
-    something to take; `on_lost` once, with the reason.
+    `paced`: read by ticks under load, and give plain fixes in runs. `on_control` gets every packet
+    that is no message; `on_messages` is called when there is something to take; `on_lost` once,
+    with the reason.
     """
 
     def __init__(
@@ -94,8 +159,8 @@ class Link(asyncio.BufferedProtocol):
         self._view = memoryview(bytearray(MQTT_BUFFER_BYTES))
         self._end = 0
         self._skip = 0
-        self._inbox: list[Message] = []
-        self._inbox_bytes = 0
+        self._inbox = Inbox()
+        self._scanner = Scanner(properties=codec.version == "5") if paced else None
         self._full = False
         self._tick: asyncio.TimerHandle | None = None
         self._pace = Pace(self._loop.time())
@@ -126,7 +191,7 @@ class Link(asyncio.BufferedProtocol):
             self.close(f"malformed packet: {error}")
             return
         ticking = self._pace.count(messages, now_s)
-        if len(self._inbox) >= MQTT_INBOX_MESSAGES_MAX or self._inbox_bytes >= MQTT_INBOX_BYTES_MAX:
+        if len(self._inbox) >= MQTT_INBOX_MESSAGES_MAX or self._inbox.bytes >= MQTT_INBOX_BYTES_MAX:
             self._full = True
             self._transport.pause_reading()
         elif ticking and self._paced and nbytes < room:
@@ -164,14 +229,9 @@ class Link(asyncio.BufferedProtocol):
         """Whether reading is stopped because too much waits to be taken."""
         return self._full
 
-    def take(self, limit: int) -> list[Message]:
-        """Return up to `limit` messages, oldest first."""
-        if len(self._inbox) <= limit:
-            taken, self._inbox = self._inbox, []
-            self._inbox_bytes = 0
-        else:
-            taken, self._inbox = self._inbox[:limit], self._inbox[limit:]
-            self._inbox_bytes -= sum(len(message.payload) for message in taken)
+    def take(self, limit: int) -> Taken:
+        """Return up to `limit` messages, oldest first; plain fixes apart."""
+        taken = self._inbox.take(limit)
         if self._full and len(self._inbox) < MQTT_INBOX_MESSAGES_MAX // 2:
             self._full = False
             self._resume()
@@ -179,7 +239,7 @@ class Link(asyncio.BufferedProtocol):
 
     def waiting(self) -> bool:
         """Tell whether there is something to take."""
-        return bool(self._inbox)
+        return len(self._inbox) > 0
 
     def write(self, raw: bytes) -> None:
         """Send bytes; nothing happens when the connection is going or gone."""
@@ -207,7 +267,12 @@ class Link(asyncio.BufferedProtocol):
         """Take in the buffer up to `end`, keep what is left, return the number of messages."""
         start = min(self._skip, end)
         self._skip -= start
+        before = len(self._inbox)
+        if self._scanner is not None:
+            start += self._scan(self._scanner, self._view[start:end])
         drained = drain(self.codec, self._view[start:end], self._now_ms(), self.number)
+        self._inbox.add(drained.messages)
+        self._control(drained.controls)
         start += drained.consumed
         if start > end:
             self._skip = start - end
@@ -216,13 +281,29 @@ class Link(asyncio.BufferedProtocol):
         if start and left:
             self._view[:left] = bytes(self._view[start:end])
         self._end = left
-        if drained.messages:
-            self._inbox += drained.messages
-            self._inbox_bytes += sum([len(message.payload) for message in drained.messages])
-        for control in drained.controls:
+        return len(self._inbox) - before
+
+    def _scan(self, scanner: Scanner, view: memoryview) -> int:
+        """Take in the plain fixes of `view` and the packets between them.
+
+        Return how much that was.
+        """
+        rows, others, consumed = scanner.scan(view)
+        now_ms = self._now_ms()
+        if len(rows):
+            self._inbox.add_run(Run(self.number, now_ms, bytes(view[:consumed]), rows))
+        for first, last in others.tolist():
+            drained = drain(self.codec, view[first:last], now_ms, self.number)
+            if drained.consumed != last - first:
+                raise MalformedPacketError("a packet of two sizes")
+            self._inbox.add(drained.messages)
+            self._control(drained.controls)
+        return consumed
+
+    def _control(self, controls: list[Control]) -> None:
+        for control in controls:
             if type(control) is not PingAnswer:
                 self._on_control(control)
-        return len(drained.messages)
 
     def _tick_over(self) -> None:
         self._tick = None

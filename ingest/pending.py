@@ -11,20 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
 from afstand.limits import (
     INTAKE_RETRY_MS_MAX,
     INTAKE_RETRY_MS_MIN,
     JOURNAL_BLOB_BYTES_MAX,
     JOURNAL_FRAMES_MAX,
 )
+from firmware_contracts.topics import fix_topic
 from ingest.checks import Device, Mark, Refuse
 from ingest.entries import (
     EntryKind,
     FrameFlag,
     FrameRecord,
     LaneCode,
+    assemble_frames,
     build_frames,
+    fixes_table,
     frame_cost_bytes,
+    records_table,
 )
 from ingest.journal import Append
 from ingest.mqtt_codec import Message
@@ -32,7 +40,7 @@ from ingest.mqtt_codec import Message
 _BLOB_ROOM_BYTES: Final = JOURNAL_BLOB_BYTES_MAX - 64  # the header
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One frame for a block, and who is to be told when it is durable (`device` None = nobody)."""
 
     record: FrameRecord
@@ -43,12 +51,25 @@ class Row(NamedTuple):
 
 
 class Fixes(NamedTuple):
-    """Plain fix frames of one partition: proven, of registered devices, columns of equal length."""
+    """Plain fix frames of one partition that arrived together.
 
-    messages: list[Message]
+    Proven, of registered devices; columns of equal length.
+    """
+
+    link: int
+    received_ms: int
+    packet_ids: npt.NDArray[Any]
     devices: list[Device]
     boots: list[int]
     sequences: list[int]
+    frames: npt.NDArray[np.void]
+
+    def message(self, index: int) -> Message:
+        """Return one of them as the message it was."""
+        topic = fix_topic(self.devices[index].device_id)
+        payload = self.frames[index].tobytes()
+        packet_id = int(self.packet_ids[index])
+        return Message(topic, payload, packet_id, False, False, self.received_ms, self.link)
 
 
 class Block:
@@ -75,40 +96,36 @@ class Block:
 
     def build(self) -> None:
         """Make the blob; raises ValueError (or anything else) for a frame that cannot be in one."""
-        fixes = [
-            fix_record(message, device.handle)
-            for part in self.fixes
-            for message, device in zip(part.messages, part.devices, strict=True)
-        ]
-        self.blob = build_frames([*fixes, *(row.record for row in self.rows)])
+        records = records_table([row.record for row in self.rows])
+        tables = [records.table]
+        payloads = records.payloads
+        for fixes in self.fixes:
+            handles = [device.handle for device in fixes.devices]
+            tables.append(fixes_table(handles, fixes.received_ms, fixes.frames.itemsize))
+            payloads.append(fixes.frames.tobytes())
+        self.blob = assemble_frames(tables, records.names, payloads)
 
     def split(self) -> None:
         """Turn the plain fixes into rows, so that each can be looked at alone."""
-        for messages, devices, boots, sequences in self.fixes:
-            for message, device, boot, sequence in zip(
-                messages, devices, boots, sequences, strict=True
-            ):
-                record = fix_record(message, device.handle)
+        for fixes in self.fixes:
+            for index, device in enumerate(fixes.devices):
+                message = fixes.message(index)
+                flags = int(FrameFlag.AUTHENTICATED)
+                record = FrameRecord(
+                    device.handle, LaneCode.FIX, flags, message.received_ms, message.payload
+                )
+                boot, sequence = fixes.boots[index], fixes.sequences[index]
                 self.rows.append(Row(record, message, device, boot, sequence))
         self.fixes.clear()
 
     def messages(self) -> list[Message]:
-        """Return every message that brought one of the frames, copies included."""
-        messages = [row.message for row in self.rows]
-        for part in self.fixes:
-            messages += part.messages
-        return messages + self.mark.copies
+        """Return the messages that brought the frames, copies included, without those of `fixes`."""
+        return [*(row.message for row in self.rows), *self.mark.copies]
 
-
-_FIX_LANE: Final = LaneCode.FIX
-_PROVEN: Final = int(FrameFlag.AUTHENTICATED)
-_new_record = tuple.__new__  # once per fix: the class's own costs twice as much
-
-
-def fix_record(message: Message, handle: int) -> FrameRecord:
-    """Return the record of a proven fix frame."""
-    fields = (handle, _FIX_LANE, _PROVEN, message.received_ms, message.payload, "")
-    return _new_record(FrameRecord, fields)
+    def oldest_ms(self) -> int:
+        """Return when the first of the frames was received."""
+        times = [row.record.received_ms for row in self.rows]
+        return min(times + [fixes.received_ms for fixes in self.fixes])
 
 
 class HeldRefusal(NamedTuple):
@@ -187,9 +204,9 @@ class Pending:
 
     def hold_fixes(self, partition: str, fixes: Fixes) -> Mark:
         """Keep plain fixes until they are durable; as `hold`. At most JOURNAL_FRAMES_MAX."""
-        count = len(fixes.messages)
-        cost_bytes = sum([len(message.payload) for message in fixes.messages])
-        block = self._block(partition, count, cost_bytes + count * frame_cost_bytes(0))
+        count = len(fixes.devices)
+        cost_bytes = count * frame_cost_bytes(fixes.frames.itemsize)
+        block = self._block(partition, count, cost_bytes)
         block.fixes.append(fixes)
         return block.mark
 
@@ -276,8 +293,11 @@ class Pending:
                 sound.append(row)
         block.rows = sound
 
-    def entry_written(self, planned: Planned, stored_ms: int) -> None:
-        """Let go of what one entry held; `stored_ms` is the wall clock's."""
+    def entry_written(self, planned: Planned) -> None:
+        """Let go of what one entry held.
+
+        Its copies are the caller's to acknowledge, with its mark.
+        """
         queue = self._queue(planned.append.partition)
         block = planned.block
         if block is None:
@@ -285,7 +305,6 @@ class Pending:
         else:
             queue.blocks.remove(block)
             self.messages -= block.frames + len(block.mark.copies)
-            block.mark.stored(stored_ms)
         queue.backoff.succeeded()
 
     def refusals_written(self, done: list[HeldRefusal]) -> None:

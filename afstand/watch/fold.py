@@ -15,8 +15,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from alerting.book.book import Book
-from geofence.engine import Engine, FixBatch, OrderRejected
 
 from afstand.commands import (
     CommandError,
@@ -30,6 +28,7 @@ from afstand.commands import (
 from afstand.watch.envelope import encode_envelope, entry_key
 from afstand.watch.frames import Devices, DumpedDevices, Inputs, read_inputs
 from afstand.watch.signals import read_signal
+from alerting.book.book import Book
 from alerting.book.types import (
     Input,
     Output,
@@ -39,6 +38,7 @@ from alerting.book.types import (
     SignalKind,
     SystemSignal,
 )
+from geofence.engine import Engine, FixBatch, OrderRejected
 from geofence.verdicts import Finding
 from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
 

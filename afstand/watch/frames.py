@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from geofence.engine import FixBatch
 
 from afstand.commands import DefineDevice
 from afstand.watch.seen import Run, Seen
@@ -19,6 +18,7 @@ from alerting.book.types import DeviceEvent, EventKind, Position, Role
 from firmware_contracts.batch import DecodedBatch, DecodedEvents, DecodedFixes, decode_batch
 from firmware_contracts.codes import EventCode
 from firmware_contracts.owntracks import owntracks_to_columns
+from geofence.engine import FixBatch
 from ingest.entries import FrameBatch, FrameFlag, LaneCode
 
 NO_POSITION: Final = 65_535

@@ -44,10 +44,11 @@ fall of a wearer is recorded only. A test press is never an alarm. `silence` of 
 to a pair is `pair-blind`. All other events are recorded."""
 
 LAST_RESORT = """\
-`default` serves every alarm whose plan is not known or has no step for its class. It is also the last
-resort: as soon as nobody is left in a plan who could still take the alarm in hand, its steps are added
-(what is only to be delivered goes on beside them), and when they have ended too the alarm pages again
-from the start, for as long as nobody answers. Probation takes in hand what is not critical."""
+`default` serves every alarm whose plan is not known or has no step for its class. It is also the
+last resort: as soon as nobody is left in a plan who could still take the alarm in hand, its steps
+are added (what is only to be delivered goes on beside them), and when they have ended too the alarm
+pages again from the start, for as long as nobody answers. Probation takes in hand what is not
+critical."""
 
 PRIVACY = """\
 Fields of a notice by audience. The wearer's side is told of its own areas, places and battery only,

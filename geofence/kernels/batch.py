@@ -25,7 +25,7 @@ from geofence.kernels.arrays import (
     RUN_EDGES_MAX,
     ZoneArrays,
 )
-from geofence.kernels.compile import jit, jit_call, jit_inline, prefetch
+from geofence.kernels.compile import jit, jit_inline, jit_part, prefetch
 from geofence.kernels.distance import certain, child_cell, far, limit_of, near, root_cell, side
 
 _Int64 = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ def _note(notes: _Int64, at: int, cell: int, in_x: int, in_y: int, shift: int) -
     notes[n, _N_SHIFT] = shift
 
 
-@jit_call
+@jit_part
 def _descend(
     zones: ZoneArrays,
     index: _Int64,

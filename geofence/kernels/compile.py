@@ -1,10 +1,10 @@
 """The numba decorators of the house, defined once.
 
 `jit` compiles a kernel that Python calls; `jit_inline` a helper that becomes part of the kernel
-that calls it; `jit_call` a large helper that stays a function of its own. All release the GIL;
-`jit` keeps its machine code on disk. `error_model="numpy"` makes a division by zero give inf or
-nan instead of a branch to an exception. Neither fastmath nor parallel is ever set: an answer is
-evidence and has to be the same on every run.
+that calls it; `jit_call` and `jit_part` a large helper that stays a function of its own. All
+release the GIL; `jit` keeps its machine code on disk. `error_model="numpy"` makes a division by
+zero give inf or nan instead of a branch to an exception. Neither fastmath nor parallel is ever
+set: an answer is evidence and has to be the same on every run.
 
 Helpers do not count references to their arrays (`_nrt=False`): an atomic increment and decrement
 per array and call would take longer than the work. So they cannot make arrays, which they must not
@@ -68,6 +68,21 @@ def jit_inline(function: _Function) -> _Function:
 def jit_call(function: _Function) -> _Function:
     """Compile a large helper of kernels once for each of them."""
     compiled: _Function = _njit(nogil=True, error_model="numpy", _nrt=False)(function)
+    return compiled
+
+
+def jit_part(function: _Function) -> _Function:
+    """Compile a large helper that only kernels call.
+
+    It has no entry for Python, which for a function of many arrays is more code than the function.
+    """
+    compiled: _Function = _njit(
+        nogil=True,
+        error_model="numpy",
+        _nrt=False,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )(function)
     return compiled
 
 

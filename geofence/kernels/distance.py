@@ -39,7 +39,7 @@ from geofence.kernels.arrays import (
     RUN_EDGES_MAX,
     ZoneArrays,
 )
-from geofence.kernels.compile import jit, jit_call, jit_inline
+from geofence.kernels.compile import jit, jit_inline, jit_part
 from geofence.kernels.edges import bits_of, float_of, nearest_and_crossings, nearest_bits, sides
 from geofence.kernels.projection import (
     P_CENTRE_X,
@@ -96,7 +96,7 @@ def _first_run(data: _Int32, run: int, ref: int) -> tuple[int, int, int, int]:
     )
 
 
-@jit_call
+@jit_part
 def _nearest_of_leaf(
     data: _Int32,
     vx: int,
@@ -125,7 +125,7 @@ def _nearest_of_leaf(
         count = int(data[np.uintp(at + 1)])
 
 
-@jit_call
+@jit_part
 def _sides_of_leaf(
     data: _Int32,
     vx: int,
@@ -161,7 +161,7 @@ def box_d2(data: _Int32, box: int, px: float, py: float) -> float:
     return dx * dx + dy * dy
 
 
-@jit_call
+@jit_part
 def _nearest_by_boxes(
     data: _Int32,
     vx: int,
@@ -232,7 +232,7 @@ def child_cell(cells: int, ref: int, in_x: int, in_y: int, shift: int) -> tuple[
     return cells + CELL_COLUMNS * child, in_x & mask, in_y & mask, shift
 
 
-@jit_call
+@jit_part
 def _nearest_off_grid(
     head: npt.NDArray[np.int64], data: _Int32, zone: int, x_mm: int, y_mm: int
 ) -> float:

@@ -34,7 +34,7 @@ from geofence.kernels.arrays import (
     RUN_COLUMNS,
     RUN_EDGES_MAX,
 )
-from geofence.kernels.compile import jit, jit_call, jit_inline
+from geofence.kernels.compile import jit, jit_inline, jit_part
 from geofence.kernels.edges import bits_of, crosses, float_of, squared_distance
 
 _Int32 = npt.NDArray[np.int32]
@@ -75,7 +75,7 @@ STACK_COLUMNS: Final = 9
 STACK_ROWS: Final = 32 * _BLOCK
 
 
-@jit_call
+@jit_part
 def _gather(
     vx: _Int32, vy: _Int32, arena: _Int32, start: int, count: int, ends: _Float64, room: int
 ) -> None:
@@ -88,7 +88,7 @@ def _gather(
         ends[np.uintp(3 * room + k)] = float(vy[np.uintp(e + 1)])
 
 
-@jit_call
+@jit_part
 def _measure(
     ends: _Float64,
     room: int,
@@ -114,7 +114,7 @@ def _measure(
     return float_of(smallest), crossed
 
 
-@jit_call
+@jit_part
 def _keep(
     arena: _Int32,
     start: int,
@@ -162,7 +162,7 @@ def _square_bounds(ax: float, ay: float, bx: float, by: float, half: float) -> t
     return (0.0 if touches else smallest), largest
 
 
-@jit_call
+@jit_part
 def _tighten(
     ends: _Float64, room: int, count: int, cx: float, cy: float, half: float, distance: _Float64
 ) -> float:
@@ -200,7 +200,7 @@ def _run_end(arena: _Int32, i: int, stop: int, ends: npt.NDArray[np.bool_]) -> i
     return j
 
 
-@jit_call
+@jit_part
 def _cover(arena: _Int32, start: int, count: int, ends: npt.NDArray[np.bool_]) -> tuple[int, int]:
     """Number of runs that cover these edges, and of edges in them."""
     runs = 0
@@ -214,7 +214,7 @@ def _cover(arena: _Int32, start: int, count: int, ends: npt.NDArray[np.bool_]) -
     return runs, covered
 
 
-@jit_call
+@jit_part
 def _write_runs(
     arena: _Int32,
     start: int,
@@ -238,7 +238,7 @@ def _write_runs(
     return row
 
 
-@jit_call
+@jit_part
 def _push(
     waiting: _Int64,
     depth: int,
@@ -292,7 +292,7 @@ def _wait(
     waiting[depth, _W_CELL] = cell
 
 
-@jit_call
+@jit_part
 def _start(
     ends: npt.NDArray[np.bool_], arena: _Int32, waiting: _Int64, grid: tuple[int, int, int]
 ) -> None:
@@ -312,7 +312,7 @@ def _start(
     waiting[0, _W_Y2] = (1 << top) - 1
 
 
-@jit_call
+@jit_part
 def _narrow(
     vx: _Int32, vy: _Int32, arena: _Int32, work: _Float64, waiting: _Int64, at: int
 ) -> tuple[int, float, bool]:

@@ -37,7 +37,7 @@ from geofence.kernels.arrays import (
     NOWHERE_MM,
     ZoneArrays,
 )
-from geofence.kernels.compile import jit, jit_call, jit_inline
+from geofence.kernels.compile import jit, jit_call, jit_inline, jit_part
 from geofence.kernels.distance import from_grid, project, scale_of, signed_distance
 from geofence.kernels.edges import squared_distance
 
@@ -99,7 +99,7 @@ def _box_bound(
     return bound
 
 
-@jit_call
+@jit_part
 def _nearest_to_segment(
     data: _Int32,
     vx: int,
@@ -138,7 +138,7 @@ def _nearest_to_segment(
     return best, enters
 
 
-@jit_call
+@jit_part
 def _deepest(
     zones: ZoneArrays,
     zone: int,

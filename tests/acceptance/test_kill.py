@@ -34,7 +34,8 @@ PLAN = {
     "id": "aware",
     "steps": [
         {"audience": "police", "targets": ["meldkamer"], "deadline_s": 300},
-        {"audience": "probation", "targets": ["reclassering"], "deadline_s": 300, "needs": "delivered"},
+        {"audience": "probation", "targets": ["reclassering"], "deadline_s": 300,
+         "needs": "delivered"},
     ],
     "acknowledgement_expires_s": 3600,
 }  # fmt: skip

@@ -34,7 +34,8 @@ PLAN = {
     "steps": [
         {"audience": "police", "targets": ["meldkamer"], "deadline_s": 60,
          "classes": ["panic", "proximity", "tamper", "area-breach"]},
-        {"audience": "probation", "targets": ["reclassering"], "deadline_s": 600, "needs": "delivered"},
+        {"audience": "probation", "targets": ["reclassering"], "deadline_s": 600,
+         "needs": "delivered"},
     ],
     "acknowledgement_expires_s": 900,
 }  # fmt: skip
@@ -77,8 +78,16 @@ class Journal:
         self._sequences[device] = self._sequences.get(device, 0) + 1
         return self._sequences[device]
 
-    def fix(self, device: str, handle: int, north_m: float, *, east_m: float = 0.0, late_s: float = 0.0,
-            sequence: int | None = None) -> FrameRecord:  # fmt: skip
+    def fix(
+        self,
+        device: str,
+        handle: int,
+        north_m: float,
+        *,
+        east_m: float = 0.0,
+        late_s: float = 0.0,
+        sequence: int | None = None,
+    ) -> FrameRecord:
         """A fix so many metres north and east of the middle."""
         row = fix_records(1)
         row["lat_e7"] = LAT_E7 + round(north_m * METRE_E7)

@@ -5,6 +5,7 @@ Every refusal has its reason, an alarm is never lost, a copy is taken once.
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,7 +32,7 @@ from ingest.checks import (
     fix_fault,
 )
 from ingest.devices import Contract, Role
-from ingest.entries import FrameFlag, LaneCode
+from ingest.entries import FrameFlag, FrameRecord, LaneCode
 from ingest.mqtt_codec import FLAW_MALFORMED, FLAW_OVERSIZED
 from ingest.reasons import Reason
 from tests.ingest.devices import (
@@ -82,7 +83,7 @@ def test_a_fix_is_taken():
     frame = fix_frame("d1", 7, boot=3)
     outcome = check("em/d1/fix", frame)
     assert isinstance(outcome, Accept)
-    assert outcome.record == (1, LaneCode.FIX, FrameFlag.AUTHENTICATED, NOW_MS, frame, "")
+    assert outcome.record == FrameRecord(1, LaneCode.FIX, 1, NOW_MS, frame)
     assert (outcome.partition, outcome.boot, outcome.sequence) == ("p0", 3, 7)
     assert outcome.device is not None
     assert outcome.tag == frame[-16:]
@@ -197,7 +198,7 @@ def test_a_monitor_cannot_be_spoken_for_by_a_phone():
 
 @pytest.mark.parametrize("flaw", [FLAW_OVERSIZED, FLAW_MALFORMED])
 def test_a_flawed_message_is_refused(flaw):
-    flawed = message("em/d1/fix", GOOD)._replace(flaw=flaw, size=99)
+    flawed = msgspec.structs.replace(message("em/d1/fix", GOOD), flaw=flaw, size=99)
     assert new_checker().check(flawed) == Refuse(Reason(flaw), "99 bytes")
 
 

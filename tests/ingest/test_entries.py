@@ -2,6 +2,7 @@
 
 import zlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,7 +115,7 @@ def test_bounds():
     with pytest.raises(ValueError, match="0 frames"):
         FrameBatch.build([])
     with pytest.raises(ValueError, match="bytes"):
-        FrameBatch.build([frame._replace(payload=bytes(JOURNAL_BLOB_BYTES_MAX))])
+        FrameBatch.build([msgspec.structs.replace(frame, payload=bytes(JOURNAL_BLOB_BYTES_MAX))])
 
 
 def test_an_entry_is_read_back():

@@ -229,7 +229,7 @@ async def test_a_real_phone_is_a_device(site):
 
 
 async def test_every_published_owntracks_message_is_taken_ignored_or_quarantined(site, data):
-    """The conformance files, one after another over the real broker; their verdicts are the files' own."""
+    """The conformance files, one by one over the real broker; the verdicts are their own."""
     folder = data / "conformance" / "owntracks"
     verdicts = json.loads((folder / "expected.json").read_text())
     became = {}
