@@ -50,7 +50,7 @@ class Bulk:
         self._devices: dict[bytes, Device] = {}  # by fix topic; as many as are registered
 
     def check(self, run: Run) -> tuple[list[Plain], list[Message]]:
-        """Return the frames that pass, each once, by partition, and all others as messages, in order."""
+        """Return the frames that pass, each once, by partition, and all others as messages."""
         known = self._topics()
         found = [known.get(topic) or self._device(topic) for topic in run.topics()]
         frames = run.frames()

@@ -237,7 +237,7 @@ def build_frames(records: Sequence[FrameRecord]) -> bytes:
 
 
 def fixes_table(handles: Sequence[int], received_ms: int, frame_bytes: int) -> npt.NDArray[np.void]:
-    """Return the table of proven fix frames of one size that arrived at one moment, for `assemble_frames`."""
+    """Return the table of proven fix frames of one size that arrived at one moment."""
     table = np.zeros(len(handles), RECORD)
     table["handle"] = handles
     table["lane"] = LaneCode.FIX

@@ -119,7 +119,7 @@ class Block:
         self.fixes.clear()
 
     def messages(self) -> list[Message]:
-        """Return the messages that brought the frames, copies included, without those of `fixes`."""
+        """Return the messages that brought the rows, and the copies; `fixes` have their own."""
         return [*(row.message for row in self.rows), *self.mark.copies]
 
     def oldest_ms(self) -> int:

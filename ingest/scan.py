@@ -86,7 +86,7 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scanned(NamedTuple):
-    """`rows` of plain fixes, `others` (from, to) of whole packets of any other kind, and where reading stopped."""
+    """Rows of plain fixes, `others` (from, to) of whole other packets, and where it stopped."""
 
     rows: Rows
     others: Rows
@@ -130,7 +130,7 @@ def _scan(
     while at < size and plain < len(rows) and other < len(others):
         remaining, width = 0, 0
         for index in range(at + 1, min(at + 5, size)):
-            byte = np.int64(raw[index])
+            byte = int(raw[index])
             remaining |= (byte & 0x7F) << (7 * (index - at - 1))
             if byte < 0x80:
                 width = index - at
@@ -142,7 +142,7 @@ def _scan(
         topic = at + 1 + width + 2
         is_plain = raw[at] == _PUBLISH_QOS_1 and frame > topic
         if is_plain:
-            topic_end = topic + (np.int64(raw[topic - 2]) << 8 | np.int64(raw[topic - 1]))
+            topic_end = topic + (int(raw[topic - 2]) << 8 | int(raw[topic - 1]))
             expected = topic_end + 2
             if properties:
                 is_plain = expected < frame and raw[expected] == 0
@@ -151,7 +151,7 @@ def _scan(
             for index in range(HEAD_BYTES):
                 is_plain = is_plain and raw[frame + index] == head[index]
             if is_plain:
-                packet_id = np.int64(raw[topic_end]) << 8 | np.int64(raw[topic_end + 1])
+                packet_id = int(raw[topic_end]) << 8 | int(raw[topic_end + 1])
                 is_plain = packet_id != 0
                 rows[plain, 0] = topic
                 rows[plain, 1] = topic_end

@@ -49,6 +49,8 @@ IMPURE_MODULES = ("asyncio", "redis", "aiomqtt", "paho", "mqtt5", "time", "rando
 IMPURE_CALLS = re.compile(
     r"\bdatetime\.(now|utcnow|today)\b|\bdate\.today\b|\bopen\(|np\.random|hash\("
 )
+# The pinned time zone data, a file of a locked package: the same bytes on every machine.
+PINNED_DATA = ("geofence/schedule.py", "entry.open(")
 # Command lines and generators at the edge of a pure package; they write files and print.
 EDGES = ("firmware_contracts/__main__.py", "geofence/kernels/check.py")
 
@@ -134,6 +136,7 @@ def test_pure_code_touches_no_clock_network_or_chance():
             f"{path.relative_to(ROOT)}:{number} {line.strip()}"
             for number, line in enumerate(path.read_text().splitlines(), 1)
             if IMPURE_CALLS.search(line.split("#")[0])
+            and not (str(path.relative_to(ROOT)) == PINNED_DATA[0] and PINNED_DATA[1] in line)
             and '"""' not in line
             and "def __hash__" not in line
         ]

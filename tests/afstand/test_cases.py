@@ -4,6 +4,7 @@ All problems at once, each with its place; nothing written before all is good.
 """
 
 import copy
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ PLAN = {
     "id": "plan",
     "steps": [{"audience": "police", "targets": ["meldkamer"], "deadline_s": 60}],
 }
-GOOD = {
+GOOD: dict[str, Any] = {
     "format": "afstand.cases/1",
     "persons": [{"id": "wim", "role": "wearer"}, {"id": "vera", "role": "protected"}],
     "devices": [
@@ -47,7 +48,7 @@ GOOD = {
 
 def changed(path, value):
     document = copy.deepcopy(GOOD)
-    at = document
+    at: Any = document
     for key in path[:-1]:
         at = at[key]
     if value is None:
@@ -132,7 +133,7 @@ def test_a_zone_in_a_file_lies_beside_the_document(tmp_path):
 
 
 def test_who_is_tied_by_an_order_is_in_one_partition():
-    document = {"format": "afstand.cases/1", "persons": [], "orders": []}
+    document: dict[str, Any] = {"format": "afstand.cases/1", "persons": [], "orders": []}
     for n in range(60):
         document["persons"] += [
             {"id": f"w{n}", "role": "wearer"},
@@ -167,9 +168,10 @@ class _Journal:
 
 
 async def test_definitions_are_journalled_before_what_refers_to_them():
-    journal = _Journal()
+    journal: Any = _Journal()
+    registry: Any = _Registry()
     cases = check_cases(msgspec.json.encode(GOOD), "file.json")
-    done = await import_cases(cases, _Registry(), journal, ("0",))
+    done = await import_cases(cases, registry, journal, ("0",))
     assert (done.persons, done.devices, done.zones, done.orders) == (2, 3, 2, 2)
     kinds = [type(command) for _, command in journal.commands]
     assert kinds.index(DefineOrder) > max(

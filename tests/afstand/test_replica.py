@@ -5,6 +5,7 @@ Whoever dies, whenever, the outbox is the one of a single fold.
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -35,9 +36,7 @@ def history(seed: int, count: int = 150) -> Journal:
     return journal
 
 
-def make(
-    index: int, journal: MemoryJournal, outbox: MemoryOutbox, folder, registry=None
-) -> Replica:
+def make(index: int, journal: Any, outbox: Any, folder, registry=None) -> Replica:
     metrics = WatchMetrics(registry or CollectorRegistry()).of("p")
     snapshots = Snapshots(folder / f"replica-{index}", "p")
     return Replica("p", index, journal, outbox, snapshots, metrics, snapshot_entries=100)

@@ -17,6 +17,7 @@ class Walker:
 
     def __init__(self, rng: np.random.Generator, spread_m: float) -> None:
         self.rng = rng
+        self.reach = spread_m
         self.north, self.east = rng.uniform(-spread_m, spread_m, 2)
         self.speed = self.heading = 0.0
         self.when = 0.0
@@ -28,7 +29,7 @@ class Walker:
         self.north += self.speed * dt * math.sin(self.heading)
         self.east += self.speed * dt * math.cos(self.heading)
         distance = math.hypot(self.north, self.east)
-        if distance > 1500:
+        if distance > self.reach:
             self.speed = min(distance / 100, 30.0)
             self.heading = math.atan2(-self.north, -self.east)
         elif rng.random() < 0.3:
@@ -42,15 +43,15 @@ class Walker:
 def test_engine_agrees_with_the_model(seed: int) -> None:
     rng = np.random.default_rng([seed, 7])
     risk = int(rng.integers(1, 4))
-    radius = int(rng.choice([100, 300, 500]))
-    warning = int(rng.choice([0, 1000]))
+    radius = int(rng.choice([250, 500, 800]))
+    warning = int(rng.choice([0, 1200]))
     story = Story()
     ban = order(
         kind=OrderKind.CONTACT_BAN, radius_m=radius, warning_m=warning, risk_class=risk
     )
     story.put(ban)
     model = Pair(radius_m=radius, warning_m=warning, risk=risk)
-    people = {"wearer": Walker(rng, 1500), "victim": Walker(rng, 300)}
+    people = {"wearer": Walker(rng, 1500), "victim": Walker(rng, 200)}
     shown = "unknown"
     sharp = judged = changes = 0
     for _ in range(FIXES):
