@@ -18,7 +18,6 @@ from geofence.parts import jit_part
 
 _MM_PER_E7_MIN = 11
 """A ten-millionth of a degree of latitude is 11.06 to 11.17 mm."""
-_MM_PER_E7 = 11.132
 _RADIAN_PER_E7 = math.pi / 1.8e9
 _SPEED_WIRE_UNKNOWN = 65535
 _SPEED_MM_S_MAX = 400_000
@@ -47,13 +46,23 @@ def reach_e7(reach_mm: int, lat_e7: int) -> tuple[int, int]:
 
 @jit_inline
 def vector_mm(lat0: int, lon0: int, lat1: int, lon1: int) -> tuple[float, float]:
-    """Return (north, east) in mm from one position to another nearby."""
+    """Return (north, east) in mm from one position to another nearby, on the ellipsoid.
+
+    The lengths of a degree are the usual series in the latitude; beyond some 10 km the earth's
+    curvature shows.
+    """
     east = lon1 - lon0
     if east > 1_800_000_000:
         east -= 3_600_000_000
     elif east < -1_800_000_000:
         east += 3_600_000_000
-    return (lat1 - lat0) * _MM_PER_E7, east * _MM_PER_E7 * cosine(lat0)
+    c = cosine((lat0 + lat1) // 2)
+    c2 = 2.0 * c * c - 1.0
+    c3 = (4.0 * c * c - 3.0) * c
+    c4 = 2.0 * c2 * c2 - 1.0
+    north_m = 111_132.954 - 559.822 * c2 + 1.175 * c4
+    east_m = 111_412.84 * c - 93.5 * c3
+    return (lat1 - lat0) * (north_m / 1e4), east * (east_m / 1e4)
 
 
 @jit_inline

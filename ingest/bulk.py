@@ -53,7 +53,7 @@ class Bulk:
         """Return the frames that pass, each once, by partition, and all others as messages."""
         known = self._topics()
         found = [known.get(topic) or self._device(topic) for topic in run.topics()]
-        frames = run.frames()
+        frames = run.frames
         header = frames["header"]
         good = _sound(header, frames["fix"], run.received_ms + self._checker.clock_ahead_ms_max)
         raw = frames.tobytes()

@@ -288,10 +288,10 @@ class Link(asyncio.BufferedProtocol):
 
         Return how much that was.
         """
-        rows, others, consumed = scanner.scan(view)
+        rows, frames, others, consumed = scanner.scan(view)
         now_ms = self._now_ms()
         if len(rows):
-            self._inbox.add_run(Run(self.number, now_ms, bytes(view[:consumed]), rows))
+            self._inbox.add_run(Run(self.number, now_ms, bytes(view[:consumed]), rows, frames))
         for first, last in others.tolist():
             drained = drain(self.codec, view[first:last], now_ms, self.number)
             if drained.consumed != last - first:

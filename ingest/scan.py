@@ -48,21 +48,26 @@ Rows = npt.NDArray[np.int32]
 class Run(msgspec.Struct, frozen=True, gc=False):
     """Plain fixes that arrived together.
 
-    A row of `rows`: topic from, topic to, packet id, frame from; in `raw`.
+    A row of `rows`: topic from, topic to, packet id, frame from; in `raw`. `frames` are their
+    frames.
     """
 
     link: int
     received_ms: int
     raw: bytes
     rows: Rows
+    frames: npt.NDArray[np.void]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def split(self, count: int) -> tuple[Run, Run]:
         """Return the first `count` and the others."""
-        first = Run(self.link, self.received_ms, self.raw, self.rows[:count])
-        return first, Run(self.link, self.received_ms, self.raw, self.rows[count:])
+        rows, frames = self.rows, self.frames
+        return (
+            Run(self.link, self.received_ms, self.raw, rows[:count], frames[:count]),
+            Run(self.link, self.received_ms, self.raw, rows[count:], frames[count:]),
+        )
 
     def topics(self) -> list[bytes]:
         """Return the topic of every row."""
@@ -70,25 +75,19 @@ class Run(msgspec.Struct, frozen=True, gc=False):
         starts, ends = self.rows[:, 0].tolist(), self.rows[:, 1].tolist()
         return [raw[start:end] for start, end in zip(starts, ends, strict=True)]
 
-    def frames(self) -> npt.NDArray[np.void]:
-        """Return the frames as an array of PLAIN."""
-        places = len(self.raw) - PLAIN_BYTES + 1
-        # A view with a stride of one byte: element i is the frame that begins at byte i.
-        view: npt.NDArray[np.void] = np.ndarray((places,), PLAIN, buffer=self.raw, strides=(1,))
-        return view[self.rows[:, 3]]
-
     def message(self, index: int) -> Message:
         """Return one of them as a message."""
-        topic_at, topic_end, packet_id, frame_at = self.rows[index].tolist()
+        topic_at, topic_end, packet_id, _ = self.rows[index].tolist()
         topic = self.raw[topic_at:topic_end].decode("utf-8", "replace")
-        payload = self.raw[frame_at : frame_at + PLAIN_BYTES]
+        payload = self.frames[index].tobytes()
         return Message(topic, payload, packet_id, False, False, self.received_ms, self.link)
 
 
 class Scanned(NamedTuple):
-    """Rows of plain fixes, `others` (from, to) of whole other packets, and where it stopped."""
+    """Rows of plain fixes and their frames, `others` (from, to) of whole other packets, and where it stopped."""
 
     rows: Rows
+    frames: npt.NDArray[np.void]
     others: Rows
     consumed: int
 
@@ -99,6 +98,7 @@ class Scanner:
     def __init__(self, *, properties: bool) -> None:
         self._properties = properties
         self._rows = np.empty((_ROWS_MAX, 4), np.int32)
+        self._frames = np.empty((_ROWS_MAX, PLAIN_BYTES), np.uint8)
         self._others = np.empty((_ROWS_MAX, 2), np.int32)
 
     def scan(self, view: memoryview) -> Scanned:
@@ -107,9 +107,15 @@ class Scanner:
         Stops at one that is not all there, or cannot be one.
         """
         plain, other, consumed = _scan(
-            np.frombuffer(view, np.uint8), self._properties, HEAD, self._rows, self._others
+            np.frombuffer(view, np.uint8),
+            self._properties,
+            HEAD,
+            self._rows,
+            self._frames,
+            self._others,
         )
-        return Scanned(self._rows[:plain].copy(), self._others[:other].copy(), consumed)
+        frames = self._frames[:plain].copy().view(PLAIN).reshape(plain)
+        return Scanned(self._rows[:plain].copy(), frames, self._others[:other].copy(), consumed)
 
 
 def warm_up() -> None:
@@ -123,6 +129,7 @@ def _scan(
     properties: bool,
     head: npt.NDArray[np.uint8],
     rows: Rows,
+    frames: npt.NDArray[np.uint8],
     others: Rows,
 ) -> tuple[int, int, int]:
     size = len(raw)
@@ -158,6 +165,8 @@ def _scan(
                 rows[plain, 2] = packet_id
                 rows[plain, 3] = frame
         if is_plain:
+            for index in range(PLAIN_BYTES):
+                frames[plain, index] = raw[frame + index]
             plain += 1
         else:
             others[other, 0] = at

@@ -30,6 +30,7 @@ from afstand.watch.frames import Devices, DumpedDevices, Inputs, read_inputs
 from afstand.watch.signals import read_signal
 from alerting.book.book import Book
 from alerting.book.types import (
+    DeviceEvent,
     Input,
     Output,
     Receipt,
@@ -159,9 +160,16 @@ class Watch:
         work.received_ms = inputs.received_ms
         work.notes += inputs.notes
         # A press comes before everything else of its entry.
-        work.inputs[:0] = inputs.events
+        work.inputs[:0] = [self._placed(event) for event in inputs.events]
         if len(inputs.handles):
             work.inputs += self._observe(inputs, work)
+
+    def _placed(self, event: DeviceEvent) -> DeviceEvent:
+        """A press without a position is told with the last one known: its time says how old it is."""
+        if event.position is not None or event.person_id is None:
+            return event
+        position = self._engine.last_position(event.person_id)
+        return event if position is None else msgspec.structs.replace(event, position=position)
 
     def _observe(self, inputs: Inputs, work: "_Work") -> list[Finding]:
         try:

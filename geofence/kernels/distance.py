@@ -153,6 +153,26 @@ def _sides_of_leaf(
         count = int(data[np.uintp(at + 1)])
 
 
+@jit_part
+def _on_leaf(data: _Int32, vx: int, vy: int, run: int, ref: int, px: float, py: float) -> bool:
+    """Whether p lies on an edge of a leaf; exact, because all is integer."""
+    runs, at, first, count = _first_run(data, run, ref)
+    while True:
+        for i in range(first, first + count):
+            ax = float(data[np.uintp(vx + i)]) - px
+            ay = float(data[np.uintp(vy + i)]) - py
+            bx = float(data[np.uintp(vx + i + 1)]) - px
+            by = float(data[np.uintp(vy + i + 1)]) - py
+            if ax * by == ay * bx and ax * bx <= 0.0 and ay * by <= 0.0:
+                return True
+        runs -= 1
+        if runs == 0:
+            return False
+        at += RUN_COLUMNS
+        first = int(data[np.uintp(at)])
+        count = int(data[np.uintp(at + 1)])
+
+
 @jit_inline
 def box_d2(data: _Int32, box: int, px: float, py: float) -> float:
     """Squared distance of a point to a box."""
@@ -258,6 +278,23 @@ def _nearest_off_grid(
 
 
 @jit_inline
+def scale_between(zones: ZoneArrays, zone: int, x: float, y: float) -> float:
+    """Scale of the plane between a point and the zone, for which its bounding box stands.
+
+    Between two points it is the root of the product at both (see `projection`).
+    """
+    head = zones.head
+    z = np.uintp(zone)
+    row = head[z, H_STATE] >> 1
+    here = scale_of(zones.planes, row, x, y)
+    qx = min(max(x, float(head[z, H_X0])), float(head[z, H_X1]))
+    qy = min(max(y, float(head[z, H_Y0])), float(head[z, H_Y1]))
+    if qx == x and qy == y:
+        return here
+    return math.sqrt(here * scale_of(zones.planes, row, qx, qy))
+
+
+@jit_inline
 def far(
     zones: ZoneArrays, zone: int, x_mm: int, y_mm: int, tolerance_m: float
 ) -> tuple[bool, int, float]:
@@ -271,17 +308,11 @@ def far(
         return True, _circle(zones, zone, x_mm, y_mm), 1.0
     x = float(x_mm)
     y = float(y_mm)
-    # The scale between two points is the root of the product at both (see `projection`); the
-    # bounding box stands for the boundary.
-    qx = min(max(x, float(head[z, H_X0])), float(head[z, H_X1]))
-    qy = min(max(y, float(head[z, H_Y0])), float(head[z, H_Y1]))
-    row = state >> 1
-    scale = scale_of(zones.planes, row, x, y)
-    dx = x - qx
-    dy = y - qy
+    scale = scale_between(zones, zone, x, y)
+    dx = max(float(head[z, H_X0]) - x, x - float(head[z, H_X1]), 0.0)
+    dy = max(float(head[z, H_Y0]) - y, y - float(head[z, H_Y1]), 0.0)
     outside2 = dx * dx + dy * dy
     if outside2 > 0.0:
-        scale = math.sqrt(scale * scale_of(zones.planes, row, qx, qy))
         bound = math.sqrt(outside2) / scale
         if bound > tolerance_m * 1000.0 + _SLACK_MM:
             return True, -int(bound), scale
@@ -421,20 +452,10 @@ def side(
     )
     inside = (sd > 0.0) != (crossed & 1 == 1)
     if aligned > 0:
-        # Perhaps on the boundary, which is not inside; rare enough to measure.
-        bits, _ = _nearest_of_leaf(
-            zones.data,
-            head[z, H_VX],
-            head[z, H_VY],
-            head[z, H_RUN],
-            ref,
-            px,
-            py,
-            ux,
-            uy,
-            bits_of(np.inf),
+        # Perhaps on the boundary, which is not inside; rare enough to look twice.
+        inside = inside and not _on_leaf(
+            zones.data, head[z, H_VX], head[z, H_VY], head[z, H_RUN], ref, px, py
         )
-        inside = inside and bits > 0
     return inside
 
 

@@ -38,7 +38,13 @@ from geofence.kernels.arrays import (
     ZoneArrays,
 )
 from geofence.kernels.compile import jit, jit_call, jit_inline, jit_part
-from geofence.kernels.distance import from_grid, project, scale_of, signed_distance
+from geofence.kernels.distance import (
+    from_grid,
+    project,
+    scale_between,
+    scale_of,
+    signed_distance,
+)
 from geofence.kernels.edges import squared_distance
 
 _Int32 = npt.NDArray[np.int32]
@@ -247,9 +253,7 @@ def segment_depth(
         clear = 0.5 * (-float(sd0) - float(sd1) - length)
         if clear > 1000.0 * tolerance_m:
             return -int(clear)
-        mx = min(max(0.5 * (x0_mm + x1_mm), float(head[z, H_X0])), float(head[z, H_X1]))
-        my = min(max(0.5 * (y0_mm + y1_mm), float(head[z, H_Y0])), float(head[z, H_Y1]))
-        scale = scale_of(zones.planes, state >> 1, mx, my)
+        scale = scale_between(zones, zone, 0.5 * (x0_mm + x1_mm), 0.5 * (y0_mm + y1_mm))
         px, py = from_grid(head, zone, x0_mm, y0_mm)
         ax = float(zones.data[np.uintp(head[z, H_VX])]) - px
         ay = float(zones.data[np.uintp(head[z, H_VY])]) - py

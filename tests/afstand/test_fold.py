@@ -108,6 +108,17 @@ def test_a_press_comes_before_everything_else_of_its_entry(watch, journal):
     assert notices(outputs)[0].alarm_class is AlarmClass.PANIC
 
 
+def test_a_press_without_a_position_is_told_with_the_last_one_known(watch, journal):
+    journal.pass_s(30)
+    watch.step(journal.frames(journal.fix("victim-2", 2, 120)))
+    fix_ms = journal.now_ms
+    journal.pass_s(40)
+    outputs = outputs_of(watch.step(journal.frames(journal.event("victim-2", 2, EventCode.PANIC))))
+    police = next(n for n in notices(outputs, AlarmClass.PANIC) if n.target == "meldkamer")
+    assert police.protected_position is not None
+    assert police.protected_position.time_ms == fix_ms
+
+
 def test_a_press_of_an_unknown_device_opens_an_incident_marked_as_such(watch, journal):
     press = journal.event("nobody", 0, EventCode.PANIC, flags=FrameFlag(0))
     outputs = outputs_of(watch.step(journal.frames(press)))

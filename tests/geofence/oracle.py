@@ -17,8 +17,8 @@ H = {1: 2.0, 2: 3.0, 3: 4.5}
 PLANE = "+proj=aeqd +lat_0=51.92 +lon_0=4.47 +ellps=WGS84 +units=m"
 TO_PLANE = Transformer.from_crs("EPSG:4326", PLANE, always_xy=True)
 GEOD = Geod(ellps="WGS84")
-# Half of the 1/1024 a probability is rounded to, and a millimetre of projection.
-ROUNDING = 0.52 / 1024
+# Half of the 1/1024 a probability is rounded to, and some millimetres of rounded distances.
+ROUNDING = 0.6 / 1024
 
 
 class Fix(NamedTuple):
@@ -92,6 +92,28 @@ def _state(state: str, evidence: float, h: float, p: float, ring: float) -> str:
     return CLEAR
 
 
+def advance(
+    known: Known, p: float, passed: float, ring: float, dt_s: float, h: float
+) -> Known:
+    """Evidence and states after a fix, with the passage before it where that says more."""
+    if known.states == {CONFIRMED}:
+        passed = 0.0
+    branches = []
+    if passed > p - 2 * ROUNDING:
+        low, high = step(known, passed, weight(dt_s / 2), h)
+        before = known.states
+        if low >= h:
+            before = frozenset({CONFIRMED})
+        elif high >= h:
+            before |= {CONFIRMED}
+        low, high = step(Known(low, high, before), p, weight(dt_s / 2), h)
+        branches.append((low, high, before, max(p, passed)))
+    if passed < p + 2 * ROUNDING:
+        branches.append((*step(known, p, weight(dt_s), h), known.states, p))
+    found = frozenset().union(*(states(b, lo, hi, h, q, ring) for lo, hi, b, q in branches))
+    return Known(min(b[0] for b in branches), max(b[1] for b in branches), found)
+
+
 class Area:
     """A wearer and one order about zones (GeoJSON geometries in degrees)."""
 
@@ -127,20 +149,7 @@ class Area:
                 ring = belief(depth + self.ring, s)
         dt = 60.0 if self.last is None else fix.time_s - self.last.time_s
         passed = 0.0 if self.location or self.last is None else self._passed(self.last, fix, s, dt)
-        known = self.known
-        before = known.states
-        if passed > p and before != {CONFIRMED}:
-            low, high = step(known, passed, weight(dt / 2), self.h)
-            if low >= self.h:
-                before = frozenset({CONFIRMED})
-            elif high >= self.h:
-                before |= {CONFIRMED}
-            low, high = step(Known(low, high, before), p, weight(dt / 2), self.h)
-        else:
-            passed = 0.0
-            low, high = step(known, p, weight(dt), self.h)
-        now = states(before, low, high, self.h, max(p, passed), ring)
-        self.known = Known(low, high, now)
+        self.known = advance(self.known, p, passed, ring, dt, self.h)
         self.last = fix
         return self.known
 
@@ -222,22 +231,10 @@ class Pair:
         ring = belief(self.warning - math.hypot(d, s), s) if self.warning else 0.0
         dt = 60.0 if self.judged is None else fix.time_s - self.judged
         self.judged = fix.time_s
-        states_before = self.known.states
         passed = 0.0
-        if before_fix is not None and p <= 0.95 and states_before != {CONFIRMED}:
+        if before_fix is not None and p <= 0.95:
             passed = self._passed(who, before_fix[0], fix, speed, s)
-        if passed > p:
-            low, high = step(self.known, passed, weight(dt / 2), self.h)
-            if low >= self.h:
-                states_before = frozenset({CONFIRMED})
-            elif high >= self.h:
-                states_before |= {CONFIRMED}
-            low, high = step(Known(low, high, states_before), p, weight(dt / 2), self.h)
-        else:
-            passed = 0.0
-            low, high = step(self.known, p, weight(dt), self.h)
-        found = states(states_before, low, high, self.h, max(p, passed), ring)
-        self.known = Known(low, high, found)
+        self.known = advance(self.known, p, passed, ring, dt, self.h)
         return self.known
 
     def _speed(self, who: str, fix: Fix) -> float | None:

@@ -3,6 +3,7 @@
 import json
 import math
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from geofence.kernels.distance import (
 from geofence.kernels.projection import chord_mm, scale_at
 from geofence.zones import Circle, ZoneGrid, ZoneSet, build
 
-CHECKS = 40_000  # per commit; `python -m benchmarks signs --checks 10000000` draws as many as wanted
+CHECKS = (
+    40_000  # per commit; `python -m benchmarks signs --checks 10000000` draws as many as wanted
+)
 
 
 @jit
@@ -63,7 +66,7 @@ def naive(rings: list[list[tuple[int, int]]], px: int, py: int) -> tuple[bool, b
     inside = on = False
     nearest = math.inf
     for ring in rings:
-        for (ax, ay), (bx, by) in zip(ring[:-1], ring[1:], strict=True):
+        for (ax, ay), (bx, by) in pairwise(ring):
             dx, dy = bx - ax, by - ay
             if dx == dy == 0:
                 continue
@@ -203,7 +206,7 @@ def test_the_real_zones_against_shapely(data: Path, seed: int) -> None:
 
 @pytest.mark.slow
 def test_large_real_zones_against_shapely_and_themselves(data: Path, seed: int) -> None:
-    zones = [zone for zone in real_zones(data, ("austria-steiermark",))][:4]
+    zones = real_zones(data, ("austria-steiermark",))[:4]
     found = check(zones, 8_000, seed, distances_per_zone=30)
     assert not found.wrong, f"seed {seed}"
     assert found.distance_error_mm <= 0.51

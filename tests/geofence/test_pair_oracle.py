@@ -77,5 +77,5 @@ def test_engine_agrees_with_the_model(seed: int) -> None:
         judged += 1
         assert shown in known.states, (seed, fix, known)
         sharp += len(known.states) == 1
-    assert changes > 3
+    assert changes >= 3
     assert sharp > 0.95 * judged, "the model has to say one thing nearly always"

@@ -1,9 +1,21 @@
 """Servers that the tests of this package share."""
 
 import pytest
+from hypothesis import settings
 
+from ingest.scan import warm_up
 from ingest.store import connect_store
 from tests.servers import RedisServer
+
+# On a busy machine an example may take any time; how long a test takes is the report's to say.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def compiled():
+    """The scanner, compiled before any test waits for it."""
+    warm_up()
 
 
 @pytest.fixture(scope="package")

@@ -5,6 +5,7 @@ Every refusal has its reason, an alarm is never lost, a copy is taken once.
 
 import json
 
+import mqtt5
 import msgspec
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from ingest.devices import Contract, Role
 from ingest.entries import FrameFlag, FrameRecord, LaneCode
 from ingest.mqtt_codec import FLAW_MALFORMED, FLAW_OVERSIZED
 from ingest.reasons import Reason
+from ingest.scan import Run, Scanner
 from tests.ingest.devices import (
     NOW_MS,
     event_frame,
@@ -460,15 +462,17 @@ def test_bulk_and_single_checks_are_the_same(draws):
         messages.append(message(f"em/{device_id}/{lane}", bytes(frame), dup=dup))
     alone, beside = new_checker(), new_checker()
     bulk = Bulk(beside, lambda: 0)
-    passed, rest = bulk.check(messages)
-    got = [
-        (part.partition, m, d.device_id, b, s, t)
-        for part in passed
-        for m, d, b, s, t in zip(*part.fixes, part.tags, strict=True)
-    ]
+    run, others = run_of(messages)
+    passed, rest = bulk.check(run)
+    got = []
     for part in passed:
+        fixes = part.fixes
+        columns = (fixes.devices, fixes.boots, fixes.sequences, part.tags)
+        for n, (device, boot, sequence, tag) in enumerate(zip(*columns, strict=True)):
+            one = fixes.message(n)
+            got.append((part.partition, one, device.device_id, boot, sequence, tag))
         beside.seen.add(part.tags, Mark())
-    for one in rest:
+    for one in others + rest:
         outcome, _ = take_message(beside, one)
         if isinstance(outcome, Accept) and outcome.device:
             got.append(
@@ -511,28 +515,59 @@ def take_message(checker, one):
     return outcome, None
 
 
+def run_of(messages):
+    """The run that the scanner makes of messages, and those that are none of it."""
+    packets = [
+        mqtt5.PublishPacket(
+            one.topic,
+            one.payload,
+            qos=mqtt5.QoS.AT_LEAST_ONCE,
+            packet_id=n,
+            duplicate=one.dup,
+        ).write()
+        for n, one in enumerate(messages, 1)
+    ]
+    raw = b"".join(packets)
+    rows, frames, others, consumed = Scanner(properties=True).scan(memoryview(raw))
+    assert consumed == len(raw)
+    assert len(rows) + len(others) == len(messages)
+    starts = np.cumsum([0, *map(len, packets)]).tolist()
+    run = Run(1, NOW_MS, raw, rows, frames)
+    return run, [messages[starts.index(at)] for at in others[:, 0].tolist()]
+
+
 def test_bulk_passes_the_plain_case():
     checker = new_checker()
     bulk = Bulk(checker, lambda: 0)
     messages = [message(f"em/{d}/fix", fix_frame(d, n)) for n in range(1, 40) for d in ("d1", "d2")]
-    passed, rest = bulk.check(messages)
-    assert rest == []
+    run, others = run_of(messages)
+    passed, rest = bulk.check(run)
+    assert (others, rest) == ([], [])
     assert [part.partition for part in passed] == ["p0", "p1"]
-    assert [len(part.tags) for part in passed] == [39, 39]
+    assert [part.fixes.sequences for part in passed] == [list(range(1, 40))] * 2
+    assert [part.fixes.packet_ids.tolist() for part in passed] == [
+        list(range(1, 79, 2)),
+        list(range(2, 80, 2)),
+    ]
     for part in passed:
         checker.seen.add(part.tags, Mark())
-    assert bulk.check(messages) == ([], messages), "copies are for the single check"
+    passed, rest = bulk.check(run)
+    assert passed == []
+    assert [one.payload for one in rest] == [one.payload for one in messages], "copies"
 
 
 def test_bulk_forgets_a_device_when_the_registry_changes():
     devices, generation = {"d1": record("d1", 1)}, [0]
     checker = Checker(devices.get, default_partition="p0")
     bulk = Bulk(checker, lambda: generation[0])
-    assert bulk.check([message("em/d1/fix", fix_frame("d1", 1))])[1] == []
+    first, _ = run_of([message("em/d1/fix", fix_frame("d1", 1))])
+    assert bulk.check(first)[1] == []
     devices["d1"] = record("d1", 1, enabled=False)
     generation[0] += 1
-    second = [message("em/d1/fix", fix_frame("d1", 2))]
-    assert bulk.check(second) == ([], second)
+    second, _ = run_of([message("em/d1/fix", fix_frame("d1", 2))])
+    passed, rest = bulk.check(second)
+    assert passed == []
+    assert len(rest) == 1
 
 
 def test_reasons_are_the_contract_s_faults_and_more():

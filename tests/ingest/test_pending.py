@@ -1,5 +1,6 @@
 """What is taken is held until it is written, whatever fails meanwhile."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,13 +15,21 @@ from ingest import pending as pending_module
 from ingest.checks import Device
 from ingest.entries import EntryKind, FrameBatch, FrameFlag, FrameRecord, LaneCode
 from ingest.pending import Fixes, HeldRefusal, Pending, Row
-from tests.ingest.devices import NOW_MS, message, record
+from ingest.scan import PLAIN
+from tests.ingest.devices import NOW_MS, fix_frame, message, record
 
 
 def row(payload=b"x", packet_id=1, name=""):
     one = message("em/d1/event", payload, packet_id=packet_id)
     frame = FrameRecord(1, LaneCode.EVENT, FrameFlag.AUTHENTICATED, NOW_MS, payload, name)
     return Row(frame, one, None, 0, 0)
+
+
+def fixes_of(device, frames):
+    count = len(frames)
+    array = np.frombuffer(b"".join(frames), PLAIN)
+    ids, sequences = np.arange(count), list(range(1, count + 1))
+    return Fixes(3, 5, ids, [device] * count, [1] * count, sequences, array)
 
 
 def plan(pending, now_ms=NOW_MS):
@@ -35,24 +44,25 @@ def test_frames_of_one_partition_become_one_entry():
     pending = Pending()
     assert not pending
     device = Device(record("d1", 7))
-    fixes = [message("em/d1/fix", b"f%d" % n, packet_id=n) for n in range(3)]
-    pending.hold_fixes("p0", Fixes(fixes, [device] * 3, [1] * 3, [1, 2, 3]))
+    sent = [fix_frame("d1", n) for n in (1, 2, 3)]
+    pending.hold_fixes("p0", fixes_of(device, sent))
     mark = pending.hold("p0", row(b"event", 9))
     pending.hold("p1", row(b"other", 10))
     pending.hold_signal("p1", b"signal")
     one, signal, other = plan(pending).entries
     batch = FrameBatch.read(one.append.blob)
-    assert [bytes(batch.frame(n)) for n in range(4)] == [b"f0", b"f1", b"f2", b"event"]
-    assert batch.handles.tolist() == [7, 7, 7, 1]
-    assert batch.lanes.tolist() == [1, 1, 1, 2]
+    assert [bytes(batch.frame(n)) for n in range(4)] == [b"event", *sent]
+    assert batch.handles.tolist() == [1, 7, 7, 7]
+    assert batch.lanes.tolist() == [2, 1, 1, 1]
+    assert batch.received_ms.tolist() == [NOW_MS, 5, 5, 5]
     assert (signal.append.kind, signal.append.blob) == (EntryKind.SIGNAL, b"signal")
     assert other.append.partition == "p1"
     assert pending.messages == 5
-    assert [m.packet_id for m in one.block.messages()] == [9, 0, 1, 2]
-    pending.entry_written(one, NOW_MS)
-    assert mark.stored_ms == NOW_MS
-    pending.entry_written(signal, NOW_MS)
-    pending.entry_written(other, NOW_MS)
+    assert [m.packet_id for m in one.block.messages()] == [9]
+    assert one.block.oldest_ms() == 5
+    assert mark is one.block.mark
+    for planned in (one, signal, other):
+        pending.entry_written(planned)
     assert not pending
     assert pending.messages == 0
 
@@ -65,7 +75,7 @@ def test_a_copy_waits_for_the_first():
     (planned,) = plan(pending).entries
     pending.hold_copy(mark, message("em/d1/event", b"x", packet_id=3))  # while the write runs
     assert [m.packet_id for m in planned.block.messages()] == [1, 2, 3]
-    pending.entry_written(planned, NOW_MS)
+    pending.entry_written(planned)
     assert pending.messages == 0
 
 
@@ -97,7 +107,7 @@ def test_a_failed_partition_waits_and_the_others_do_not():
     pending.partition_failed("p0", NOW_MS)
     assert [p.append.partition for p in plan(pending).entries] == ["p1"]
     assert pending.wait_s(NOW_MS) == 0
-    pending.entry_written(plan(pending).entries[0], NOW_MS)
+    pending.entry_written(plan(pending).entries[0])
     assert pending.wait_s(NOW_MS) == INTAKE_RETRY_MS_MIN / 1000
     assert [p.append.partition for p in plan(pending, NOW_MS + INTAKE_RETRY_MS_MIN).entries] == [
         "p0"
@@ -123,19 +133,19 @@ def test_a_failed_store_waits_longer_every_time_up_to_a_bound():
 def test_a_frame_that_cannot_be_in_an_entry_keeps_no_other_out():
     pending, poison = Pending(), []
     device = Device(record("d1", 7))
-    pending.hold_fixes("p0", Fixes([message("em/d1/fix", b"fix")], [device], [1], [1]))
+    pending.hold_fixes("p0", fixes_of(device, [fix_frame("d1", 1)]))
     pending.hold("p0", row(b"good", 1))
     pending.hold("p0", row(b"bad", 2, name="\xff"))
     pending.hold("p0", row(b"also good", 3))
     found = pending.plan(NOW_MS, lambda r, e: poison.append((r.message.packet_id, type(e))))
     batch = FrameBatch.read(found.entries[0].append.blob)
     assert sorted(bytes(batch.frame(n)) for n in range(len(batch))) == [
+        fix_frame("d1", 1),
         b"also good",
-        b"fix",
         b"good",
     ]
     assert poison == [(2, UnicodeEncodeError)]
-    pending.entry_written(found.entries[0], NOW_MS)
+    pending.entry_written(found.entries[0])
     assert pending.messages == 0
     pending.hold("p0", row(b"bad", 2, name="\xff"))
     assert plan(pending).entries == []
@@ -166,10 +176,10 @@ def test_model(data):
                     pending.partition_failed(planned.append.partition, now_ms)
                 else:
                     written += contents(planned)
-                    pending.entry_written(planned, now_ms)
+                    pending.entry_written(planned)
     for planned in plan(pending, now_ms + INTAKE_RETRY_MS_MAX).entries:
         written += contents(planned)
-        pending.entry_written(planned, now_ms)
+        pending.entry_written(planned)
     assert sorted(written) == sorted(held)
     assert pending.messages == 0
     assert not pending

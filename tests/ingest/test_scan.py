@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingest.mqtt311 import Mqtt311Codec
 from ingest.mqtt_codec import Mqtt5Codec, drain
 from ingest.mqtt_link import Inbox, Taken
-from ingest.scan import PLAIN_BYTES, Run, Scanner, puback_bytes
+from ingest.scan import PLAIN, PLAIN_BYTES, Run, Scanner, puback_bytes
 from tests.ingest.devices import NOW_MS, event_frame, fix_frame, message
 from tests.ingest.test_mqtt_codec import FIVE, THREE, packet, publish
 from tests.servers import ROOT
@@ -63,12 +63,14 @@ def test_scanner_and_codec_say_the_same(codec, sent, tail):
     """Every message once, by the one or the other; only plain fixes by the scanner."""
     raw = stream(codec, sent)
     scanner = Scanner(properties=codec is FIVE)
-    rows, others, consumed = scanner.scan(memoryview(raw + tail))
-    run = Run(3, NOW_MS, (raw + tail)[:consumed], rows)
+    rows, frames, others, consumed = scanner.scan(memoryview(raw + tail))
+    run = Run(3, NOW_MS, (raw + tail)[:consumed], rows, frames)
     by_scanner = [run.message(n) for n in range(len(run))]
     assert all(m.payload.startswith(GOOD[:8]) and len(m.payload) == PLAIN_BYTES for m in by_scanner)
     assert [m.topic.encode() for m in by_scanner] == run.topics()
-    assert [f.tobytes() for f in run.frames()] == [m.payload for m in by_scanner]
+    assert [run.raw[at : at + PLAIN_BYTES] for at in rows[:, 3].tolist()] == [
+        m.payload for m in by_scanner
+    ]
     by_codec = []
     for first, last in others.tolist():
         if last <= len(raw):
@@ -95,7 +97,7 @@ def test_scanner_and_codec_say_the_same(codec, sent, tail):
 def test_a_scan_stops_where_a_packet_is_not_all_there(codec, sent, data):
     raw = stream(codec, sent)
     cut = data.draw(st.integers(0, len(raw)))
-    _, _, consumed = Scanner(properties=codec is FIVE).scan(memoryview(raw[:cut]))
+    consumed = Scanner(properties=codec is FIVE).scan(memoryview(raw[:cut])).consumed
     assert consumed <= cut
     whole = drain(codec, memoryview(raw[:cut]), NOW_MS, 3)
     assert consumed == whole.consumed
@@ -104,7 +106,8 @@ def test_a_scan_stops_where_a_packet_is_not_all_there(codec, sent, data):
 @settings(max_examples=300)
 @given(st.binary(max_size=300), st.booleans())
 def test_noise(noise, properties):
-    rows, others, consumed = Scanner(properties=properties).scan(memoryview(noise))
+    rows, frames, others, consumed = Scanner(properties=properties).scan(memoryview(noise))
+    assert len(frames) == len(rows)
     assert 0 <= consumed <= len(noise)
     for topic_at, topic_end, packet_id, frame_at in rows.tolist():
         assert 0 < topic_at <= topic_end <= frame_at <= consumed - PLAIN_BYTES
@@ -116,7 +119,7 @@ def test_more_packets_than_fit_are_found_in_turn():
     raw = publish(FIVE, "em/d1/fix", GOOD, packet_id=1) * 5000
     scanner, found, at = Scanner(properties=True), 0, 0
     while at < len(raw):
-        rows, others, consumed = scanner.scan(memoryview(raw)[at:])
+        rows, _, others, consumed = scanner.scan(memoryview(raw)[at:])
         assert len(others) == 0
         found += len(rows)
         at += consumed
@@ -141,7 +144,7 @@ def test_pubacks_of_an_array(ids):
 def run(first, count):
     rows = np.zeros((count, 4), np.int32)
     rows[:, 2] = np.arange(first, first + count)
-    return Run(1, NOW_MS, b"", rows)
+    return Run(1, NOW_MS, b"", rows, np.zeros(count, PLAIN))
 
 
 @given(
@@ -180,7 +183,8 @@ def test_inbox(added, limits):
 def test_the_scanner_is_the_same_without_the_compiler():
     code = (
         "from tests.ingest.test_scan import *\n"
-        "raw = stream(FIVE, [('em/d1/fix', GOOD, 5, False, False, b''), ('t', b'x', 6, False, False, b'')])\n"
+        "sent = [('em/d1/fix', GOOD, 5, False, False, b''), ('t', b'x', 6, False, False, b'')]\n"
+        "raw = stream(FIVE, sent)\n"
         "print(*[part.tolist() if hasattr(part, 'tolist') else part"
         " for part in Scanner(properties=True).scan(memoryview(raw))])"
     )
