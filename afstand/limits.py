@@ -65,6 +65,7 @@ REGISTRY_POLL_MS: Final = 1_000
 
 # --- geofence ---------------------------------------------------------------------------------
 ZONE_VERTICES_MAX: Final = 40_000
+ZONE_CHAIN_VERTICES_MAX: Final = 160_000  # after long edges were divided
 ZONE_GEOJSON_BYTES_MAX: Final = 8 * 1024 * 1024
 ZONE_CIRCLE_RADIUS_M_MAX: Final = 100_000.0
 ZONE_EXTENT_KM_MAX: Final = 1_000

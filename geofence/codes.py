@@ -16,6 +16,7 @@ LABELS: Final = (
     Label.POOR_ACCURACY,
     Label.POSITION_HELD,
     Label.ORDER_EXPIRING,
+    Label.POSITION_PREDICTED,
 )
 """In the order of the bits of an event's labels (geofence.layout)."""
 

@@ -304,6 +304,8 @@ class Docket:
         row["inner"] = row["shown"] = UNKNOWN
         for field in (
             "judged_ms",
+            "together_ms",
+            "before_ms",
             "stay_from_ms",
             "stay_to_ms",
             "past_ms",

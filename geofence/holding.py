@@ -242,8 +242,8 @@ def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) 
         c = contact_of(row, a, b, at_ms)
         threshold = wide(row["threshold"])
         evidence = step_evidence(0, c.p_1024, weight(FIRST_FIX_MS), threshold)
-        row["evidence"] = evidence
-        row["judged_ms"] = at_ms
+        row["evidence"] = row["before"] = evidence
+        row["judged_ms"] = row["before_ms"] = row["together_ms"] = at_ms
         row["inner"] = next_state(CLEAR, evidence, threshold, c.p_1024, c.ring_1024)
         remember_stay(row, wide(CLEAR), wide(row["inner"]), at_ms)
     opening = (force and not row["force"]) or (is_open and not row["open"])

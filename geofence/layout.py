@@ -38,6 +38,7 @@ LABEL_SPEED: Final = 8
 LABEL_POOR: Final = 16
 LABEL_HELD: Final = 32
 LABEL_EXPIRING: Final = 64
+LABEL_PREDICTED: Final = 128
 
 PERSON: Final = np.dtype(
     [
@@ -152,7 +153,11 @@ PAIR_ROW: Final = np.dtype(
         ("open", "u1"),
         ("closing", "u1"),  # judgements in a row that contact is near, 0 to 2
         ("near", "u1"),  # warned for the time to contact
+        # The last judgement, and the evidence from before it: one of the same instant replaces it.
         ("judged_ms", "i8"),
+        ("together_ms", "i8"),  # the first judgement of that instant
+        ("before_ms", "i8"),
+        ("before", "i4"),
         ("stay_from_ms", "i8"),
         ("stay_to_ms", "i8"),
         ("past_ms", "i8"),

@@ -31,6 +31,7 @@ from geofence.layout import (
     FRESH,
     LABEL_HELD,
     LABEL_PARALLEL,
+    LABEL_PREDICTED,
     NONE_MS,
     PAIR_EVENT,
     PROTECTED_STALE,
@@ -50,6 +51,8 @@ from geofence.ledger import (
 )
 from geofence.motion import vector_mm
 from geofence.parameters import (
+    AHEAD_MS,
+    BEHIND_MS,
     CLOSING_MIN_MM_S,
     DOUBT_1024,
     FIRST_FIX_MS,
@@ -60,7 +63,9 @@ from geofence.parameters import (
     SEGMENT_MAX_MS,
     SPEED_MAX_MM_PER_MS,
     STALE_PARTNER_MS,
+    TOGETHER_MS,
     VELOCITY_AGE_MAX_MS,
+    WALK_MM_S,
 )
 from geofence.parts import jit_part
 
@@ -82,6 +87,7 @@ class Contact(NamedTuple):
     contact_ms: int
     """Time to contact at the present closing speed; -1: not closing."""
     parallel: bool
+    predicted: bool
 
 
 @jit_inline
@@ -117,7 +123,17 @@ def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
         wide(b["lat"]),
         wide(b["lon"]),
     )
-    distance = chord_mm(lat_a, lon_a, lat_b, lon_b)
+    dn, de = vector_mm(lat_a, lon_a, lat_b, lon_b)
+    shift_an, shift_ae = shift_mm(a, time_ms)
+    shift_bn, shift_be = shift_mm(b, time_ms)
+    dn += shift_bn - shift_an
+    de += shift_be - shift_ae
+    predicted = shift_an != 0.0 or shift_ae != 0.0 or shift_bn != 0.0 or shift_be != 0.0
+    length = math.sqrt(dn * dn + de * de)
+    if predicted:
+        distance = math.floor(length + 0.5)
+    else:
+        distance = chord_mm(lat_a, lon_a, lat_b, lon_b)
     sa = held_sigma_mm(wide(a["accuracy"]), wide(a["speed"]), age_a)
     sb = held_sigma_mm(wide(b["accuracy"]), wide(b["speed"]), age_b)
     s = math.sqrt(sa * sa + sb * sb)
@@ -131,8 +147,6 @@ def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
         north_a, east_a = float(a["north"]), float(a["east"])
     if age_b <= VELOCITY_AGE_MAX_MS:
         north_b, east_b = float(b["north"]), float(b["east"])
-    dn, de = vector_mm(lat_a, lon_a, lat_b, lon_b)
-    length = math.sqrt(dn * dn + de * de)
     closing_a = 0.0
     closing_b = 0.0
     if length > 0.0:
@@ -140,8 +154,11 @@ def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
         closing_b = -(north_b * dn + east_b * de) / length
     closing = math.floor(closing_a + closing_b + 0.5)
     contact = _NO_CONTACT_MS
-    # What both have come nearer since their last fixes, as long as a velocity may be held.
-    nearer = max(closing_a, 0.0) * age_a / 1000.0 + max(closing_b, 0.0) * age_b / 1000.0
+    # What both have come nearer since then, beyond what is predicted already.
+    if not predicted:
+        nearer = max(closing_a, 0.0) * age_a / 1000.0 + max(closing_b, 0.0) * age_b / 1000.0
+    else:
+        nearer = 0.0
     left = float(distance - radius) - nearer
     if distance <= radius:
         contact = 0
@@ -156,7 +173,17 @@ def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
         math.floor(closing_a + 0.5),
         contact,
         parallel(north_a, east_a, north_b, east_b),
+        predicted,
     )
+
+
+@jit_inline
+def shift_mm(person: Any, time_ms: int) -> tuple[float, float]:
+    """Return how far somebody who drives is moved on, or back, from the last position."""
+    if person["speed"] < WALK_MM_S:
+        return 0.0, 0.0
+    dt_ms = min(max(time_ms - wide(person["last_ms"]), -BEHIND_MS), AHEAD_MS)
+    return person["north"] * (dt_ms / 1000.0), person["east"] * (dt_ms / 1000.0)
 
 
 @jit_inline
@@ -181,12 +208,18 @@ def shown_pair(row: Any) -> int:
 def passage(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> tuple[int, int]:
     """Return (P that the path since the last fix ran through the radius, its nearest distance).
 
-    A path that began inside is no passage. The partner is held where it was last; the path is
-    uncertain by half of its duration times the drift.
+    A path that began inside is no passage. It is the path as seen from the partner, who is moved
+    along when driving; it is uncertain by half of its duration times the drift.
     """
     partner = world.persons[row["protected"] if row["wearer"] == mover else row["wearer"]]
     x0, y0 = vector_mm(wide(partner["lat"]), wide(partner["lon"]), fix.last_lat, fix.last_lon)
     x1, y1 = vector_mm(wide(partner["lat"]), wide(partner["lon"]), fix.lat, fix.lon)
+    north0, east0 = shift_mm(partner, fix.time_ms - fix.path_ms)
+    north1, east1 = shift_mm(partner, fix.time_ms)
+    x0 -= north0
+    y0 -= east0
+    x1 -= north1
+    y1 -= east1
     if x0 * x0 + y0 * y0 < float(row["radius"]) * float(row["radius"]):
         return 0, 0
     dx = x1 - x0
@@ -219,7 +252,7 @@ def judge_pair(
     b = world.persons[row["protected"]]
     fresh = freshness(a, b, wide(row["silence_ms"]), now_ms)
     if a["last_ms"] == NONE_MS or b["last_ms"] == NONE_MS:
-        nothing = Contact(0, 1.0, 0, 0, 0, 0, _NO_CONTACT_MS, False)
+        nothing = Contact(0, 1.0, 0, 0, 0, 0, _NO_CONTACT_MS, False, False)
         by_time = row["near"] != 0
         tell_pair(world, ledger, index, fresh, now_ms, reason, nothing, feed, by_time, wide(0))
         if feed and row["force"] and row["open"]:
@@ -251,12 +284,17 @@ def judge_pair(
 def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
     """Add a fix to the evidence of a pair; return P of a passage that counted, else 0."""
     state = wide(row["inner"])
-    evidence = wide(row["evidence"])
     threshold = wide(row["threshold"])
+    judged_ms = wide(row["judged_ms"])
+    if judged_ms == NONE_MS or fix.time_ms - row["together_ms"] > TOGETHER_MS:
+        row["before"] = row["evidence"]
+        row["before_ms"] = judged_ms
+        row["together_ms"] = fix.time_ms
+    evidence = wide(row["before"])
     dt_ms = FIRST_FIX_MS
-    if row["judged_ms"] != NONE_MS:
-        dt_ms = max(fix.time_ms - wide(row["judged_ms"]), 0)
-    row["judged_ms"] = max(wide(row["judged_ms"]), fix.time_ms)
+    if row["before_ms"] != NONE_MS:
+        dt_ms = max(fix.time_ms - wide(row["before_ms"]), 0)
+    row["judged_ms"] = max(judged_ms, fix.time_ms)
     passed = 0
     has_path = 0 <= fix.path_ms <= SEGMENT_MAX_MS and fix.moved_mm > 0
     near = c.distance_mm - wide(row["radius"]) <= fix.moved_mm
@@ -386,6 +424,8 @@ def tell_pair(
     e["evidence"] = row["evidence"]
     if c.parallel:
         e["labels"] = LABEL_PARALLEL
+    if c.predicted:
+        e["labels"] = e["labels"] | LABEL_PREDICTED
     if not feed:
         e["labels"] = e["labels"] | LABEL_HELD
     a = world.persons[row["wearer"]]

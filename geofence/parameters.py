@@ -64,6 +64,12 @@ DRIFT_MM_S: Final = (300, 900, 3_000)
 BASELINE_MS: Final = 30_000
 """A velocity is measured between fixes at least this far apart."""
 VELOCITY_AGE_MAX_MS: Final = 120_000
+AHEAD_MS: Final = 30_000
+"""Who drives is moved on with constant velocity for so long; it helps nobody else, nor longer."""
+BEHIND_MS: Final = 120_000
+"""And back along the measured way, for a partner whose last fix is later than the one judged."""
+TOGETHER_MS: Final = 2_000
+"""Fixes of a pair within this time are judged as one: the second one replaces the first."""
 SEGMENT_MAX_MS: Final = 600_000
 """Between fixes further apart than this the straight line says nothing about the path."""
 APPROACH_MS: Final = 90_000

@@ -125,6 +125,8 @@ class Label(StrEnum):
     POSITION_HELD = "position-held"
     """Judged with a last known position, at an edge of time, not with a fresh fix."""
     ORDER_EXPIRING = "order-expiring"
+    POSITION_PREDICTED = "position-predicted"
+    """One of a pair drives and was moved on with constant velocity from an older fix."""
 
 
 class Position(msgspec.Struct, frozen=True):

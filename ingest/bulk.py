@@ -15,18 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_contracts.codes import TAG_BYTES
-from firmware_contracts.table import (
-    LAT,
-    LON,
-    TIME_MS_MAX,
-    TIME_MS_MIN,
-    U8_UNKNOWN,
-    U16_UNKNOWN,
-)
-from ingest.checks import BATTERY_MAX, HEADING_MAX, Checker, Device
+from ingest.checks import Checker, Device
+from ingest.judge import judge
 from ingest.mqtt_codec import Message
 from ingest.pending import Fixes
-from ingest.scan import PLAIN_BYTES, Run
+from ingest.scan import PLAIN, PLAIN_BYTES, Run
+from ingest.scan import warm_up as warm_up_scan
 
 
 class Plain(NamedTuple):
@@ -54,8 +48,8 @@ class Bulk:
         known = self._topics()
         found = [known.get(topic) or self._device(topic) for topic in run.topics()]
         frames = run.frames
-        header = frames["header"]
-        good = _sound(header, frames["fix"], run.received_ms + self._checker.clock_ahead_ms_max)
+        latest_ms = run.received_ms + self._checker.clock_ahead_ms_max
+        good, boots, sequences = judge(frames, latest_ms)
         raw = frames.tobytes()
         payloads = [raw[at : at + PLAIN_BYTES] for at in range(0, len(raw), PLAIN_BYTES)]
         tags = [payload[-TAG_BYTES:] for payload in payloads]
@@ -63,9 +57,8 @@ class Bulk:
         self._leave_copies(tags, good)
         devices = [device for device in found if device is not None]
         if good.all():
-            boots, sequences = header["boot"].tolist(), header["sequence"].tolist()
-            packet_ids = run.rows[:, 2]
-            fixes = Fixes(run.link, run.received_ms, packet_ids, devices, boots, sequences, frames)
+            numbers = boots.tolist(), sequences.tolist()
+            fixes = Fixes(run.link, run.received_ms, run.rows[:, 2], devices, *numbers, frames)
             if len({device.partition for device in devices}) == 1:
                 return [Plain(devices[0].partition, fixes, tags)], []
         partitions = [
@@ -133,27 +126,7 @@ def _by_partition(
     return plain
 
 
-def _sound(
-    header: npt.NDArray[np.void], fix: npt.NDArray[np.void], latest_ms: int
-) -> npt.NDArray[np.bool_]:
-    """Return which frames `checks.fix_fault` finds nothing wrong with, and are no last will."""
-    # A device time beyond int64 wraps to below zero here, which is refused as well.
-    sealed_ms = header["device_time_ms"].astype(np.int64)
-    offset_ms = fix["time_offset_ms"].astype(np.int64)
-    time_ms = sealed_ms + offset_ms
-    lat, lon = fix["lat_e7"], fix["lon_e7"]
-    heading, battery = fix["heading_cdeg"], fix["battery_pct"]
-    sound: npt.NDArray[np.bool_] = (
-        (header["sequence"] != 0)
-        & (np.minimum(time_ms, sealed_ms) >= TIME_MS_MIN)
-        & (np.maximum(time_ms, sealed_ms) <= min(latest_ms, TIME_MS_MAX))
-        & (lat >= LAT[0])
-        & (lat <= LAT[1])
-        & (lon >= LON[0])
-        & (lon <= LON[1])
-        & ((lat != 0) | (lon != 0))
-        & (fix["accuracy_dm"] != 0)
-        & ((heading <= HEADING_MAX) | (heading == U16_UNKNOWN))
-        & ((battery <= BATTERY_MAX) | (battery == U8_UNKNOWN))
-    )
-    return sound
+def warm_up() -> None:
+    """Compile the kernels, so that the first message does not wait for them."""
+    warm_up_scan()
+    judge(np.zeros(1, PLAIN), 0)

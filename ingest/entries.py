@@ -254,7 +254,7 @@ def assemble_frames(
 
     `ext` of a table counts from 1 in `names`. Raises ValueError above the bounds.
     """
-    table = np.concatenate(tables)
+    table = tables[0].copy() if len(tables) == 1 else np.concatenate(tables)
     if not 0 < len(table) <= JOURNAL_FRAMES_MAX:
         raise ValueError(f"{len(table)} frames in one entry; 1 to {JOURNAL_FRAMES_MAX} allowed")
     ends = np.cumsum(table["length"], dtype=np.int64)

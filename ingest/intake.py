@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from afstand.limits import ACK_SEND_MAX, REGISTRY_POLL_MS
 from ingest.acks import DeviceAcks
-from ingest.bulk import Bulk
+from ingest.bulk import Bulk, warm_up
 from ingest.checks import Checker
 from ingest.feed import Core, Feed, steady_ms
 from ingest.health import Health
@@ -30,7 +30,6 @@ from ingest.metrics import IntakeMetrics
 from ingest.mqtt import MqttClient
 from ingest.registry import KeyBox, Registry
 from ingest.resp import RespWriter, parse_address
-from ingest.scan import warm_up
 from ingest.settings import EVENTS, FIXES, Devices, IntakeSettings, Writer, new_health
 from ingest.signals import Signals
 from ingest.store import Store, StoreUnavailableError

@@ -96,14 +96,17 @@ class Block:
 
     def build(self) -> None:
         """Make the blob; raises ValueError (or anything else) for a frame that cannot be in one."""
-        records = records_table([row.record for row in self.rows])
-        tables = [records.table]
-        payloads = records.payloads
+        tables: list[npt.NDArray[np.void]] = []
+        names: list[str] = []
+        payloads: list[bytes] = []
+        if self.rows:
+            table, names, payloads = records_table([row.record for row in self.rows])
+            tables.append(table)
         for fixes in self.fixes:
             handles = [device.handle for device in fixes.devices]
             tables.append(fixes_table(handles, fixes.received_ms, fixes.frames.itemsize))
             payloads.append(fixes.frames.tobytes())
-        self.blob = assemble_frames(tables, records.names, payloads)
+        self.blob = assemble_frames(tables, names, payloads)
 
     def split(self) -> None:
         """Turn the plain fixes into rows, so that each can be looked at alone."""

@@ -84,7 +84,10 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scanned(NamedTuple):
-    """Rows of plain fixes and their frames, `others` (from, to) of whole other packets, and where it stopped."""
+    """Plain fixes and their frames, `others` (from, to).
+
+    Whole other packets, and where it stopped.
+    """
 
     rows: Rows
     frames: npt.NDArray[np.void]

@@ -165,7 +165,10 @@ class Watch:
             work.inputs += self._observe(inputs, work)
 
     def _placed(self, event: DeviceEvent) -> DeviceEvent:
-        """A press without a position is told with the last one known: its time says how old it is."""
+        """A press without a position is told with the last one known.
+
+        Its time says how old it is.
+        """
         if event.position is not None or event.person_id is None:
             return event
         position = self._engine.last_position(event.person_id)

@@ -22,6 +22,8 @@ from geofence.engine import FixBatch
 from ingest.entries import FrameBatch, FrameFlag, LaneCode
 
 NO_POSITION: Final = 65_535
+_AUTHENTICATED: Final = int(FrameFlag.AUTHENTICATED)
+_OWNTRACKS: Final = int(LaneCode.OWNTRACKS)
 _KIND_OF: Final = {int(code): EventKind(code.name.lower().replace("_", "-")) for code in EventCode}
 
 
@@ -120,39 +122,38 @@ def read_inputs(batch: FrameBatch, devices: Devices, now_ms: int) -> Inputs:
     """
     notes: Counter[str] = Counter()
     handles = batch.handles.astype(np.int64)
-    authenticated = (batch.flags & FrameFlag.AUTHENTICATED) != 0
-    em1 = np.flatnonzero(batch.lanes != LaneCode.OWNTRACKS)
+    proven = (batch.flags & _AUTHENTICATED) != 0
+    phones = batch.lanes == _OWNTRACKS
+    em1 = np.flatnonzero(~phones)
     decoded = decode_batch(batch.payload, batch.offsets[em1], batch.lengths[em1])
-    fresh = _fresh(decoded, handles[em1], authenticated[em1], devices)
+    fresh = _fresh(decoded, handles[em1], proven[em1], devices)
     # The intake reads what it journals, so a frame with a fault is one of a contract that this
     # program is too old for.
-    notes["undecodable"] += int((decoded.fault != 0).sum())
-    notes["duplicate"] += int((~fresh & (decoded.fault == 0)).sum())
-    events = _events(decoded.events, batch, em1, fresh, devices, now_ms)
-    phones = np.flatnonzero((batch.lanes == LaneCode.OWNTRACKS) & authenticated)
-    phoned, faults = owntracks_to_columns(
-        batch.payload, batch.offsets[phones], batch.lengths[phones]
-    )
-    notes["undecodable"] += int((faults != 0).sum())
-    parts = [
-        _columns(decoded.fixes, handles[em1], fresh & authenticated[em1]),
-        # A phone numbers nothing: the engine knows a copy of its fix by its time.
-        _columns(phoned, handles[phones], faults == 0),
-    ]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    sound = decoded.fault == 0
+    notes["undecodable"] += len(sound) - int(np.count_nonzero(sound))
+    notes["duplicate"] += int(np.count_nonzero(sound & ~fresh))
+    events: list[DeviceEvent] = []
+    if len(decoded.events.frame):
+        events = _events(decoded.events, batch, em1, fresh, devices, now_ms)
+    columns = _columns(decoded.fixes, handles[em1], fresh & proven[em1])
+    if phones.any():
+        columns = _with_phones(columns, batch, handles, np.flatnonzero(phones & proven), notes)
     owner, rows = columns[0], devices.person_rows(columns[0])
     ours = rows >= 0
-    notes["fixes"] += int(ours.sum())
-    notes["fixes-without-person"] += int((~ours).sum())
+    counted = int(np.count_nonzero(ours))
+    notes["fixes"] += counted
+    notes["fixes-without-person"] += len(ours) - counted
     notes["events"] += len(events)
-    fixes = FixBatch(rows[ours], *(column[ours] for column in columns[1:]))
-    return Inputs(fixes, owner[ours], events, int(batch.received_ms.min()), notes)
+    if counted < len(ours):
+        owner, rows = owner[ours], rows[ours]
+        columns = tuple(column[ours] for column in columns)
+    return Inputs(FixBatch(rows, *columns[1:]), owner, events, int(batch.received_ms.min()), notes)
 
 
 def _fresh(
     decoded: DecodedBatch,
     handles: npt.NDArray[np.int64],
-    authenticated: npt.NDArray[np.bool_],
+    proven: npt.NDArray[np.bool_],
     devices: Devices,
 ) -> npt.NDArray[np.bool_]:
     """Which frames count: sound, and not a copy.
@@ -161,12 +162,21 @@ def _fresh(
     """
     boots, sequences = np.zeros(len(handles), np.int64), np.zeros(len(handles), np.int64)
     for records in (decoded.fixes, decoded.events, decoded.status):
-        boots[records.frame] = records.boot
-        sequences[records.frame] = records.sequence
+        if len(records.frame):
+            boots[records.frame] = records.boot
+            sequences[records.frame] = records.sequence
     fresh: npt.NDArray[np.bool_] = decoded.fault == 0
-    is_new = devices.is_new
-    for at in np.flatnonzero(fresh & authenticated).tolist():
-        fresh[at] = is_new(int(handles[at]), int(boots[at]), int(sequences[at]))
+    numbers = zip(handles.tolist(), boots.tolist(), sequences.tolist(), strict=True)
+    noted = (fresh & proven).tolist()
+    known = devices.seen
+    for at, (handle, boot, sequence) in enumerate(numbers):
+        if not noted[at]:
+            continue
+        seen = known.get(handle)
+        if seen is not None and sequence == seen.last + 1 and boot == seen.boot:
+            seen.last = sequence  # in order, as nearly all are
+        elif not devices.is_new(handle, boot, sequence):
+            fresh[at] = False
     return fresh
 
 
@@ -177,7 +187,6 @@ def _columns(
     fixes: DecodedFixes, handles: npt.NDArray[np.int64], counts: npt.NDArray[np.bool_]
 ) -> Columns:
     """The handle of each fix and what the engine wants of it, for the frames that count."""
-    keep = counts[fixes.frame]
     columns = (
         handles[fixes.frame],
         fixes.time_ms,
@@ -188,7 +197,27 @@ def _columns(
         fixes.heading_cdeg,
         fixes.mechanism,
     )
-    return tuple(column[keep] for column in columns)
+    keep = counts[fixes.frame]
+    return columns if keep.all() else tuple(column[keep] for column in columns)
+
+
+def _with_phones(
+    columns: Columns,
+    batch: FrameBatch,
+    handles: npt.NDArray[np.int64],
+    phones: npt.NDArray[np.int64],
+    notes: Counter[str],
+) -> Columns:
+    """Add the fixes of OwnTracks phones.
+
+    A phone numbers nothing: the engine knows a copy of its fix by its time.
+    """
+    fixes, faults = owntracks_to_columns(
+        batch.payload, batch.offsets[phones], batch.lengths[phones]
+    )
+    notes["undecodable"] += int(np.count_nonzero(faults))
+    theirs = _columns(fixes, handles[phones], faults == 0)
+    return tuple(np.concatenate(both) for both in zip(columns, theirs, strict=True))
 
 
 def _events(

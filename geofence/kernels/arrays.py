@@ -5,8 +5,8 @@ edges, and above them two structures:
 
 * the grid: root cells of 2^shift mm over the bounding box and half a cell around it, refined 4 x 4
   where edges are dense. A cell is 8 bytes: the signed distance at its centre and a reference: a
-  block of children, FAR (nothing within the band), or the edges that can be nearest to any point of
-  the cell, as one run of the chain or a list of runs.
+  block of children, FAR, BOXES, or the edges that can be nearest to any point of the cell, as one
+  run of the chain or a list of runs.
 * the boxes: bounding boxes of 16 consecutive edges and of 16 such boxes, for exact distances
   outside the band and for segments.
 
@@ -44,10 +44,13 @@ KIND_CIRCLE: Final = 1
 
 # A cell: two numbers. A block of children has 2^CHILD_BITS x 2^CHILD_BITS cells.
 C_SD: Final = 0  # signed distance of the centre in the plane, millimetres, never 0
-# >= 0 first child; FAR; else -2 - (first << COUNT_BITS | count), count 0 = list of runs at `first`.
+# >= 0 first child; FAR; BOXES; else LIST - (first << COUNT_BITS | count), where count 0 means the
+# list of runs at `first`.
 C_REF: Final = 1
 CELL_COLUMNS: Final = 2
-FAR: Final = -1
+FAR: Final = -1  # no edge within the band
+BOXES: Final = -2  # too many edges for a list
+LIST: Final = -3
 COUNT_BITS: Final = 7
 RUN_EDGES_MAX: Final = (1 << COUNT_BITS) - 1
 CHILD_BITS: Final = 2

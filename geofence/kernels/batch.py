@@ -14,13 +14,13 @@ from geofence.kernels.arrays import (
     C_REF,
     C_SD,
     COUNT_BITS,
-    FAR,
     H_CELL,
     H_RUN,
     H_STATE,
     H_VX,
     H_VY,
     KIND_CIRCLE,
+    LIST,
     RUN_COLUMNS,
     RUN_EDGES_MAX,
     ZoneArrays,
@@ -100,8 +100,8 @@ def _descend(
             if bound <= limits_mm[n]:
                 notes[np.uintp(still_open), _N_OPEN] = at
                 still_open += 1
-                if ref != FAR:
-                    _ask_for_edges(data, head, -2 - ref)
+                if ref <= LIST:
+                    _ask_for_edges(data, head, LIST - ref)
         left = deeper
     return still_open
 

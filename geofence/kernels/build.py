@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from afstand.limits import ZONE_EXTENT_KM_MAX
+from afstand.limits import ZONE_CHAIN_VERTICES_MAX, ZONE_EXTENT_KM_MAX
 from geofence.geojson import Area, GeoJSONError, Limits, Reason, parse_geometry
 from geofence.kernels.arrays import (
     BOX_COLUMNS,
@@ -31,7 +31,16 @@ from geofence.kernels.arrays import (
     KIND_POLYGON,
     RUN_COLUMNS,
 )
-from geofence.kernels.grid import NO_ROOM, STACK_COLUMNS, STACK_ROWS, build_boxes, build_grid
+from geofence.kernels.grid import (
+    CELLS_PER_VERTEX_MAX,
+    CELLS_SPARE,
+    LEVELS_MAX,
+    RUN_ROWS_MAX,
+    STACK_COLUMNS,
+    STACK_ROWS,
+    build_boxes,
+    build_grid,
+)
 from geofence.kernels.projection import (
     PLANE_COLUMNS,
     RD_EAST_DEG,
@@ -177,12 +186,20 @@ def _chain(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """All rings one behind another in plane millimetres, and where each ends."""
     xs, ys, ends = [], [], []
+    vertices = 0
     for polygon in area.polygons:
         for ring in polygon:
             x, y = _project(ring, plane)
             pieces = np.ceil(np.hypot(np.diff(x), np.diff(y)) / (EDGE_M_MAX * 1000.0))
-            if pieces.max() > 1:
-                x, y = _project(_divided(ring, np.maximum(pieces, 1).astype(np.int64)), plane)
+            pieces = np.maximum(pieces, 1.0)
+            vertices += int(pieces.sum()) + 1
+            if vertices > ZONE_CHAIN_VERTICES_MAX:
+                raise GeoJSONError(
+                    Reason.TOO_MANY_VERTICES,
+                    f"over {ZONE_CHAIN_VERTICES_MAX}, edges over {EDGE_M_MAX:g} m divided",
+                )
+            if pieces.max() > 1.0:
+                x, y = _project(_divided(ring, pieces.astype(np.int64)), plane)
             moved = np.concatenate(([True], (np.diff(x) != 0) | (np.diff(y) != 0)))
             x, y = x[moved], y[moved]
             if len(x) < 4:
@@ -219,15 +236,12 @@ def _grid(
     """Cells and lists of runs."""
     work = np.empty(5 * vx.size, np.float64)
     waiting = np.empty((STACK_ROWS, STACK_COLUMNS), np.int64)
-    room = 4 * (vx.size + grid[1] * grid[2]) + 256
-    while True:
-        cells = np.empty(CELL_COLUMNS * room, np.int32)
-        runs = np.empty(RUN_COLUMNS * room, np.int32)
-        arena = np.empty(8 * room, np.int32)
-        cells_used, runs_used = build_grid(vx, vy, ends, grid, cells, runs, arena, work, waiting)
-        if cells_used != NO_ROOM:
-            return cells[: CELL_COLUMNS * cells_used], runs[: RUN_COLUMNS * runs_used]
-        room *= 4
+    cells_max = grid[1] * grid[2] + CELLS_PER_VERTEX_MAX * vx.size + CELLS_SPARE
+    cells = np.empty(CELL_COLUMNS * cells_max, np.int32)
+    runs = np.empty(RUN_COLUMNS * RUN_ROWS_MAX * cells_max, np.int32)
+    arena = np.empty(LEVELS_MAX * vx.size, np.int32)
+    cells_used, runs_used = build_grid(vx, vy, ends, grid, cells, runs, arena, work, waiting)
+    return cells[: CELL_COLUMNS * cells_used], runs[: RUN_COLUMNS * runs_used]
 
 
 def _boxes(

@@ -19,7 +19,6 @@ from geofence.kernels.arrays import (
     CELL_COLUMNS,
     CHILD_BITS,
     COUNT_BITS,
-    FAR,
     FREE,
     H_BOX,
     H_CELL,
@@ -34,13 +33,21 @@ from geofence.kernels.arrays import (
     H_Y0,
     H_Y1,
     KIND_CIRCLE,
+    LIST,
     NOWHERE_MM,
     RUN_COLUMNS,
     RUN_EDGES_MAX,
     ZoneArrays,
 )
 from geofence.kernels.compile import jit, jit_inline, jit_part
-from geofence.kernels.edges import bits_of, float_of, nearest_and_crossings, nearest_bits, sides
+from geofence.kernels.edges import (
+    bits_of,
+    crosses,
+    float_of,
+    nearest_and_crossings,
+    nearest_bits,
+    sides,
+)
 from geofence.kernels.projection import (
     P_CENTRE_X,
     P_CENTRE_Y,
@@ -82,7 +89,7 @@ def scale_of(planes: npt.NDArray[np.float64], row: int, x_mm: float, y_mm: float
 @jit_inline
 def _first_run(data: _Int32, run: int, ref: int) -> tuple[int, int, int, int]:
     """The runs of a leaf: how many, where the list is, first edge and count of the first run."""
-    packed = -2 - ref
+    packed = LIST - ref
     count = packed & RUN_EDGES_MAX
     first = packed >> COUNT_BITS
     if count > 0:
@@ -253,6 +260,78 @@ def child_cell(cells: int, ref: int, in_x: int, in_y: int, shift: int) -> tuple[
 
 
 @jit_part
+def _sides_by_boxes(
+    head: npt.NDArray[np.int64],
+    data: _Int32,
+    zone: int,
+    px: float,
+    py: float,
+    ux: float,
+    uy: float,
+) -> tuple[int, int]:
+    """How many edges of the zone lie between p and p + u, and how many p lies on; exact."""
+    z = np.uintp(zone)
+    vx = head[z, H_VX]
+    vy = head[z, H_VY]
+    first = head[z, H_BOX]
+    total = 0
+    touched = 0
+    # Boxes that meet the box of the path hold every edge that the path meets.
+    x0 = min(px, px + ux)
+    x1 = max(px, px + ux)
+    y0 = min(py, py + uy)
+    y1 = max(py, py + uy)
+    for u in range(first, first + BOX_COLUMNS * head[z, H_UPPER], BOX_COLUMNS):
+        if not _meets(data, u, x0, y0, x1, y1):
+            continue
+        low = first + BOX_COLUMNS * int(data[np.uintp(u + B_FIRST)])
+        high = low + BOX_COLUMNS * int(data[np.uintp(u + B_COUNT)])
+        for b in range(low, high, BOX_COLUMNS):
+            if not _meets(data, b, x0, y0, x1, y1):
+                continue
+            edge = int(data[np.uintp(b + B_FIRST)])
+            for e in range(edge, edge + int(data[np.uintp(b + B_COUNT)])):
+                ax = float(data[np.uintp(vx + e)]) - px
+                ay = float(data[np.uintp(vy + e)]) - py
+                bx = float(data[np.uintp(vx + e + 1)]) - px
+                by = float(data[np.uintp(vy + e + 1)]) - py
+                total += int(crosses(ax, ay, bx, by, ux, uy))
+                touched += int((ax * by == ay * bx) & (ax * bx <= 0.0) & (ay * by <= 0.0))
+    return total, touched
+
+
+@jit_inline
+def _meets(data: _Int32, box: int, x0: float, y0: float, x1: float, y1: float) -> bool:
+    """Whether two boxes have a point in common."""
+    return bool(
+        (float(data[np.uintp(box + B_X0)]) <= x1)
+        & (float(data[np.uintp(box + B_X1)]) >= x0)
+        & (float(data[np.uintp(box + B_Y0)]) <= y1)
+        & (float(data[np.uintp(box + B_Y1)]) >= y0)
+    )
+
+
+@jit_part
+def _by_boxes(
+    head: npt.NDArray[np.int64],
+    data: _Int32,
+    zone: int,
+    px: float,
+    py: float,
+    ux: float,
+    uy: float,
+    best: float,
+) -> tuple[float, int]:
+    """Squared distance to the boundary by the boxes, and how many edges lie between p and p + u."""
+    z = np.uintp(zone)
+    d2 = _nearest_by_boxes(
+        data, head[z, H_VX], head[z, H_VY], head[z, H_BOX], head[z, H_UPPER], px, py, best
+    )
+    crossed, _ = _sides_by_boxes(head, data, zone, px, py, ux, uy)
+    return d2, crossed
+
+
+@jit_part
 def _nearest_off_grid(
     head: npt.NDArray[np.int64], data: _Int32, zone: int, x_mm: int, y_mm: int
 ) -> float:
@@ -371,17 +450,9 @@ def near(
         return magnitude if inside else -magnitude
     best = 2.0 * abs(sd) - bound
     px, py = from_grid(head, zone, x_mm, y_mm)
-    if ref == FAR:
-        d2 = _nearest_by_boxes(
-            data,
-            head[z, H_VX],
-            head[z, H_VY],
-            head[z, H_BOX],
-            head[z, H_UPPER],
-            px,
-            py,
-            best * best,
-        )
+    if ref > LIST:
+        d2, crossed = _by_boxes(head, data, zone, px, py, ux, uy, best * best)
+        inside = inside != (bound <= 0.0 and crossed & 1 == 1)
     else:
         bits, crossed = _nearest_of_leaf(
             data,
@@ -447,6 +518,9 @@ def side(
         return sd > 0.0
     px, py = from_grid(head, zone, x_mm, y_mm)
     ref = int(zones.data[np.uintp(cell + C_REF)])
+    if ref > LIST:
+        crossed, on = _sides_by_boxes(head, zones.data, zone, px, py, ux, uy)
+        return (sd > 0.0) != (crossed & 1 == 1) and on == 0
     crossed, aligned = _sides_of_leaf(
         zones.data, head[z, H_VX], head[z, H_VY], head[z, H_RUN], ref, px, py, ux, uy
     )

@@ -6,8 +6,7 @@ if its distance to the centre is at most the smallest one plus the cell's diagon
 built from the whole down: a square hands its children the edges that can still matter, which
 shrink by about four at each step.
 
-Arrays are flat and made by the caller; a builder that runs out of room says so and is called again
-with more.
+Arrays are flat and made by the caller.
 """
 
 import math
@@ -25,12 +24,14 @@ from geofence.kernels.arrays import (
     B_Y1,
     BOX_COLUMNS,
     BOX_EDGES,
+    BOXES,
     C_REF,
     C_SD,
     CELL_COLUMNS,
     CHILD_BITS,
     COUNT_BITS,
     FAR,
+    LIST,
     RUN_COLUMNS,
     RUN_EDGES_MAX,
 )
@@ -50,10 +51,15 @@ LEAF_EDGES: Final = 12
 REFINE_MM: Final = 1_000.0
 SHIFT_MIN: Final = 12
 
-NO_ROOM: Final = -1
 # Two runs with at most this many other edges between them are one run: a longer run costs less
 # than a list.
 _GAP_EDGES: Final = 6
+# What a strange or hostile zone may cost: a cell with more runs asks the boxes, a square with more
+# edges is not looked at closely, and beyond so many cells a vertex nothing more is refined.
+_RUNS_MAX: Final = 12
+_EDGES_MAX: Final = 1024
+CELLS_PER_VERTEX_MAX: Final = 8
+CELLS_SPARE: Final = 1024
 # Certainty against rounding in a bound; every stored distance is rounded to a millimetre.
 _SLACK_MM: Final = 2.0
 _HALF_DIAGONAL: Final = math.sqrt(0.5)
@@ -73,6 +79,9 @@ _W_X2: Final = 7
 _W_Y2: Final = 8
 STACK_COLUMNS: Final = 9
 STACK_ROWS: Final = 32 * _BLOCK
+RUN_ROWS_MAX: Final = _RUNS_MAX + 1
+# In the arena lie the edges of a square and of all squares around it.
+LEVELS_MAX: Final = 32
 
 
 @jit_part
@@ -335,7 +344,7 @@ def _narrow(
     reach = _HALF_DIAGONAL * (1 << waiting[at, _W_SHIFT])
     limit = nearest + 2.0 * reach + _SLACK_MM
     count = _keep(arena, start, count, work, limit * limit, start + count, ends, room)
-    if waiting[at, _W_CELL] >= 0 and nearest - reach <= BAND_MM:
+    if waiting[at, _W_CELL] >= 0 and nearest - reach <= BAND_MM and count <= _EDGES_MAX:
         limit = _tighten(ends, room, count, cx, cy, half, work)
         kept = start + waiting[at, _W_COUNT]
         count = _keep(arena, kept, count, work, limit, kept, ends, room)
@@ -354,18 +363,16 @@ def build_grid(
     work: _Float64,
     waiting: _Int64,
 ) -> tuple[int, int]:
-    """Fill cells and lists of runs of one zone; how many cells and rows, or NO_ROOM.
+    """Fill cells and lists of runs of one zone; how many cells and rows were used.
 
     vx, vy [n]: the chain, millimetres from the grid's corner, all > 0. ends [n]: True at the last
     vertex of each ring, where no edge begins. grid: shift, columns and rows of the root cells of
-    2^shift mm. Room for work: arena, work [5 n], waiting.
+    2^shift mm. The room in cells bounds the refinement; runs has room for RUN_ROWS_MAX a cell.
+    Room for work: arena [LEVELS_MAX n], work [5 n], waiting.
     """
     cells_max = cells.size // CELL_COLUMNS
-    runs_max = runs.size // RUN_COLUMNS
     cells_used = grid[1] * grid[2]
     runs_used = 0
-    if cells_used > cells_max:
-        return NO_ROOM, NO_ROOM
     _start(ends, arena, waiting, grid)
     depth = 1
     while depth > 0:
@@ -373,8 +380,6 @@ def build_grid(
         s = waiting[depth, _W_SHIFT]
         cell = waiting[depth, _W_CELL]
         kept = waiting[depth, _W_START] + waiting[depth, _W_COUNT]
-        if kept + waiting[depth, _W_COUNT] > arena.size:
-            return NO_ROOM, NO_ROOM
         count, nearest, inside = _narrow(vx, vy, arena, work, waiting, depth)
         bits = 1
         children = -1
@@ -386,17 +391,21 @@ def build_grid(
                 cells[CELL_COLUMNS * cell + C_REF] = FAR
                 continue
             run_count, covered = _cover(arena, kept, count, ends)
-            if covered <= LEAF_EDGES or s - CHILD_BITS < SHIFT_MIN or clear > REFINE_MM:
-                if runs_used + run_count + 1 > runs_max:
-                    return NO_ROOM, NO_ROOM
-                ref = (arena[kept] << COUNT_BITS) | covered
-                if run_count > 1:
-                    ref = runs_used << COUNT_BITS
+            if (
+                covered <= LEAF_EDGES
+                or count > _EDGES_MAX
+                or s - CHILD_BITS < SHIFT_MIN
+                or clear > REFINE_MM
+                or cells_used + _BLOCK > cells_max
+            ):
+                ref = LIST - ((arena[kept] << COUNT_BITS) | covered)
+                if run_count > _RUNS_MAX:
+                    ref = BOXES
+                elif run_count > 1:
+                    ref = LIST - (runs_used << COUNT_BITS)
                     runs_used = _write_runs(arena, kept, count, ends, runs, runs_used, run_count)
-                cells[CELL_COLUMNS * cell + C_REF] = -2 - ref
+                cells[CELL_COLUMNS * cell + C_REF] = ref
                 continue
-            if cells_used + _BLOCK > cells_max:
-                return NO_ROOM, NO_ROOM
             children = cells_used
             cells_used += _BLOCK
             cells[CELL_COLUMNS * cell + C_REF] = children

@@ -200,6 +200,56 @@ def _plane(points: Any) -> Any:
     return np.column_stack([x, y])
 
 
+class Person:
+    """What is remembered of one of a pair: the last fix, its speed, the velocity over at least 30 s."""
+
+    def __init__(self) -> None:
+        self.last: Fix | None = None
+        self.speed: float | None = None
+        self.velocity = (0.0, 0.0)  # east, north
+        self.anchors: list[Fix] = []
+
+    def take(self, fix: Fix) -> None:
+        if self.last is not None and 1 <= fix.time_s - self.last.time_s <= 600:
+            moved = math.hypot(*_local(self.last, fix))
+            error = math.hypot(sigma(self.last.accuracy_m), sigma(fix.accuracy_m))
+            self.speed = max(moved - error, 0.0) / (fix.time_s - self.last.time_s)
+        else:
+            self.speed = None
+        self.velocity = (0.0, 0.0)
+        bases = [a for a in self.anchors[-2:] if fix.time_s - a.time_s >= 30]
+        if bases and fix.time_s - bases[-1].time_s <= 600:
+            base = bases[-1]
+            way = _local(base, fix)
+            if math.hypot(*way) > 2 * math.hypot(sigma(base.accuracy_m), sigma(fix.accuracy_m)):
+                self.velocity = tuple(w / (fix.time_s - base.time_s) for w in way)  # type: ignore[assignment]
+        if not self.anchors or fix.time_s - self.anchors[-1].time_s >= 30:
+            self.anchors.append(fix)
+        self.last = fix
+
+    def place(self, origin: Fix, when_s: float) -> tuple[float, float]:
+        """Where one is held to be: moved on for 30 s and back for 120 s when driving."""
+        assert self.last is not None
+        east, north = _local(origin, self.last)
+        if self.speed is None or self.speed < 2.5:
+            return east, north
+        dt = min(max(when_s - self.last.time_s, -120.0), 30.0)
+        return east + self.velocity[0] * dt, north + self.velocity[1] * dt
+
+    def sigma(self, when_s: float) -> float:
+        assert self.last is not None
+        return math.hypot(
+            sigma(self.last.accuracy_m), drift(self.speed) * abs(when_s - self.last.time_s)
+        )
+
+
+def drift(speed: float | None) -> float:
+    """Metres by which a held position is wrong per second: still, walking, driving."""
+    if speed is None:
+        return 0.9
+    return 0.3 if speed < 0.5 else 0.9 if speed < 2.5 else 3.0
+
+
 class Pair:
     """A contact ban between a wearer and a protected person, each reporting in their own time."""
 
@@ -208,61 +258,58 @@ class Pair:
         self.warning = warning_m
         self.h = H[risk]
         self.known = Known(0.0, 0.0, frozenset({CLEAR}))
-        self.last: dict[str, tuple[Fix, float | None]] = {}
+        self.people = {"wearer": Person(), "victim": Person()}
+        # The first judgement of this instant, when the one before was, and the evidence of then.
+        self.together: float | None = None
         self.judged: float | None = None
+        self.before: tuple[float | None, Known] = (None, self.known)
 
     def observe(self, who: str, fix: Fix) -> Known | None:
         """None: only one of both was seen so far."""
-        speed = self._speed(who, fix)
-        before_fix = self.last.get(who)
-        self.last[who] = (fix, speed)
-        if len(self.last) < 2:
+        me = self.people[who]
+        partner = next(person for name, person in self.people.items() if name != who)
+        last = me.last
+        me.take(fix)
+        if partner.last is None:
             return None
-        sigmas = []
-        for other, v in self.last.values():
-            drift = 0.9 if v is None or 0.5 <= v < 2.5 else (0.3 if v < 0.5 else 3.0)
-            sigmas.append(math.hypot(sigma(other.accuracy_m), drift * abs(fix.time_s - other.time_s)))
-        s = math.hypot(*sigmas)
-        (a, _), (b, _) = self.last.values()
-        # The chord through the earth is a little shorter than the geodesic.
-        arc = GEOD.inv(a.lon, a.lat, b.lon, b.lat)[2]
-        d = arc - arc**3 / (24 * 6.371e6**2)
+        now = fix.time_s
+        d = math.dist(me.place(fix, now), partner.place(fix, now))
+        s = math.hypot(me.sigma(now), partner.sigma(now))
         p = belief(self.radius - math.hypot(d, s), s)
         ring = belief(self.warning - math.hypot(d, s), s) if self.warning else 0.0
-        dt = 60.0 if self.judged is None else fix.time_s - self.judged
-        self.judged = fix.time_s
         passed = 0.0
-        if before_fix is not None and p <= 0.95:
-            passed = self._passed(who, before_fix[0], fix, speed, s)
-        self.known = advance(self.known, p, passed, ring, dt, self.h)
+        if last is not None and p <= 0.95:
+            passed = self._passed(me, partner, last, fix, s)
+        if self.together is None or now - self.together > 2.0:
+            self.before = (self.judged, self.known)
+            self.together = now
+        since, known = self.before
+        dt = 60.0 if since is None else now - since
+        self.judged = now
+        # Evidence goes on from before this instant, states from what was told last.
+        known = Known(known.low, known.high, self.known.states)
+        self.known = advance(known, p, passed, ring, dt, self.h)
         return self.known
 
-    def _speed(self, who: str, fix: Fix) -> float | None:
-        if who not in self.last:
-            return None
-        last = self.last[who][0]
-        dt = fix.time_s - last.time_s
-        if dt < 1 or dt > 600:
-            return None
-        moved = GEOD.inv(last.lon, last.lat, fix.lon, fix.lat)[2]
-        return max(moved - math.hypot(sigma(last.accuracy_m), sigma(fix.accuracy_m)), 0.0) / dt
-
-    def _passed(self, who: str, last: Fix, fix: Fix, speed: float | None, s: float) -> float:
+    def _passed(self, me: Person, partner: Person, last: Fix, fix: Fix, s: float) -> float:
+        """P of a passage: the way of one as the other saw it, moved along where driving."""
         dt = fix.time_s - last.time_s
         if dt > 600 or (last.lat, last.lon) == (fix.lat, fix.lon):
             return 0.0
-        partner = next(f for name, (f, _) in self.last.items() if name != who)
-        here = [_local(partner, f) for f in (last, fix)]
-        if math.hypot(*here[0]) < self.radius:
+        seen = []
+        for f in (last, fix):
+            there, here = partner.place(fix, f.time_s), _local(fix, f)
+            seen.append((here[0] - there[0], here[1] - there[1]))
+        nearest = shapely.LineString(seen).distance(shapely.Point(0, 0))
+        if math.hypot(*seen[0]) < self.radius or nearest >= self.radius:
             return 0.0
-        nearest = shapely.LineString(here).distance(shapely.Point(0, 0))
-        if nearest >= self.radius:
-            return 0.0
-        drift = 0.9 if speed is None or 0.5 <= speed < 2.5 else (0.3 if speed < 0.5 else 3.0)
-        wide = math.hypot(s, drift * dt / 2)
+        wide = math.hypot(s, drift(me.speed) * dt / 2)
         return belief(self.radius - math.hypot(nearest, wide), wide)
 
 
 def _local(origin: Fix, fix: Fix) -> tuple[float, float]:
+    """East and north in metres from one fix to another."""
+    if (origin.lat, origin.lon) == (fix.lat, fix.lon):
+        return 0.0, 0.0
     azimuth, _, length = GEOD.inv(origin.lon, origin.lat, fix.lon, fix.lat)
     return length * math.sin(math.radians(azimuth)), length * math.cos(math.radians(azimuth))

@@ -118,10 +118,9 @@ def test_buffer_warns_and_ends_with_hysteresis() -> None:
 
 
 def test_two_fixes_with_one_timestamp_lose_no_entry() -> None:
-    story = outside(buffer_m=0)
-    story.fix("wearer", 300, time_ms=NOON)
+    story = outside()
     story.now += MINUTE
-    story.fix("wearer", 300)
+    story.fix("wearer", 270)
     found = story.fixes(story.row("wearer", 250), story.row("wearer", 180))
     assert (POSSIBLE, VerdictReason.ONE_FIX_BEYOND_DOUBT) in told(found)
 

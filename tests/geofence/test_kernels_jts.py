@@ -73,7 +73,9 @@ def cases(path: Path) -> list[tuple[str, Any, Any, list[Any]]]:
     found = []
     for case in root.iter("case"):
         a, b = (shapely.from_wkt((case.findtext(name) or "").strip()) for name in ("a", "b"))
-        found.append((case.findtext("desc") or "", a, b, [test.find("op") for test in case.iter("test")]))
+        found.append(
+            (case.findtext("desc") or "", a, b, [test.find("op") for test in case.iter("test")])
+        )
     return found
 
 

@@ -57,7 +57,9 @@ def digest() -> str:
     x, y = np.empty(count, np.int64), np.empty(count, np.int64)
     rd_from_wgs84_many(lat, lon, x, y)
     total.update(x.tobytes() + y.tobytes())
-    for a, b, c, d in zip(lat[1:].tolist(), lon[1:].tolist(), lat.tolist(), lon.tolist(), strict=False):
+    for a, b, c, d in zip(
+        lat[1:].tolist(), lon[1:].tolist(), lat.tolist(), lon.tolist(), strict=False
+    ):
         total.update(repr((rd_from_wgs84(a, b), chord_mm(a, b, c, d))).encode())
         for function in (elementary.exp, elementary.tanh, elementary.normal_cdf):
             total.update(repr(float(function(a / 1e8))).encode())

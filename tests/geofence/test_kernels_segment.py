@@ -75,9 +75,7 @@ def against_shapely(zones: ZoneSet, index: int, zone: RealZone, rng: np.random.G
         assert found[i] <= sampled + spacing / 2.0 + 2.0
 
 
-def sample(
-    zones: ZoneSet, index: int, start: np.ndarray, end: np.ndarray
-) -> tuple[float, float]:
+def sample(zones: ZoneSet, index: int, start: np.ndarray, end: np.ndarray) -> tuple[float, float]:
     """The greatest signed distance of many points on the way, and how far apart they are."""
     length = math.dist(start, end)
     count = min(3_000, max(2, int(length / 200.0)))

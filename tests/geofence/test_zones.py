@@ -193,7 +193,9 @@ def test_a_dump_of_another_kernel_is_compiled_anew() -> None:
     assert ZoneSet.load(other).dump() == zones.dump()
 
 
-@pytest.mark.parametrize("blob", [b"", b"\x93\x01\x02\x03", msgspec.msgpack.encode(["x", 1, 0, [], []])])
+@pytest.mark.parametrize(
+    "blob", [b"", b"\x93\x01\x02\x03", msgspec.msgpack.encode(["x", 1, 0, [], []])]
+)
 def test_what_is_no_dump_is_refused(blob: bytes) -> None:
     with pytest.raises(ValueError, match="zones"):
         ZoneSet.load(blob)
@@ -225,7 +227,12 @@ def test_the_plane_is_decided_by_the_place() -> None:
         ring = [[lon, lat], [lon + 0.1, lat], [lon + 0.1, lat + 0.1], [lon, lat + 0.1], [lon, lat]]
         return {"type": "Polygon", "coordinates": [ring]}
 
-    for lon, lat, rd in ((4.5, 51.9, True), (7.95, 52.0, False), (2.4, 51.0, False), (5, 49.95, False)):
+    for lon, lat, rd in (
+        (4.5, 51.9, True),
+        (7.95, 52.0, False),
+        (2.4, 51.0, False),
+        (5, 49.95, False),
+    ):
         grid = build(square(lon, lat))
         assert (grid.plane is None) == rd
 

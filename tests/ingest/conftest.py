@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from ingest.scan import warm_up
+from ingest.bulk import warm_up
 from ingest.store import connect_store
 from tests.servers import RedisServer
 
@@ -14,7 +14,7 @@ settings.load_profile("no-deadline")
 
 @pytest.fixture(scope="package", autouse=True)
 def compiled():
-    """The scanner, compiled before any test waits for it."""
+    """The kernels, compiled before any test waits for it."""
     warm_up()
 
 
