@@ -64,7 +64,9 @@ def rings_of(grid: ZoneGrid) -> list[Points]:
     rings = []
     start = 0
     while start < len(chain):
-        end = start + 1 + int(np.flatnonzero((chain[start + 1 :] == chain[start]).all(axis=1))[0])
+        # A ring ends where its first vertex stands again, and is closed only there.
+        again = np.flatnonzero((chain[start + 1 :] == chain[start]).all(axis=1))
+        end = start + 1 + int(again[0])
         rings.append(chain[start : end + 1])
         start = end + 1
     return rings

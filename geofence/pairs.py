@@ -130,10 +130,9 @@ def contact_of(row: Any, a: Any, b: Any, time_ms: int) -> Contact:
     de += shift_be - shift_ae
     predicted = shift_an != 0.0 or shift_ae != 0.0 or shift_bn != 0.0 or shift_be != 0.0
     length = math.sqrt(dn * dn + de * de)
+    distance = chord_mm(lat_a, lon_a, lat_b, lon_b)
     if predicted:
         distance = math.floor(length + 0.5)
-    else:
-        distance = chord_mm(lat_a, lon_a, lat_b, lon_b)
     sa = held_sigma_mm(wide(a["accuracy"]), wide(a["speed"]), age_a)
     sb = held_sigma_mm(wide(b["accuracy"]), wide(b["speed"]), age_b)
     s = math.sqrt(sa * sa + sb * sb)

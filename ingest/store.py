@@ -93,7 +93,6 @@ def connect_store(url: str, *, cluster: bool = False, timeout_s: float = STORE_T
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": timeout_s,
         "socket_connect_timeout": STORE_CONNECT_TIMEOUT_S,
-        "socket_keepalive": True,
         "decode_responses": False,
     }
     made = RedisCluster.from_url(url, **options) if cluster else Redis.from_url(url, **options)

@@ -42,7 +42,6 @@ from geofence.kernels.arrays import (
 from geofence.kernels.compile import jit, jit_inline, jit_part
 from geofence.kernels.edges import (
     bits_of,
-    crosses,
     float_of,
     nearest_and_crossings,
     nearest_bits,
@@ -143,41 +142,34 @@ def _sides_of_leaf(
     py: float,
     ux: float,
     uy: float,
-) -> tuple[int, int]:
-    """How many edges of a leaf lie between p and p + u, and how many have p on their line."""
+) -> tuple[int, bool]:
+    """How many edges of a leaf lie between p and p + u, and whether p lies on one."""
     runs, at, first, count = _first_run(data, run, ref)
     total = 0
-    aligned = 0
     while True:
-        crossed, on = sides(data, vx + first, vy + first, count, px, py, ux, uy)
+        crossed, aligned = sides(data, vx + first, vy + first, count, px, py, ux, uy)
+        if aligned > 0 and _on_run(data, vx + first, vy + first, count, px, py):
+            return 0, True
         total += crossed
-        aligned += on
         runs -= 1
         if runs == 0:
-            return total, aligned
+            return total, False
         at += RUN_COLUMNS
         first = int(data[np.uintp(at)])
         count = int(data[np.uintp(at + 1)])
 
 
 @jit_part
-def _on_leaf(data: _Int32, vx: int, vy: int, run: int, ref: int, px: float, py: float) -> bool:
-    """Whether p lies on an edge of a leaf; exact, because all is integer."""
-    runs, at, first, count = _first_run(data, run, ref)
-    while True:
-        for i in range(first, first + count):
-            ax = float(data[np.uintp(vx + i)]) - px
-            ay = float(data[np.uintp(vy + i)]) - py
-            bx = float(data[np.uintp(vx + i + 1)]) - px
-            by = float(data[np.uintp(vy + i + 1)]) - py
-            if ax * by == ay * bx and ax * bx <= 0.0 and ay * by <= 0.0:
-                return True
-        runs -= 1
-        if runs == 0:
-            return False
-        at += RUN_COLUMNS
-        first = int(data[np.uintp(at)])
-        count = int(data[np.uintp(at + 1)])
+def _on_run(data: _Int32, vx: int, vy: int, count: int, px: float, py: float) -> bool:
+    """Whether p lies on one of these edges; exact, because all is integer."""
+    for i in range(count):
+        ax = float(data[np.uintp(vx + i)]) - px
+        ay = float(data[np.uintp(vy + i)]) - py
+        bx = float(data[np.uintp(vx + i + 1)]) - px
+        by = float(data[np.uintp(vy + i + 1)]) - py
+        if ax * by == ay * bx and ax * bx <= 0.0 and ay * by <= 0.0:
+            return True
+    return False
 
 
 @jit_inline
@@ -268,14 +260,13 @@ def _sides_by_boxes(
     py: float,
     ux: float,
     uy: float,
-) -> tuple[int, int]:
-    """How many edges of the zone lie between p and p + u, and how many p lies on; exact."""
+) -> tuple[int, bool]:
+    """How many edges of the zone lie between p and p + u, and whether p lies on one; exact."""
     z = np.uintp(zone)
     vx = head[z, H_VX]
     vy = head[z, H_VY]
     first = head[z, H_BOX]
     total = 0
-    touched = 0
     # Boxes that meet the box of the path hold every edge that the path meets.
     x0 = min(px, px + ux)
     x1 = max(px, px + ux)
@@ -290,14 +281,12 @@ def _sides_by_boxes(
             if not _meets(data, b, x0, y0, x1, y1):
                 continue
             edge = int(data[np.uintp(b + B_FIRST)])
-            for e in range(edge, edge + int(data[np.uintp(b + B_COUNT)])):
-                ax = float(data[np.uintp(vx + e)]) - px
-                ay = float(data[np.uintp(vy + e)]) - py
-                bx = float(data[np.uintp(vx + e + 1)]) - px
-                by = float(data[np.uintp(vy + e + 1)]) - py
-                total += int(crosses(ax, ay, bx, by, ux, uy))
-                touched += int((ax * by == ay * bx) & (ax * bx <= 0.0) & (ay * by <= 0.0))
-    return total, touched
+            count = int(data[np.uintp(b + B_COUNT)])
+            crossed, aligned = sides(data, vx + edge, vy + edge, count, px, py, ux, uy)
+            if aligned > 0 and _on_run(data, vx + edge, vy + edge, count, px, py):
+                return 0, True
+            total += crossed
+    return total, False
 
 
 @jit_inline
@@ -520,17 +509,11 @@ def side(
     ref = int(zones.data[np.uintp(cell + C_REF)])
     if ref > LIST:
         crossed, on = _sides_by_boxes(head, zones.data, zone, px, py, ux, uy)
-        return (sd > 0.0) != (crossed & 1 == 1) and on == 0
-    crossed, aligned = _sides_of_leaf(
-        zones.data, head[z, H_VX], head[z, H_VY], head[z, H_RUN], ref, px, py, ux, uy
-    )
-    inside = (sd > 0.0) != (crossed & 1 == 1)
-    if aligned > 0:
-        # Perhaps on the boundary, which is not inside; rare enough to look twice.
-        inside = inside and not _on_leaf(
-            zones.data, head[z, H_VX], head[z, H_VY], head[z, H_RUN], ref, px, py
+    else:
+        crossed, on = _sides_of_leaf(
+            zones.data, head[z, H_VX], head[z, H_VY], head[z, H_RUN], ref, px, py, ux, uy
         )
-    return inside
+    return (sd > 0.0) != (crossed & 1 == 1) and not on
 
 
 @jit_inline

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from afstand.cases import check_cases, dump_json, import_cases
 from afstand.commands import JournalCommand
 from afstand.embedded import Endpoint
@@ -87,6 +89,12 @@ class Service:
         answer = await command_and_answer(self.store, self.partition, command)
         assert answer is not None, "no watch answered"
         return answer
+
+    async def status(self, role: str, what: str) -> int:
+        """The HTTP status of `/-/ready` or `/-/healthy` of a role."""
+        url = f"http://127.0.0.1:{self.site.health_ports[role]}/-/{what}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status
 
     async def until(self, done: Callable[[], Any], what: str, within_s: float = WITHIN_S) -> None:
         """Poll until `done()` (which may be awaitable) holds."""

@@ -279,7 +279,10 @@ class Pair:
         ring = belief(self.warning - math.hypot(d, s), s) if self.warning else 0.0
         passed = 0.0
         if last is not None and p <= 0.95:
-            passed = self._passed(me, partner, last, fix, s)
+            own_way = math.hypot(*_local(last, fix))
+            # Who did not come far enough passed nobody; the other one's way is judged with theirs.
+            if d - self.radius <= own_way:
+                passed = self._passed(me, partner, last, fix, s)
         if self.together is None or now - self.together > 2.0:
             self.before = (self.judged, self.known)
             self.together = now

@@ -79,6 +79,7 @@ def test_every_good_file_is_geojson_and_says_why_it_is_no_zone(data: Path) -> No
             assert reason == NO_ZONE.get(path.name, Reason.NOT_AN_AREA), path.name
 
 
+@pytest.mark.slow
 def test_the_real_zones_are_read_with_the_repairs_they_need(data: Path) -> None:
     made: dict[str, int] = {}
     for path in sorted((data / "zones").glob("*.geojson")):
@@ -298,6 +299,7 @@ documents = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(documents | st.dictionaries(names, json_values))
 def test_whatever_comes_it_is_an_area_or_a_reason(document: dict[str, Any]) -> None:

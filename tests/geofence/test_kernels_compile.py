@@ -3,6 +3,7 @@
 import ast
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,17 +76,16 @@ def test_kernels_name_no_decorator_of_numba() -> None:
 
 def test_the_kernels_key_is_the_content_of_the_package() -> None:
     assert len(sources_digest()) == 64
-    compiled = jit(lambda x: x)
+    compiled: Any = jit(lambda x: x)
     assert compiled._cache._cache_file._source_stamp == sources_digest()
 
 
 def test_a_hint_changes_nothing() -> None:
     data = np.arange(4, dtype=np.int32)
-    hint = prefetch if callable(prefetch) else None
 
     def touch(array: np.ndarray, index: int) -> int:
-        hint(array, index)
-        return array[index]
+        prefetch(array, index)
+        return int(array[index])
 
     assert jit(touch)(data, 2) == 2
     assert data.tolist() == [0, 1, 2, 3]

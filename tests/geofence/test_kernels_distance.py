@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.oracle import points_in_box, points_near, polygon_of, put_all, real_zones, rings_of
 from benchmarks.signs import check
 from geofence.geojson import GeoJSONError
-from geofence.kernels.arrays import H_STATE, NOWHERE_MM
+from geofence.kernels.arrays import BOXES, C_REF, CELL_COLUMNS, H_STATE, H_VX, NOWHERE_MM
 from geofence.kernels.batch import contains_many
 from geofence.kernels.compile import jit
 from geofence.kernels.distance import (
@@ -140,6 +140,7 @@ def stars(draw: st.DrawFn) -> bytes:
     return polygon_json(rings)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(stars(), st.integers(0, 2**32 - 1))
 def test_drawn_polygons_against_naive_python(source: bytes, seed: int) -> None:
@@ -178,6 +179,7 @@ def test_vertices_edges_rows_and_columns_against_naive_python() -> None:
     against_naive(grid, np.concatenate([ring_points(ring) for ring in rings_of(grid)]))
 
 
+@pytest.mark.slow
 def test_every_point_of_a_small_grid() -> None:
     # Two squares that touch in a corner, a hole that touches its shell in one.
     step = 1.2e-7
@@ -225,6 +227,40 @@ def test_large_real_zones_against_shapely_and_themselves(data: Path, seed: int) 
             assert (answer[within] == exact[within]).all()
             assert (np.abs(answer) <= np.abs(exact)).all()
             assert (np.abs(exact[~within]) > tolerance_m * 1000.0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inner", [0.01, 0.97])
+def test_a_zone_of_spikes_costs_little_and_stays_right(inner: float) -> None:
+    # All edges are near the middle: no list could hold them, so cells there ask the boxes.
+    count = 8_000
+    angle = 2.0 * np.pi * np.arange(count) / count
+    radius = 0.02 * np.where(np.arange(count) % 2, 1.0, inner)
+    ring = np.stack([5.0 + radius * np.cos(angle), 52.0 + 0.6 * radius * np.sin(angle)], axis=1)
+    grid = build(polygon_json([[*ring.tolist(), ring[0].tolist()]]))
+    assert grid.size_bytes < 120 * grid.vertices
+    refs = grid.data[C_REF : grid.head[H_VX] : CELL_COLUMNS]
+    assert (refs == BOXES).any() == (inner < 0.1)
+    zones = ZoneSet()
+    zones.put("spikes", 1, grid)
+    shape = polygon_of(grid)
+    shapely.prepare(shape)
+    rng = np.random.default_rng(9)
+    middle = rings_of(grid)[0].mean(axis=0).astype(np.int64)
+    points = np.concatenate(
+        [
+            points_in_box(rng, shape, 1_500),
+            points_near(rng, shape, 500, 1.0),
+            middle + rng.integers(-60_000, 60_000, (1_000, 2)),
+        ]
+    )
+    exact, sides = asked(zones, 0, points)
+    truth = shapely.contains_xy(shape, *(points / 1000.0).T)
+    apart = shapely.distance(shape.boundary, shapely.points(points / 1000.0))
+    clear = apart > 0.001
+    assert (sides[clear] == truth[clear]).all()
+    assert ((exact > 0)[clear] == truth[clear]).all()
+    assert np.abs(np.abs(exact) / 1000.0 - apart).max() < 0.2
 
 
 def test_distance_is_lipschitz_across_cells_and_planes() -> None:

@@ -43,10 +43,10 @@ def sides(zones: ZoneSet, index: int, points: list[Any]) -> list[str]:
     for point in points:
         lon, lat = on_earth(point.x, point.y)
         x, y = project(arrays, index, round(lat * 1e7), round(lon * 1e7))
-        columns = [np.array([value], np.int64) for value in (index, x, y)]
-        mm = zones.signed_distance_many(*columns, np.full(1, math.inf))[0]
+        which, px, py = (np.array([value], np.int64) for value in (index, x, y))
+        mm = zones.signed_distance_many(which, px, py, np.full(1, math.inf))[0]
         inside = np.empty(1, np.bool_)
-        contains_many(arrays, *columns, inside)
+        contains_many(arrays, which, px, py, inside)
         assert inside[0] == (mm > 0)
         where.append("I" if mm > 0 else "E" if mm < 0 else "B")
     return where

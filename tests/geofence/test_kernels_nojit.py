@@ -49,18 +49,18 @@ def digest() -> str:
     inside = np.empty(count, np.bool_)
     contains_many(zones.arrays(), index, start[0], start[1], inside)
     depth = np.empty(count, np.int64)
-    segment_depth_many(zones.arrays(), index, *start, *end, np.full(count, 300.0), depth)
+    reach = np.full(count, 300.0)
+    segment_depth_many(zones.arrays(), index, start[0], start[1], end[0], end[1], reach, depth)
     total.update(inside.tobytes() + depth.tobytes())
 
-    lat = rng.integers(-900_000_000, 900_000_000, count).astype(np.int32)
-    lon = rng.integers(-1_800_000_000, 1_800_000_000, count).astype(np.int32)
+    lats = rng.integers(-900_000_000, 900_000_000, count).astype(np.int32)
+    lons = rng.integers(-1_800_000_000, 1_800_000_000, count).astype(np.int32)
     x, y = np.empty(count, np.int64), np.empty(count, np.int64)
-    rd_from_wgs84_many(lat, lon, x, y)
+    rd_from_wgs84_many(lats, lons, x, y)
     total.update(x.tobytes() + y.tobytes())
-    for a, b, c, d in zip(
-        lat[1:].tolist(), lon[1:].tolist(), lat.tolist(), lon.tolist(), strict=False
-    ):
-        total.update(repr((rd_from_wgs84(a, b), chord_mm(a, b, c, d))).encode())
+    for i in range(count):
+        a, b, c = int(lats[i]), int(lons[i]), int(lats[i - 1])
+        total.update(repr((rd_from_wgs84(a, b), chord_mm(a, b, c, b))).encode())
         for function in (elementary.exp, elementary.tanh, elementary.normal_cdf):
             total.update(repr(float(function(a / 1e8))).encode())
         total.update(repr(float(elementary.log(abs(b) + 1.0))).encode())

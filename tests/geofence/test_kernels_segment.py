@@ -1,4 +1,4 @@
-"""Passing through between two fixes: crossings and distances by shapely, depths by dense sampling."""
+"""Passing through between two fixes: crossings, distances by shapely, depths by dense sampling."""
 
 import math
 from pathlib import Path
@@ -33,14 +33,9 @@ def depths(
 ) -> np.ndarray:
     count = len(start)
     found = np.empty(count, np.int64)
-    columns = [np.ascontiguousarray(points[:, i]) for points in (start, end) for i in (0, 1)]
-    segment_depth_many(
-        zones.arrays(),
-        np.full(count, index, np.int64),
-        *columns,
-        np.full(count, tolerance_m),
-        found,
-    )
+    x0, y0, x1, y1 = (np.ascontiguousarray(p[:, i]) for p in (start, end) for i in (0, 1))
+    which, tolerance = np.full(count, index, np.int64), np.full(count, tolerance_m)
+    segment_depth_many(zones.arrays(), which, x0, y0, x1, y1, tolerance, found)
     return found
 
 

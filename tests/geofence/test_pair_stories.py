@@ -150,8 +150,8 @@ def test_silence_budgets_and_all_four_states() -> None:
 
 def test_a_silent_pair_is_judged_again_as_its_uncertainty_grows() -> None:
     story = pair(warning_m=1200)
-    together(story, 2000)
-    together(story, 2000)
+    for north in (5000, 2000, 2000, 2000):
+        together(story, north)
     story.told.clear()
     story.wait(90_000)
     assert [v.state for v in verdicts(story.told)] == [CLEAR]
@@ -240,11 +240,10 @@ def test_a_stale_partner_is_asked_where_it_matters() -> None:
 
 def test_a_pair_is_judged_when_either_reports() -> None:
     story = pair()
-    story.now += MINUTE
-    story.fix("wearer", 3100)
-    story.now += 29_000
-    story.told.clear()
-    assert told(story.fix("victim", 2800)) == [(POSSIBLE, VerdictReason.ONE_FIX_BEYOND_DOUBT)]
+    for north in (5000, 1000, 1000, 1000):
+        together(story, north)
+    story.now += 30_000
+    assert told(story.fix("victim", 700)) == [(POSSIBLE, VerdictReason.ONE_FIX_BEYOND_DOUBT)]
 
 
 def test_hours_of_a_contact_ban() -> None:

@@ -129,6 +129,7 @@ def test_built_in_another_thread_and_put_here() -> None:
     assert answers(zones, "a") == alone(star(8, 4_000))
 
 
+@pytest.mark.slow
 def test_memory_is_used_again() -> None:
     zones = ZoneSet()
     for i in range(20):

