@@ -31,6 +31,7 @@ from geofence.zones import ZoneSet
 # Shares of the points: within 2 m of the boundary, within 100 m, in the bounding box, far outside.
 _SHARES = (0.25, 0.4, 0.25, 0.1)
 _BATCH = 5_000
+_LISTED_MAX = 1_000
 
 
 class Findings(NamedTuple):
@@ -129,7 +130,7 @@ def main(argv: list[str]) -> int:
     print(f"{len(zones)} real zones; {args.checks:,} points, seed {args.seed}", flush=True)
     found = check(zones, args.checks, args.seed)
     for kind, points in (("WRONG", found.wrong), ("within 1 mm", found.touching)):
-        for name, x, y in points[:50]:
+        for name, x, y in points[:_LISTED_MAX]:
             print(f"{kind}: {name} at {x} {y} mm")
     figures = {
         "checks": float(found.checks),

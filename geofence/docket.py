@@ -7,7 +7,7 @@ transaction commits; whatever is not a row has its way back in the undo.
 
 import heapq
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -78,6 +78,15 @@ class ZoneEntry(msgspec.Struct, frozen=True):
     index: int
 
 
+class PreparedZone(NamedTuple):
+    """A zone that has been checked and compiled."""
+
+    zone: Zone
+    grid: ZoneGrid
+    box: Box
+    is_new: bool
+
+
 class Docket:
     """Names to rows and back."""
 
@@ -118,8 +127,11 @@ class Docket:
 
     # --- zones --------------------------------------------------------------------------------
 
-    def put_zone(self, zone: Zone, grid: ZoneGrid | None) -> list[int] | None:
-        """Take a zone or a newer version; return the orders that use it. None: known already."""
+    def prepare_zone(self, zone: Zone, grid: ZoneGrid | None) -> PreparedZone | None:
+        """Check and compile a zone or a newer version of it. None: it is known already.
+
+        Changes nothing. Raises OrderRejected for an older version or a bad shape.
+        """
         old = self.zones.get(zone.id)
         if old is not None and zone.version <= old.zone.version:
             if zone == old.zone:
@@ -134,25 +146,27 @@ class Docket:
             box = zone_box(zone)
         except (GeoJSONError, ValueError) as error:
             raise OrderRejected(RejectReason.BAD_GEOMETRY, f"zone {zone.id!r}: {error}") from error
-        before = None if old is None else self.zone_set.grid(zone.id)
-        index = self.zone_set.put(zone.id, zone.version, compiled)
-        self.undo.later(lambda: self._put_back_zone(zone.id, old, before))
-        self.zones[zone.id] = ZoneEntry(zone, box, index)
-        self.zone_names[index] = zone.id
-        self.zone_arrays = self.zone_set.arrays()
-        users = sorted(self.users.setdefault(zone.id, {}))
-        for order in users:
-            self._replace_legs(self.entries[order])
+        return PreparedZone(zone, compiled, box, old is None)
+
+    def put_zone(self, prepared: PreparedZone) -> list[OrderEntry]:
+        """Put a zone in its place; return the orders that use it.
+
+        A new zone has to be the last thing a call does: its index does not come back.
+        """
+        zone = prepared.zone
+        if not prepared.is_new:
+            old, grid = self.zones[zone.id], self.zone_set.grid(zone.id)
+            self.undo.later(lambda: self._place_zone(old.zone, grid, old.box))
+        self._place_zone(zone, prepared.grid, prepared.box)
+        users = [self.entries[index] for index in sorted(self.users.setdefault(zone.id, {}))]
+        for entry in users:
+            self._replace_legs(entry)
         return users
 
-    def _put_back_zone(self, zone_id: str, old: ZoneEntry | None, before: ZoneGrid | None) -> None:
-        if old is not None and before is not None:
-            self.zone_set.put(zone_id, old.zone.version, before)
-            self.zones[zone_id] = old
-        else:
-            self.zone_set.remove(zone_id)
-            del self.zone_names[self.zones.pop(zone_id).index]
-            self.users.pop(zone_id, None)
+    def _place_zone(self, zone: Zone, grid: ZoneGrid, box: Box) -> None:
+        index = self.zone_set.put(zone.id, zone.version, grid)
+        self.zones[zone.id] = ZoneEntry(zone, box, index)
+        self.zone_names[index] = zone.id
         self.zone_arrays = self.zone_set.arrays()
 
     # --- orders -------------------------------------------------------------------------------

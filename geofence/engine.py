@@ -81,13 +81,15 @@ class Engine:
         not. The same version again is nothing. Raises OrderRejected for an older version or a bad
         geometry.
         """
+        docket = self._docket
         with self._atomic():
             self._fire(now_ms)
-            users = self._docket.put_zone(zone, grid)
-            for order in users or ():
-                entry = self._docket.entries[order]
-                turn_order(self._docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
-            return read_findings(self._docket)
+            found = read_findings(docket)
+            prepared = docket.prepare_zone(zone, grid)
+            if prepared is not None:
+                for entry in docket.put_zone(prepared):
+                    turn_order(docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
+            return found + ([] if prepared is None or prepared.is_new else read_findings(docket))
 
     def put_order(self, order: Order, now_ms: int) -> list[Finding]:
         """Take an order or a newer version of it, and judge it at this instant.
@@ -98,10 +100,11 @@ class Engine:
         docket = self._docket
         with self._atomic():
             self._fire(now_ms)
+            found = read_findings(docket)
             known = order.id in docket.orders
             put = docket.put_order(order)
             if put is None:
-                return read_findings(docket)
+                return found
             entry, seed = put
             persons = [entry.person]
             if order.kind is OrderKind.CONTACT_BAN:
@@ -111,7 +114,7 @@ class Engine:
                 docket.watch_silence(person, silence_ms(order), now_ms)
             cause = VerdictReason.ORDER_CHANGED if known else None
             turn_order(docket, entry, now_ms, cause, seed=seed)
-            return read_findings(docket)
+            return found + read_findings(docket)
 
     # --- input --------------------------------------------------------------------------------
 

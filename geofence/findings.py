@@ -4,17 +4,24 @@ from typing import Any
 
 from geofence import codes
 from geofence.docket import Docket, OrderEntry
-from geofence.layout import EVENTS, NONE_MS, PAIR_EVENT, REQUEST_EVENT
+from geofence.layout import EVENTS, LABEL_EXPIRING, NONE_MS, PAIR_EVENT, REQUEST_EVENT
 from geofence.orders import enforceable, in_hours, steady_span_ms
 from geofence.parameters import BURST_DURATION_S, BURST_INTERVAL_S
-from geofence.verdicts import Finding, Position, PositionRequest, Verdict
+from geofence.verdicts import (
+    Finding,
+    Label,
+    Position,
+    PositionRequest,
+    Verdict,
+    VerdictReason,
+)
 
 _EVIDENCE_SHIFT = 6
 """From 1/65536 to 1/1024."""
 
 
 def read_findings(docket: Docket) -> list[Finding]:
-    """Return the findings of the events in the ledger, in their order.
+    """Take the events out of the ledger and return their findings, in their order.
 
     A historic breach becomes a verdict when the order was in force and in its hours then, once a
     run of late fixes.
@@ -28,6 +35,8 @@ def read_findings(docket: Docket) -> list[Finding]:
             found.append(_request(docket, entry, event))
         elif not event["historic"] or _tell_historic(docket, entry, event):
             found.append(_verdict(docket, entry, event))
+    # Rows kept for the way back stay; events are told once.
+    docket.undo.ledger.counts[EVENTS] = 0
     return found
 
 
@@ -104,12 +113,17 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Any) -> Verdict:
         protected_age_ms=None if protected is None else max(at_ms - protected.time_ms, 0),
         historic=bool(event["historic"]),
         escalate=_escalates(entry, event),
-        labels=tuple(
-            label for bit, label in enumerate(codes.LABELS) if int(event["labels"]) >> bit & 1
-        ),
+        labels=_labels(event),
         wearer_position=wearer,
         protected_position=protected,
     )
+
+
+def _labels(event: Any) -> tuple[Label, ...]:
+    bits = int(event["labels"])
+    if codes.REASONS[int(event["reason"])] is VerdictReason.ORDER_EXPIRING:
+        bits |= LABEL_EXPIRING
+    return tuple(label for bit, label in enumerate(codes.LABELS) if bits >> bit & 1)
 
 
 def _escalates(entry: OrderEntry, event: Any) -> bool:

@@ -64,6 +64,8 @@ def turn_unit(
     row = world.units[unit]
     if seed:
         seed_unit(world, zones, person, unit)
+    if row["inner"] != UNKNOWN and row["evidence"] >= row["threshold"]:
+        row["inner"] = CONFIRMED  # a new version of the order may ask for less evidence
     opening = (force and not row["force"]) or (is_open and not row["open"])
     if opening and row["inner"] == CONFIRMED and is_stale(p, wide(row["silence_ms"]), at_ms):
         # Too old to confirm by itself: possible, and the device is asked.
@@ -228,24 +230,28 @@ def ask_edge(world: World, ledger: Ledger, zones: Any, person: int, unit: int, a
 
 
 @jit_part
-def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool) -> int:
+def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool, seed: bool) -> int:
     """Set whether a contact ban is in force and in its hours; return what the pair now shows.
 
-    A new pair with both positions known gets the evidence of one fix. The row of the pair is kept
-    by the caller.
+    A new pair, or one with a new radius, gets the evidence of one fix from the positions of both;
+    what it had is kept where it still holds. The row of the pair is kept by the caller.
     """
     row = world.pairs[index]
     a = world.persons[row["wearer"]]
     b = world.persons[row["protected"]]
     both = a["last_ms"] != NONE_MS and b["last_ms"] != NONE_MS
-    if row["inner"] == UNKNOWN and both:
+    if both and (seed or row["inner"] == UNKNOWN):
         c = contact_of(row, a, b, at_ms)
         threshold = wide(row["threshold"])
         evidence = step_evidence(0, c.p_1024, weight(FIRST_FIX_MS), threshold)
+        if c.p_1024 >= POSSIBLE_1024:
+            evidence = max(evidence, wide(row["evidence"]))
         row["evidence"] = row["before"] = evidence
         row["judged_ms"] = row["before_ms"] = row["together_ms"] = at_ms
         row["inner"] = next_state(CLEAR, evidence, threshold, c.p_1024, c.ring_1024)
         remember_stay(row, wide(CLEAR), wide(row["inner"]), at_ms)
+    if row["inner"] != UNKNOWN and row["evidence"] >= row["threshold"]:
+        row["inner"] = CONFIRMED
     opening = (force and not row["force"]) or (is_open and not row["open"])
     silence_ms = wide(row["silence_ms"])
     stale = is_stale(a, silence_ms, at_ms) or is_stale(b, silence_ms, at_ms)

@@ -96,7 +96,7 @@ def work(
     elif task == _ASK_UNIT:
         ask_edge(world, ledger, zones, numbers[1], row, now_ms)
     elif task == _TURN_PAIR:
-        return turn_pair(world, row, now_ms, numbers[1] != 0, numbers[2] != 0)
+        return turn_pair(world, row, now_ms, numbers[1] != 0, numbers[2] != 0, numbers[3] != 0)
     elif task == _TELL_PAIR:
         tell_turned_pair(world, ledger, row, now_ms, numbers[1])
     elif task == _ASK_PAIR:
@@ -135,9 +135,11 @@ def asked_unit(state: State, unit: int, person: int, at_ms: int) -> None:
     _call(state, _ASK_UNIT, at_ms, unit, person)
 
 
-def turned_pair(state: State, pair: int, at_ms: int, *, force: bool, is_open: bool) -> int:
+def turned_pair(
+    state: State, pair: int, at_ms: int, *, force: bool, is_open: bool, seed: bool
+) -> int:
     """Set force and hours of a pair; return what it then shows."""
-    return _call(state, _TURN_PAIR, at_ms, pair, force, is_open)
+    return _call(state, _TURN_PAIR, at_ms, pair, force, is_open, seed)
 
 
 def told_pair(state: State, pair: int, at_ms: int, reason: int) -> None:

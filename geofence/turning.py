@@ -35,7 +35,7 @@ def turn_order(
         cause = VerdictReason.ORDER_EXPIRING
     if order.kind is OrderKind.CONTACT_BAN:
         for index in entry.pairs:
-            _turn_pair(docket, entry, index, at_ms, force, is_open, cause)
+            _turn_pair(docket, entry, index, at_ms, force, is_open, cause, seed)
     else:
         _turn_unit(docket, entry, at_ms, force, is_open, cause, seed)
     docket.plan_edge(entry, at_ms)
@@ -88,6 +88,7 @@ def _turn_pair(
     force: bool,
     is_open: bool,
     cause: VerdictReason | None,
+    seed: bool,
 ) -> None:
     tables, undo = docket.tables, docket.undo
     undo.reserve(16)
@@ -95,7 +96,7 @@ def _turn_pair(
     row = tables.world.pairs[index]
     was_shown, was_force, was_open = int(row["shown"]), bool(row["force"]), bool(row["open"])
     state = docket.state()
-    shown = kernel.turned_pair(state, index, at_ms, force=force, is_open=is_open)
+    shown = kernel.turned_pair(state, index, at_ms, force=force, is_open=is_open, seed=seed)
     turn = Turn(was_shown, shown, was_force, force, was_open, is_open)
     reason = -1
     if shown != was_shown or force != was_force or cause is not None:

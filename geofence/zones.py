@@ -38,6 +38,10 @@ __all__ = ["Circle", "ZoneGrid", "ZoneSet", "build"]
 
 Geometry = bytes | str | Mapping[str, Any]
 _FORMAT: Final = "afstand.zones/1"
+# 64 MiB that the system gives only when written to: 6,000 municipalities come and go without
+# a copy of everything.
+ROOM: Final = 1 << 24
+_NO_DATA: Final = np.empty(0, np.int32)
 _PLACES: Final = [H_CELL, H_VX, H_VY, H_RUN, H_BOX]
 
 
@@ -124,25 +128,27 @@ class _Pool:
 
 
 class _Entry(msgspec.Struct):
-    """One zone: where it lies, and what it was compiled from."""
+    """One zone: where it lies, and what it was compiled from (without the data that lies there)."""
 
     index: int
     version: int
     grid: ZoneGrid
     plane: int
     start: int
+    count: int
 
 
 class ZoneSet:
     """Zones by id, each at a fixed index, and the arrays that kernels read."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = ROOM) -> None:
+        """An empty set with room for so many numbers before its arrays have to grow."""
         self._entries: dict[str, _Entry] = {}
         self._free_indexes: list[int] = []
         self._indexes = 0
         self._head = np.full((16, HEAD_COLUMNS), FREE, np.int64)
         self._planes = _Pool(np.zeros((4, PLANE_COLUMNS), np.float64))
-        self._data = _Pool(np.zeros(4096, np.int32))
+        self._data = _Pool(np.zeros(room, np.int32))
         self._arrays: ZoneArrays | None = None
         rd = np.zeros((1, PLANE_COLUMNS), np.float64)
         rd_plane(rd[0])
@@ -180,9 +186,10 @@ class ZoneSet:
         entry = _Entry(
             index=index,
             version=version,
-            grid=grid,
+            grid=msgspec.structs.replace(grid, data=_NO_DATA),
             plane=0 if grid.plane is None else self._planes.take(grid.plane[None, :]),
             start=self._data.take(grid.data),
+            count=len(grid.data),
         )
         if index >= len(self._head):
             wider = np.full((index + index // 2 + 1, HEAD_COLUMNS), FREE, np.int64)
@@ -197,9 +204,8 @@ class ZoneSet:
         self._arrays = None
 
     def _release(self, entry: _Entry) -> None:
-        grid = entry.grid
-        self._planes.give(entry.plane, 0 if grid.plane is None else 1)
-        self._data.give(entry.start, len(grid.data))
+        self._planes.give(entry.plane, 0 if entry.grid.plane is None else 1)
+        self._data.give(entry.start, entry.count)
 
     def remove(self, zone_id: str) -> None:
         """Forget a zone; its index answers NOWHERE_MM until it is used again. Raises KeyError."""
@@ -221,7 +227,11 @@ class ZoneSet:
 
     def grid(self, zone_id: str) -> ZoneGrid:
         """The compiled zone: its source, the repairs that were made, its plane. Raises KeyError."""
-        return self._entries[zone_id].grid
+        return self._compiled(self._entries[zone_id])
+
+    def _compiled(self, entry: _Entry) -> ZoneGrid:
+        data = self._data.array[entry.start : entry.start + entry.count].copy()
+        return msgspec.structs.replace(entry.grid, data=data)
 
     def source(self, zone_id: str) -> bytes:
         """The geometry as it was given. Raises KeyError."""
@@ -261,7 +271,7 @@ class ZoneSet:
                 grid.vertices,
             )
             for zone_id, entry in sorted(self._entries.items(), key=lambda item: item[1].index)
-            for grid in (entry.grid,)
+            for grid in (self._compiled(entry),)
         ]
         return msgspec.msgpack.encode(
             (_FORMAT, KERNEL_VERSION, self._indexes, self._free_indexes, rows)

@@ -69,10 +69,8 @@ B_COUNT: Final = 5
 BOX_COLUMNS: Final = 6
 BOX_EDGES: Final = 16
 
-# A chain and its lists must stay addressable by a reference; products of coordinates must stay
-# exact in a float64.
-VERTICES_MAX: Final = 1 << (30 - COUNT_BITS)
-EXTENT_MM_MAX: Final = 1 << 30
+# Products of an edge and a coordinate (up to 1,000 km, limits.ZONE_EXTENT_KM_MAX) stay exact in a
+# float64; a chain (limits.ZONE_CHAIN_VERTICES_MAX) stays within the bits of a reference.
 EDGE_MM_MAX: Final = 1 << 21
 
 

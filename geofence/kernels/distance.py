@@ -1,31 +1,20 @@
 """Signed distance of a point to a zone: the hot kernels. Positive inside."""
 
 import math
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from geofence.kernels.arrays import (
-    B_COUNT,
-    B_FIRST,
-    B_X0,
-    B_X1,
-    B_Y0,
-    B_Y1,
-    BOX_COLUMNS,
     C_REF,
     C_SD,
     CELL_COLUMNS,
     CHILD_BITS,
-    COUNT_BITS,
     FREE,
-    H_BOX,
     H_CELL,
     H_GRID,
     H_RUN,
     H_STATE,
-    H_UPPER,
     H_VX,
     H_VY,
     H_X0,
@@ -35,18 +24,10 @@ from geofence.kernels.arrays import (
     KIND_CIRCLE,
     LIST,
     NOWHERE_MM,
-    RUN_COLUMNS,
-    RUN_EDGES_MAX,
     ZoneArrays,
 )
-from geofence.kernels.compile import jit, jit_inline, jit_part
-from geofence.kernels.edges import (
-    bits_of,
-    float_of,
-    nearest_and_crossings,
-    nearest_bits,
-    sides,
-)
+from geofence.kernels.compile import jit, jit_inline
+from geofence.kernels.edges import bits_of, float_of
 from geofence.kernels.projection import (
     P_CENTRE_X,
     P_CENTRE_Y,
@@ -54,11 +35,14 @@ from geofence.kernels.projection import (
     P_Q0,
     plane_from_degrees,
 )
-
-_Int32 = npt.NDArray[np.int32]
-
-# A stored distance is rounded to a millimetre, an offset is not: two cover both.
-_SLACK_MM: Final = 2.0
+from geofence.kernels.search import (
+    SLACK_MM,
+    by_boxes,
+    nearest_of_leaf,
+    nearest_off_grid,
+    sides_by_boxes,
+    sides_of_leaf,
+)
 
 
 @jit_inline
@@ -83,127 +67,6 @@ def scale_of(planes: npt.NDArray[np.float64], row: int, x_mm: float, y_mm: float
     dx = x_mm - planes[p, P_CENTRE_X]
     dy = y_mm - planes[p, P_CENTRE_Y]
     return float(planes[p, P_K0] + planes[p, P_Q0] * (dx * dx + dy * dy))
-
-
-@jit_inline
-def _first_run(data: _Int32, run: int, ref: int) -> tuple[int, int, int, int]:
-    """The runs of a leaf: how many, where the list is, first edge and count of the first run."""
-    packed = LIST - ref
-    count = packed & RUN_EDGES_MAX
-    first = packed >> COUNT_BITS
-    if count > 0:
-        return 1, 0, first, count
-    at = run + RUN_COLUMNS * (first + 1)
-    return (
-        int(data[np.uintp(at - RUN_COLUMNS)]),
-        at,
-        int(data[np.uintp(at)]),
-        int(data[np.uintp(at + 1)]),
-    )
-
-
-@jit_part
-def _nearest_of_leaf(
-    data: _Int32,
-    vx: int,
-    vy: int,
-    run: int,
-    ref: int,
-    px: float,
-    py: float,
-    ux: float,
-    uy: float,
-    best: int,
-) -> tuple[int, int]:
-    """Bits of the smallest squared distance to a leaf's edges; how many lie between p and p + u."""
-    runs, at, first, count = _first_run(data, run, ref)
-    total = 0
-    while True:
-        best, more = nearest_and_crossings(
-            data, vx + first, vy + first, count, px, py, ux, uy, best
-        )
-        total += more
-        runs -= 1
-        if runs == 0:
-            return best, total
-        at += RUN_COLUMNS
-        first = int(data[np.uintp(at)])
-        count = int(data[np.uintp(at + 1)])
-
-
-@jit_part
-def _sides_of_leaf(
-    data: _Int32,
-    vx: int,
-    vy: int,
-    run: int,
-    ref: int,
-    px: float,
-    py: float,
-    ux: float,
-    uy: float,
-) -> tuple[int, bool]:
-    """How many edges of a leaf lie between p and p + u, and whether p lies on one."""
-    runs, at, first, count = _first_run(data, run, ref)
-    total = 0
-    while True:
-        crossed, aligned = sides(data, vx + first, vy + first, count, px, py, ux, uy)
-        if aligned > 0 and _on_run(data, vx + first, vy + first, count, px, py):
-            return 0, True
-        total += crossed
-        runs -= 1
-        if runs == 0:
-            return total, False
-        at += RUN_COLUMNS
-        first = int(data[np.uintp(at)])
-        count = int(data[np.uintp(at + 1)])
-
-
-@jit_part
-def _on_run(data: _Int32, vx: int, vy: int, count: int, px: float, py: float) -> bool:
-    """Whether p lies on one of these edges; exact, because all is integer."""
-    for i in range(count):
-        ax = float(data[np.uintp(vx + i)]) - px
-        ay = float(data[np.uintp(vy + i)]) - py
-        bx = float(data[np.uintp(vx + i + 1)]) - px
-        by = float(data[np.uintp(vy + i + 1)]) - py
-        if ax * by == ay * bx and ax * bx <= 0.0 and ay * by <= 0.0:
-            return True
-    return False
-
-
-@jit_inline
-def box_d2(data: _Int32, box: int, px: float, py: float) -> float:
-    """Squared distance of a point to a box."""
-    dx = max(float(data[np.uintp(box + B_X0)]) - px, px - float(data[np.uintp(box + B_X1)]), 0.0)
-    dy = max(float(data[np.uintp(box + B_Y0)]) - py, py - float(data[np.uintp(box + B_Y1)]), 0.0)
-    return dx * dx + dy * dy
-
-
-@jit_part
-def _nearest_by_boxes(
-    data: _Int32,
-    vx: int,
-    vy: int,
-    boxes: int,
-    upper: int,
-    px: float,
-    py: float,
-    best: float,
-) -> float:
-    """Smallest squared distance to the boundary of the whole zone, searched below `best`."""
-    bits = bits_of(best)
-    for u in range(boxes, boxes + BOX_COLUMNS * upper, BOX_COLUMNS):
-        if bits_of(box_d2(data, u, px, py)) >= bits:
-            continue
-        first = boxes + BOX_COLUMNS * int(data[np.uintp(u + B_FIRST)])
-        last = first + BOX_COLUMNS * int(data[np.uintp(u + B_COUNT)])
-        for b in range(first, last, BOX_COLUMNS):
-            if bits_of(box_d2(data, b, px, py)) < bits:
-                edge = int(data[np.uintp(b + B_FIRST)])
-                count = int(data[np.uintp(b + B_COUNT)])
-                bits = nearest_bits(data, vx + edge, vy + edge, count, px, py, bits)
-    return float_of(bits)
 
 
 @jit_inline
@@ -251,100 +114,6 @@ def child_cell(cells: int, ref: int, in_x: int, in_y: int, shift: int) -> tuple[
     return cells + CELL_COLUMNS * child, in_x & mask, in_y & mask, shift
 
 
-@jit_part
-def _sides_by_boxes(
-    head: npt.NDArray[np.int64],
-    data: _Int32,
-    zone: int,
-    px: float,
-    py: float,
-    ux: float,
-    uy: float,
-) -> tuple[int, bool]:
-    """How many edges of the zone lie between p and p + u, and whether p lies on one; exact."""
-    z = np.uintp(zone)
-    vx = head[z, H_VX]
-    vy = head[z, H_VY]
-    first = head[z, H_BOX]
-    total = 0
-    # Boxes that meet the box of the path hold every edge that the path meets.
-    x0 = min(px, px + ux)
-    x1 = max(px, px + ux)
-    y0 = min(py, py + uy)
-    y1 = max(py, py + uy)
-    for u in range(first, first + BOX_COLUMNS * head[z, H_UPPER], BOX_COLUMNS):
-        if not _meets(data, u, x0, y0, x1, y1):
-            continue
-        low = first + BOX_COLUMNS * int(data[np.uintp(u + B_FIRST)])
-        high = low + BOX_COLUMNS * int(data[np.uintp(u + B_COUNT)])
-        for b in range(low, high, BOX_COLUMNS):
-            if not _meets(data, b, x0, y0, x1, y1):
-                continue
-            edge = int(data[np.uintp(b + B_FIRST)])
-            count = int(data[np.uintp(b + B_COUNT)])
-            crossed, aligned = sides(data, vx + edge, vy + edge, count, px, py, ux, uy)
-            if aligned > 0 and _on_run(data, vx + edge, vy + edge, count, px, py):
-                return 0, True
-            total += crossed
-    return total, False
-
-
-@jit_inline
-def _meets(data: _Int32, box: int, x0: float, y0: float, x1: float, y1: float) -> bool:
-    """Whether two boxes have a point in common."""
-    return bool(
-        (float(data[np.uintp(box + B_X0)]) <= x1)
-        & (float(data[np.uintp(box + B_X1)]) >= x0)
-        & (float(data[np.uintp(box + B_Y0)]) <= y1)
-        & (float(data[np.uintp(box + B_Y1)]) >= y0)
-    )
-
-
-@jit_part
-def _by_boxes(
-    head: npt.NDArray[np.int64],
-    data: _Int32,
-    zone: int,
-    px: float,
-    py: float,
-    ux: float,
-    uy: float,
-    best: float,
-) -> tuple[float, int]:
-    """Squared distance to the boundary by the boxes, and how many edges lie between p and p + u."""
-    z = np.uintp(zone)
-    d2 = _nearest_by_boxes(
-        data, head[z, H_VX], head[z, H_VY], head[z, H_BOX], head[z, H_UPPER], px, py, best
-    )
-    crossed, _ = _sides_by_boxes(head, data, zone, px, py, ux, uy)
-    return d2, crossed
-
-
-@jit_part
-def _nearest_off_grid(
-    head: npt.NDArray[np.int64], data: _Int32, zone: int, x_mm: int, y_mm: int
-) -> float:
-    """Squared distance of a point off the grid; the nearest root cell bounds the search."""
-    z = np.uintp(zone)
-    shape = head[z, H_GRID]
-    shift = shape & 255
-    columns = (shape >> 8) & 0xFFFFFF
-    rows = shape >> 32
-    pad = (1 << shift) >> 1
-    px = float(x_mm - head[z, H_X0] + pad)
-    py = float(y_mm - head[z, H_Y0] + pad)
-    ix = min(max((x_mm - head[z, H_X0] + pad) >> shift, 0), columns - 1)
-    iy = min(max((y_mm - head[z, H_Y0] + pad) >> shift, 0), rows - 1)
-    half = ((1 << shift) - 1) * 0.5
-    ux = (ix << shift) + half - px
-    uy = (iy << shift) + half - py
-    sd = float(data[np.uintp(head[z, H_CELL] + CELL_COLUMNS * (iy * columns + ix) + C_SD)])
-    best = abs(sd) + math.sqrt(ux * ux + uy * uy) + _SLACK_MM
-    return _nearest_by_boxes(
-        data, head[z, H_VX], head[z, H_VY], head[z, H_BOX], head[z, H_UPPER], px, py, best * best
-    )
-
-
 @jit_inline
 def scale_between(zones: ZoneArrays, zone: int, x: float, y: float) -> float:
     """Scale of the plane between a point and the zone, for which its bounding box stands.
@@ -382,7 +151,7 @@ def far(
     outside2 = dx * dx + dy * dy
     if outside2 > 0.0:
         bound = math.sqrt(outside2) / scale
-        if bound > tolerance_m * 1000.0 + _SLACK_MM:
+        if bound > tolerance_m * 1000.0 + SLACK_MM:
             return True, -int(bound), scale
     return False, 0, scale
 
@@ -390,7 +159,7 @@ def far(
 @jit_inline
 def limit_of(tolerance_m: float, scale: float) -> float:
     """What must be certain in the plane, millimetres, for an answer beyond the tolerance."""
-    return tolerance_m * 1000.0 * scale + _SLACK_MM
+    return tolerance_m * 1000.0 * scale + SLACK_MM
 
 
 @jit_inline
@@ -399,7 +168,7 @@ def certain(sd: float, in_x: int, in_y: int, shift: int) -> tuple[float, float, 
     half = ((1 << shift) - 1) * 0.5
     ux = half - in_x
     uy = half - in_y
-    return abs(sd) - math.sqrt(ux * ux + uy * uy) - _SLACK_MM, ux, uy
+    return abs(sd) - math.sqrt(ux * ux + uy * uy) - SLACK_MM, ux, uy
 
 
 @jit_inline
@@ -428,7 +197,7 @@ def near(
     data = zones.data
     z = np.uintp(zone)
     if cell < 0:
-        d2 = _nearest_off_grid(head, data, zone, x_mm, y_mm)
+        d2 = nearest_off_grid(head, data, zone, x_mm, y_mm)
         return -int(math.sqrt(d2) / scale + 0.5)
     sd = float(data[np.uintp(cell + C_SD)])
     ref = int(data[np.uintp(cell + C_REF)])
@@ -440,10 +209,10 @@ def near(
     best = 2.0 * abs(sd) - bound
     px, py = from_grid(head, zone, x_mm, y_mm)
     if ref > LIST:
-        d2, crossed = _by_boxes(head, data, zone, px, py, ux, uy, best * best)
+        d2, crossed = by_boxes(head, data, zone, px, py, ux, uy, best * best)
         inside = inside != (bound <= 0.0 and crossed & 1 == 1)
     else:
-        bits, crossed = _nearest_of_leaf(
+        bits, crossed = nearest_of_leaf(
             data,
             head[z, H_VX],
             head[z, H_VY],
@@ -508,9 +277,9 @@ def side(
     px, py = from_grid(head, zone, x_mm, y_mm)
     ref = int(zones.data[np.uintp(cell + C_REF)])
     if ref > LIST:
-        crossed, on = _sides_by_boxes(head, zones.data, zone, px, py, ux, uy)
+        crossed, on = sides_by_boxes(head, zones.data, zone, px, py, ux, uy)
     else:
-        crossed, on = _sides_of_leaf(
+        crossed, on = sides_of_leaf(
             zones.data, head[z, H_VX], head[z, H_VY], head[z, H_RUN], ref, px, py, ux, uy
         )
     return (sd > 0.0) != (crossed & 1 == 1) and not on

@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.oracle import points_in_box, points_near, polygon_of, put_all, real_zones, rings_of
+from benchmarks.oracle import (
+    REPAIRS,
+    features,
+    points_in_box,
+    points_near,
+    polygon_of,
+    put_all,
+    real_zones,
+    rings_of,
+)
 from benchmarks.signs import check
 from geofence.geojson import GeoJSONError
 from geofence.kernels.arrays import BOXES, C_REF, CELL_COLUMNS, H_STATE, H_VX, NOWHERE_MM
@@ -261,6 +271,62 @@ def test_a_zone_of_spikes_costs_little_and_stays_right(inner: float) -> None:
     assert (sides[clear] == truth[clear]).all()
     assert ((exact > 0)[clear] == truth[clear]).all()
     assert np.abs(np.abs(exact) / 1000.0 - apart).max() < 0.2
+
+
+def in_degrees(source: bytes) -> Any:
+    """The geometry as it stands in the file, for shapely."""
+    return shapely.from_geojson(json.dumps(json.loads(source)["geometry"]))
+
+
+def degrees_near(rng: np.random.Generator, shape: Any, count: int, within_m: float) -> np.ndarray:
+    """Positions [n, 2] of degrees x 1e7 (lon, lat) around the boundary."""
+    line = shape.boundary
+    on = shapely.get_coordinates(
+        shapely.line_interpolate_point(line, rng.uniform(0.0, line.length, count))
+    )
+    spread = within_m / 111_000.0
+    return np.round((on + rng.uniform(-spread, spread, (count, 2))) * 1e7).astype(np.int64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["nl_gemeenten_352", "austria-steiermark"])
+def test_signs_against_the_file_itself(data: Path, seed: int, file: str) -> None:
+    # Nothing of ours in the oracle: degrees from the file, shapely in degrees.
+    rng = np.random.default_rng(seed)
+    for name, source in list(features(data, [file]))[:: 20 if file.startswith("nl") else 4]:
+        zones = ZoneSet()
+        zones.put(name, 1, source, REPAIRS)
+        shape = in_degrees(source)
+        shapely.prepare(shape)
+        positions = degrees_near(rng, shape, 800, 20.0)
+        points = np.array([project(zones.arrays(), 0, b, a) for a, b in positions.tolist()])
+        exact, _ = asked(zones, 0, points)
+        truth = shapely.contains_xy(shape, *(positions / 1e7).T)
+        # An edge of up to 2 km is straight in the plane; in degrees it bulges by up to 0.12 m.
+        clear = np.abs(exact) > 130
+        assert ((exact > 0) == truth)[clear].all()
+        assert clear.mean() > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["nl_gemeenten_352", "austria-steiermark"])
+def test_distances_against_geodesics(data: Path, seed: int, file: str) -> None:
+    # In an equidistant plane around the fix itself every distance to it is the geodesic one.
+    rng = np.random.default_rng(seed)
+    for name, source in list(features(data, [file]))[:: 60 if file.startswith("nl") else 6]:
+        zones = ZoneSet()
+        zones.put(name, 1, source, REPAIRS)
+        shape = in_degrees(source)
+        line = shapely.segmentize(shape.boundary, 0.001)
+        for lon_e7, lat_e7 in degrees_near(rng, shape, 6, 3_000.0).tolist():
+            plane = pyproj.Transformer.from_crs(
+                4326, f"+proj=aeqd +lat_0={lat_e7 / 1e7} +lon_0={lon_e7 / 1e7}", always_xy=True
+            )
+            around = shapely.transform(line, lambda xy, p=plane: np.array(p.transform(*xy.T)).T)
+            true_mm = 1000.0 * shapely.distance(around, shapely.Point(0.0, 0.0))
+            mm = signed_distance_wgs84(zones.arrays(), 0, lat_e7, lon_e7, math.inf)
+            # RD is 4 ppm small; the bulge of edges as above.
+            assert abs(abs(mm) - true_mm) < 130 + 1e-5 * true_mm
 
 
 def test_distance_is_lipschitz_across_cells_and_planes() -> None:

@@ -131,7 +131,7 @@ def test_built_in_another_thread_and_put_here() -> None:
 
 @pytest.mark.slow
 def test_memory_is_used_again() -> None:
-    zones = ZoneSet()
+    zones = ZoneSet(room=16)
     for i in range(20):
         zones.put(f"z{i}", 1, star(30 * i + 1, 60))
     size = len(zones.arrays().data)
@@ -147,7 +147,7 @@ def test_memory_is_used_again() -> None:
 
 
 def test_whoever_holds_old_arrays_reads_the_old_zone_while_others_are_added() -> None:
-    zones = ZoneSet()
+    zones = ZoneSet(room=16)
     zones.put("a", 1, star(1, 80))
     old, before = zones.arrays(), answers(zones, "a")
     for i in range(50):

@@ -435,10 +435,10 @@ def test_fix_fault_has_the_contract_s_rules(fields, time_ms, count):
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["d1", "d2", "off", "nobody"]),
+            st.sampled_from(["d1", "d1", "d2", "off", "nobody"]),
             st.integers(0, 4),
-            fixes,
-            times,
+            st.just({}) | st.just({}) | fixes,
+            st.just(NOW_MS) | st.just(NOW_MS) | times,
             st.sampled_from(["fix", "fix", "fix", "event"]),
             st.integers(1, 2),
             st.sampled_from([b"", b"\0", b"\1\0"]),
@@ -554,6 +554,34 @@ def test_bulk_passes_the_plain_case():
     passed, rest = bulk.check(run)
     assert passed == []
     assert [one.payload for one in rest] == [one.payload for one in messages], "copies"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        fix_frame("d1", 2, key=key_of("forger")),
+        GOOD[:-1] + bytes([GOOD[-1] ^ 1]),
+        GOOD[:40] + bytes([GOOD[40] ^ 1]) + GOOD[41:],
+        fix_frame("d2", 2),
+    ],
+    ids=["another key", "changed tag", "changed position", "another device's"],
+)
+def test_bulk_passes_nothing_without_proof(frame):
+    checker = new_checker()
+    run, others = run_of([message("em/d1/fix", frame), message("em/d1/fix", GOOD)])
+    passed, rest = Bulk(checker, lambda: 0).check(run)
+    assert others == []
+    assert [one.payload for one in rest] == [frame]
+    assert [part.fixes.message(0).payload for part in passed] == [GOOD]
+
+
+def test_bulk_is_not_shut_out_by_a_forged_tag():
+    """The forged frame comes first, with the tag of the true one."""
+    forged = GOOD[:40] + bytes([GOOD[40] ^ 1]) + GOOD[41:]
+    run, _ = run_of([message("em/d1/fix", forged), message("em/d1/fix", GOOD)])
+    passed, rest = Bulk(new_checker(), lambda: 0).check(run)
+    assert [part.fixes.message(0).payload for part in passed] == [GOOD]
+    assert [one.payload for one in rest] == [forged]
 
 
 def test_bulk_forgets_a_device_when_the_registry_changes():

@@ -361,6 +361,16 @@ async def test_an_alarm_without_proof_is_journalled_and_quarantined():
         assert bench.count("unproven_alarms_total", reason="bad-tag") == 1
 
 
+async def test_a_forged_fix_is_quarantined_and_its_device_is_told_nothing():
+    async with running() as bench:
+        forged = bench.send("em/d1/fix", fix_frame("d1", 1, key=key_of("forger")))
+        true = bench.send("em/d1/fix", fix_frame("d1", 2))
+        await until(lambda: sorted(bench.acked()) == [forged, true])
+        await until(lambda: bench.told() == [(1, 2, 2)])
+        assert bench.writer.reasons() == [Reason.BAD_TAG.value]
+        assert [f.payload for f in bench.writer.frames()] == [fix_frame("d1", 2)]
+
+
 async def test_a_burst_of_bad_input_is_a_signal():
     async with running() as bench:
         for n in range(QUARANTINE_BURST_MESSAGES + 5):

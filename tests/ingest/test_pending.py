@@ -114,6 +114,34 @@ def test_a_failed_partition_waits_and_the_others_do_not():
     ]
 
 
+def test_a_success_ends_the_back_off():
+    pending = Pending()
+    for _ in range(4):
+        pending.partition_failed("p0", NOW_MS)
+        pending.refusals_failed(NOW_MS)
+    pending.hold("p0", row())
+    pending.entry_written(plan(pending, NOW_MS + INTAKE_RETRY_MS_MAX).entries[0])
+    refusal = HeldRefusal(("XADD",), None, None)
+    pending.hold_refusal(refusal)
+    pending.refusals_written([refusal])
+    pending.partition_failed("p0", NOW_MS)
+    pending.refusals_failed(NOW_MS)
+    pending.hold("p0", row())
+    pending.hold_refusal(refusal)
+    assert pending.wait_s(NOW_MS) == INTAKE_RETRY_MS_MIN / 1000
+    due = plan(pending, NOW_MS + INTAKE_RETRY_MS_MIN)
+    assert (len(due.entries), len(due.refusals)) == (1, 1)
+
+
+def test_a_quarantine_that_fails_holds_up_no_frame():
+    pending = Pending()
+    pending.hold_refusal(HeldRefusal(("XADD",), None, None))
+    pending.refusals_failed(NOW_MS)
+    pending.hold("p0", row())
+    due = plan(pending)
+    assert (len(due.entries), len(due.refusals)) == (1, 0)
+
+
 def test_a_failed_store_waits_longer_every_time_up_to_a_bound():
     pending = Pending()
     pending.hold("p0", row())
