@@ -1,8 +1,11 @@
-"""An independent model of the decision, scalar and slow: geofence.md and domain.md written down once more.
+"""An independent model of the decision.
 
-It shares no code with the engine: shapely and pyproj for distances, math.erf, math.tanh and math.log for
-the rest, floats instead of integers. Because the engine rounds (probabilities to 1/1024), the model follows every evidence as
-an interval and every state as a set: a disagreement is a state that no rounding explains.
+Scalar and slow: geofence.md and domain.md written down once more.
+
+It shares no code with the engine: shapely and pyproj for distances, math.erf, math.tanh and
+math.log for the rest, floats instead of integers. Because the engine rounds (probabilities to
+1/1024), the model follows every evidence as an interval and every state as a set: a disagreement is
+a state that no rounding explains.
 """
 
 import math
@@ -201,7 +204,10 @@ def _plane(points: Any) -> Any:
 
 
 class Person:
-    """What is remembered of one of a pair: the last fix, its speed, the velocity over at least 30 s."""
+    """What is remembered of one of a pair.
+
+    The last fix, its speed, the velocity over at least 30 s.
+    """
 
     def __init__(self) -> None:
         self.last: Fix | None = None

@@ -1,6 +1,5 @@
 """Random lives of a small town, as lists of calls that any engine can be put through."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 

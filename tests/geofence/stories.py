@@ -1,4 +1,7 @@
-"""A small language for stories: a wearer, a protected person, zones, orders, and fixes at minutes past noon."""
+"""A small language for stories.
+
+A wearer, a protected person, zones, orders, and fixes at minutes past noon.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Location orders and hours: edges judge by themselves, with the last known position, also when clocks change."""
+"""Location orders and hours.
+
+Edges judge by themselves, with the last known position, also when clocks change.
+"""
 
 import datetime as dt
 
@@ -62,7 +65,7 @@ def live(story: Story, north: float, until: str) -> None:
     story.until(end)
 
 
-# --- the edge --------------------------------------------------------------------------------------
+# --- the edge -----------------------------------------------------------------------------------
 
 
 def test_at_home_in_the_evening_nothing_is_told() -> None:
@@ -175,7 +178,7 @@ def test_tolerant_on_exit_takes_more_evidence_than_a_ban() -> None:
     assert minutes(OrderKind.LOCATION_ORDER) == 3
 
 
-# --- clocks and calendars --------------------------------------------------------------------------
+# --- clocks and calendars -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,7 @@ def test_hours_of_an_area_ban() -> None:
     assert told(story.told) == [(CONFIRMED, VerdictReason.SCHEDULE_OPENED_WHILE_INSIDE)]
 
 
-# --- report duty -----------------------------------------------------------------------------------
+# --- report duty --------------------------------------------------------------------------------
 
 
 def duty() -> Story:

@@ -1,4 +1,7 @@
-"""Schedules in local time: against an oracle that walks minute by minute, and the days on which clocks change."""
+"""Schedules in local time.
+
+Against an oracle that walks minute by minute, and the days on which clocks change.
+"""
 
 import datetime as dt
 from zoneinfo import ZoneInfo
@@ -154,7 +157,7 @@ def test_nothing_wrong() -> None:
     assert schedule_problem(nightly()) is None
 
 
-# --- the oracle: a minute is in a window when its local clock says so -------------------------------
+# --- the oracle: a minute is in a window when its local clock says so ---------------------------
 
 CLOCK = st.builds(lambda h, m: f"{h:02}:{m:02}", st.integers(0, 23), st.sampled_from([0, 15, 30]))
 

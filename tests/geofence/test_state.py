@@ -1,4 +1,7 @@
-"""The state as a whole: dumps go on bit for bit, failures leave no trace, one input gives one output."""
+"""The state as a whole.
+
+Dumps go on bit for bit, failures leave no trace, one input gives one output.
+"""
 
 import hashlib
 import os
@@ -99,7 +102,7 @@ def test_ticks_between_change_nothing_but_their_own_answers() -> None:
     assert {s[0] for s in states} == {v.order_id for v in verdicts(expected)}
 
 
-# --- failures --------------------------------------------------------------------------------------
+# --- failures -----------------------------------------------------------------------------------
 
 
 class Failing:
@@ -206,7 +209,7 @@ def test_a_dump_of_other_rules_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         Engine.load(raw)
 
 
-# --- size ------------------------------------------------------------------------------------------
+# --- size ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -274,7 +277,7 @@ def test_a_zone_that_no_order_uses_tells_nothing() -> None:
     assert told(story.told) == []
 
 
-# --- the same without the compiler -----------------------------------------------------------------
+# --- the same without the compiler --------------------------------------------------------------
 
 _SMALL = """
 import hashlib, msgspec

@@ -1,4 +1,7 @@
-"""The life of an order in the engine: force begins and ends at its own instants, and outside of it nothing escalates."""
+"""The life of an order in the engine.
+
+Force begins and ends at its own instants, and outside of it nothing escalates.
+"""
 
 import msgspec
 
