@@ -142,6 +142,7 @@ ACKNOWLEDGEMENT_IDS_MAX: Final = 10_000  # remembered, so that a replay is not j
 
 # --- afstand ----------------------------------------------------------------------------------
 SEEN_RUNS_MAX: Final = 256  # gaps and earlier boots of a device whose frames are known one by one
+EVENT_TAGS_KEPT: Final = 128  # event frames of a device, each known by its tag
 WATCH_QUIET_MS: Final = 250  # a journal quiet for so long gets a tick
 WATCH_READ_ENTRIES_MAX: Final = 512  # journal entries in one read
 WATCH_RETRY_S_MAX: Final = 2.0  # between attempts while the store does not answer

@@ -23,7 +23,8 @@ def configure(*, level: str = "info", role: str = "") -> None:
             logging.getLevelNamesMapping()[level.upper()]
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Logging is rare here, and a cached logger would keep a stream that was since replaced.
+        cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
     if role:

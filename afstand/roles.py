@@ -76,6 +76,7 @@ async def intake(config: Config, stop: asyncio.Event) -> None:
         ),
         group=config.intake.group,
         default_partition=config.partitions[0],
+        store_url=config.store_url(),
     )
     registry = CollectorRegistry()
     health = new_health()

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from afstand.commands import DefineDevice
+from afstand.limits import EVENT_TAGS_KEPT
 from afstand.watch.seen import Run, Seen
 from alerting.book.types import DeviceEvent, EventKind, Position, Role
 from firmware_contracts.batch import DecodedBatch, DecodedEvents, DecodedFixes, decode_batch
-from firmware_contracts.codes import EventCode
+from firmware_contracts.codes import TAG_BYTES, EventCode
 from firmware_contracts.owntracks import owntracks_to_columns
 from geofence.engine import FixBatch
 from ingest.entries import FrameBatch, FrameFlag, LaneCode
@@ -43,6 +44,7 @@ class Devices:
     def __init__(self) -> None:
         self.known: dict[int, DefineDevice] = {}
         self.seen: dict[int, Seen] = {}
+        self._presses: dict[int, dict[str, None]] = {}
         self.set_aside: dict[int, str] = {}
         self._handles: dict[str, int] = {}
         self._person_row = np.full(1024, -1, np.int64)
@@ -86,11 +88,26 @@ class Devices:
             return True
         return seen.add(boot, sequence)
 
+    def is_new_event(self, handle: int, tag: str) -> bool:
+        """Note an authenticated event frame by its tag; False for a copy.
+
+        Not by its number: a device that lost its boot counter uses numbers again, and a press is
+        dropped only when it is the very same bytes. Past the bound the oldest is forgotten.
+        """
+        known = self._presses.setdefault(handle, {})
+        if tag in known:
+            return False
+        known[tag] = None
+        if len(known) > EVENT_TAGS_KEPT:
+            del known[next(iter(known))]
+        return True
+
     def dump(self) -> list[object]:
         """All of it, in the order of definition."""
         return [
             [(device, int(self._person_row[handle])) for handle, device in self.known.items()],
             [(handle, seen.dump()) for handle, seen in self.seen.items()],
+            [(handle, list(tags)) for handle, tags in self._presses.items()],
             list(self.set_aside.items()),
         ]
 
@@ -103,6 +120,8 @@ class Devices:
             devices._person_row[device.handle] = row
         for handle, runs in dumped.seen:
             devices.seen[handle] = Seen.load(runs)
+        for handle, tags in dumped.presses:
+            devices._presses[handle] = dict.fromkeys(tags)
         devices.set_aside = dict(dumped.set_aside)
         return devices
 
@@ -112,6 +131,7 @@ class DumpedDevices(msgspec.Struct, array_like=True):
 
     known: list[tuple[DefineDevice, int]]
     seen: list[tuple[int, list[Run]]]
+    presses: list[tuple[int, list[str]]]
     set_aside: list[tuple[int, str]]
 
 
@@ -127,6 +147,11 @@ def read_inputs(batch: FrameBatch, devices: Devices, now_ms: int) -> Inputs:
     em1 = np.flatnonzero(~phones)
     decoded = decode_batch(batch.payload, batch.offsets[em1], batch.lengths[em1])
     fresh = _fresh(decoded, handles[em1], proven[em1], devices)
+    for at in np.unique(decoded.events.frame).tolist() if len(decoded.events.frame) else ():
+        index = int(em1[at])
+        fresh[at] = not proven[index] or devices.is_new_event(
+            int(handles[index]), _tag(batch, index)
+        )
     # The intake reads what it journals, so a frame with a fault is one of a contract that this
     # program is too old for.
     sound = decoded.fault == 0
@@ -148,6 +173,11 @@ def read_inputs(batch: FrameBatch, devices: Devices, now_ms: int) -> Inputs:
         owner, rows = owner[ours], rows[ours]
         columns = tuple(column[ours] for column in columns)
     return Inputs(FixBatch(rows, *columns[1:]), owner, events, int(batch.received_ms.min()), notes)
+
+
+def _tag(batch: FrameBatch, index: int) -> str:
+    """The authentication tag of a frame: no two different frames of a device have the same."""
+    return bytes(batch.frame(index)[-TAG_BYTES:]).hex()
 
 
 def _fresh(
@@ -259,7 +289,10 @@ def _events(
                 device_ms=device_ms,
                 authenticated=bool(batch.flags[index] & FrameFlag.AUTHENTICATED),
                 position=position,
-                key=f"{name}/{events.boot[row]}/{events.sequence[row]}/{events.record[row]}",
+                key=(
+                    f"{name}/{events.boot[row]}/{events.sequence[row]}/{events.record[row]}"
+                    f"/{_tag(batch, index)[:8]}"
+                ),
                 value=int(events.value[row]),
             )
         )

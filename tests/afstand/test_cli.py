@@ -2,10 +2,19 @@
 
 import msgspec
 import pytest
+import structlog
 
 from afstand.cli import main
 from tests.afstand.test_cases import GOOD
 from tests.afstand.test_config import SECRET
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before():
+    """The command sets up logging for its process; the next test is another one."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 def test_without_a_command_it_says_what_there_is(capsys):

@@ -99,6 +99,14 @@ def test_a_copy_of_a_frame_changes_nothing(watch, journal):
         assert not notices(outputs_of(step))
 
 
+def test_a_press_with_a_number_used_before_counts_when_its_bytes_differ(watch, journal):
+    """A device that lost its boot counter counts from the start again."""
+    watch.step(journal.frames(journal.event("tag-1", 1, EventCode.BATTERY_LOW, sequence=3)))
+    journal.pass_s(60)
+    again = journal.event("tag-1", 1, EventCode.STRAP_CUT, sequence=3)
+    assert notices(outputs_of(watch.step(journal.frames(again))), AlarmClass.TAMPER)
+
+
 def test_a_press_comes_before_everything_else_of_its_entry(watch, journal):
     journal.pass_s(30)
     fixes = [journal.fix("tag-1", 1, 0), journal.fix("victim-2", 2, 10)]
