@@ -1,1 +1,1 @@
-"""What follows from a verdict: the alarm book and escalation (`book`, pure), deliveries (`notify`)."""
+"""What follows from a verdict: `book` (alarms, escalation; pure), `notify` (deliveries)."""

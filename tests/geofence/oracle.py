@@ -95,9 +95,7 @@ def _state(state: str, evidence: float, h: float, p: float, ring: float) -> str:
     return CLEAR
 
 
-def advance(
-    known: Known, p: float, passed: float, ring: float, dt_s: float, h: float
-) -> Known:
+def advance(known: Known, p: float, passed: float, ring: float, dt_s: float, h: float) -> Known:
     """Evidence and states after a fix, with the passage before it where that says more."""
     if known.states == {CONFIRMED}:
         passed = 0.0

@@ -19,18 +19,32 @@ def definitions(rng: np.random.Generator) -> list[Step]:
     """Persons, zones and orders of all kinds."""
     steps: list[Step] = []
     for name, role, count in (("w", Role.WEARER, WEARERS), ("v", Role.PROTECTED, VICTIMS)):
-        for k in range(count):
-            steps.append(lambda e, n=f"{name}{k}", r=role: [e.put_person(n, r)][:0])  # type: ignore[misc]
+        steps += [_put_person(f"{name}{k}", role) for k in range(count)]
     for k in range(ZONES):
         north, east = rng.uniform(-2500, 2500, 2)
         shape: dict[str, Any] = {"geometry": square(float(rng.uniform(80, 500)), north, east)}
         if k % 3 == 2:
             shape = {"circle": circle(int(rng.integers(80, 500)), north, east)}
         zone = Zone(id=f"z{k}", **shape)
-        steps.append(lambda e, z=zone: e.put_zone(z, NOON))  # type: ignore[misc]
-    for k in range(14):
-        steps.append(lambda e, o=_order(rng, k, 1): e.put_order(o, NOON))  # type: ignore[misc]
+        steps.append(_put_zone(zone))
+    steps += [_put_order(_order(rng, k, 1)) for k in range(14)]
     return steps
+
+
+def _put_person(name: str, role: Role) -> Step:
+    def step(engine: Engine) -> list[Finding]:
+        engine.put_person(name, role)
+        return []
+
+    return step
+
+
+def _put_zone(zone: Zone) -> Step:
+    return lambda engine: engine.put_zone(zone, NOON)
+
+
+def _put_order(order: Any) -> Step:
+    return lambda engine: engine.put_order(order, NOON)
 
 
 def _order(rng: np.random.Generator, k: int, version: int) -> Any:
@@ -132,5 +146,3 @@ def run(engine: Engine, steps: list[Step]) -> list[bytes]:
 def town(seed: int, count: int) -> list[Step]:
     rng = np.random.default_rng([seed, 1])
     return definitions(rng) + life(rng, count)
-
-

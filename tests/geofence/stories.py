@@ -103,7 +103,9 @@ class Story:
 
     def zone(self, zone_id: str, shape: Any, version: int = 1) -> list[Finding]:
         named = {"circle": shape} if isinstance(shape, CircleShape) else {"geometry": shape}
-        return self._tell(self.engine.put_zone(Zone(id=zone_id, version=version, **named), self.now))
+        return self._tell(
+            self.engine.put_zone(Zone(id=zone_id, version=version, **named), self.now)
+        )
 
     def order(self, **fields: Any) -> list[Finding]:
         return self._tell(self.engine.put_order(order(**fields), self.now))
@@ -144,7 +146,9 @@ class Story:
     def until(self, now_ms: int) -> list[Finding]:
         return self.wait(now_ms - self.now)
 
-    def stay(self, person: str, north_m: float, east_m: float = 0.0, *, minutes: int) -> list[Finding]:
+    def stay(
+        self, person: str, north_m: float, east_m: float = 0.0, *, minutes: int
+    ) -> list[Finding]:
         """A fix a minute at one place."""
         found = []
         for _ in range(minutes):

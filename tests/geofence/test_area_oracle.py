@@ -91,4 +91,3 @@ def test_engine_agrees_with_the_model(seed: int, location: bool) -> None:
         sharp += len(known.states) == 1
     assert changes > 3
     assert sharp > 0.98 * len(steps), "the model has to say one thing nearly always"
-

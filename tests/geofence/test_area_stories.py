@@ -1,5 +1,7 @@
 """Area bans as stories: what is told, when, and that nothing else is."""
 
+import itertools
+
 import pytest
 
 from geofence.engine import OrderRejected, RejectReason
@@ -40,7 +42,9 @@ def test_walk_in_and_out() -> None:
     assert [r.reason for r in requests(found)] == [RequestReason.POSSIBLE_BREACH]
     story.now += MINUTE
     confirmed = verdicts(story.fix("wearer", 90))
-    assert [(v.state, v.reason) for v in confirmed] == [(CONFIRMED, VerdictReason.EVIDENCE_CONFIRMED)]
+    assert [(v.state, v.reason) for v in confirmed] == [
+        (CONFIRMED, VerdictReason.EVIDENCE_CONFIRMED)
+    ]
     v = confirmed[0]
     assert (v.zone_id, v.zone_version, v.order_version) == ("zone", 1, 1)
     assert v.distance_mm is not None
@@ -171,7 +175,7 @@ def test_requests_are_limited_per_person() -> None:
         # 3 m outside of both: in doubt all the time.
         asked += requests(story.fix("wearer", 203, accuracy_m=8))
     assert {r.reason for r in asked} == {RequestReason.DOUBTFUL_FIX}
-    gaps = [b.at_ms - a.at_ms for a, b in zip(asked, asked[1:], strict=False)]
+    gaps = [b.at_ms - a.at_ms for a, b in itertools.pairwise(asked)]
     assert min(gaps) >= 45_000
     assert len(asked) == 20, "the budget of an hour"
     story.now += 60 * MINUTE

@@ -218,6 +218,8 @@ def test_a_steady_span_has_no_edge_within() -> None:
 
 
 def test_every_field_survives_the_wire() -> None:
-    one = order(schedule=weekly((0, "10:00", "12:00"), exceptions=[("2025-12-25", "2025-12-26", ())]))
+    one = order(
+        schedule=weekly((0, "10:00", "12:00"), exceptions=[("2025-12-25", "2025-12-26", ())])
+    )
     assert parse_order(msgspec.json.encode(one)) == one
     assert isinstance(one, Order)

@@ -1,5 +1,7 @@
 """Contact bans as stories: rings, approach, silence, many to many."""
 
+from typing import Any
+
 from geofence.orders import Role
 from geofence.verdicts import (
     Freshness,
@@ -25,7 +27,7 @@ def pair(**fields: object) -> Story:
     return story
 
 
-def together(story: Story, wearer: float, victim: float = 0.0) -> list[tuple[object, object]]:
+def together(story: Story, wearer: float, victim: float = 0.0) -> list[Any]:
     """A minute later, both report."""
     story.now += MINUTE
     return told(story.fixes(story.row("victim", victim), story.row("wearer", wearer)))
@@ -201,9 +203,7 @@ def test_many_to_many() -> None:
     assert breaches == {("a", "wearer", "victim"), ("b", "wearer2", "victim2")}
     # One of them is freed from the ban, another stays.
     story.told.clear()
-    story.put(
-        order(id="a", version=2, kind=OrderKind.CONTACT_BAN, protected_ids=("victim2",))
-    )
+    story.put(order(id="a", version=2, kind=OrderKind.CONTACT_BAN, protected_ids=("victim2",)))
     story.now += MINUTE
     story.fixes(*(story.row(name, north) for name, north in places.items()))
     assert [(v.order_id, v.protected_id) for v in verdicts(story.told)] == [("a", "victim2")]
@@ -213,7 +213,9 @@ def test_a_wearer_may_be_protected_from_another() -> None:
     story = Story()
     story.engine.put_person("other", Role.WEARER)
     story.put(order(id="a", kind=OrderKind.CONTACT_BAN, protected_ids=("other",)))
-    story.put(order(id="b", kind=OrderKind.CONTACT_BAN, wearer_id="other", protected_ids=("wearer",)))
+    story.put(
+        order(id="b", kind=OrderKind.CONTACT_BAN, wearer_id="other", protected_ids=("wearer",))
+    )
     for _ in range(4):
         story.now += MINUTE
         story.fixes(story.row("wearer", 0), story.row("other", 100))

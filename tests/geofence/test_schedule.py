@@ -172,7 +172,9 @@ def schedules(draw: st.DrawFn) -> Schedule:
         Window(draw(st.integers(0, 6)), *window()) for _ in range(draw(st.integers(0, 4)))
     )
     exceptions = tuple(
-        ScheduleException(day, day, tuple(DayWindow(*window()) for _ in range(draw(st.integers(0, 2)))))
+        ScheduleException(
+            day, day, tuple(DayWindow(*window()) for _ in range(draw(st.integers(0, 2))))
+        )
         for day in draw(st.lists(st.sampled_from(["2025-03-28", "2025-10-25"]), max_size=2))
     )
     return Schedule("Europe/Amsterdam", weekly, exceptions)

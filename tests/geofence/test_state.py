@@ -74,7 +74,7 @@ def test_the_order_of_a_batch_does_not_matter(seed: int, monkeypatch: pytest.Mon
 
     def shuffled(self: Engine, fixes: FixBatch, now_ms: int) -> Any:
         turn = rng.permutation(len(fixes.person))
-        return observe(self, FixBatch(*(column[turn] for column in fixes)), now_ms)
+        return observe(self, FixBatch._make(column[turn] for column in fixes), now_ms)
 
     monkeypatch.setattr(Engine, "observe", shuffled)
     mixed = Engine()
@@ -88,7 +88,7 @@ def test_ticks_between_change_nothing_but_their_own_answers() -> None:
     steps = town(3, 120)
     seldom, often = Engine(), Engine()
     expected = [f for step in steps for f in step(seldom)]
-    found = []
+    found: list[Any] = []
     for step in steps:
         while (due := often.next_due_ms()) is not None and due < NOON + 10**7:
             before = len(found)
