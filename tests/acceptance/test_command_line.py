@@ -101,3 +101,25 @@ async def test_every_role_serves_metrics_and_health(tmp_path):
         assert await service.status("watch-0", "healthy") == 200
         service.redis.start()
         await service.site.ready(roles)
+
+
+@pytest.mark.slow
+@pytest.mark.servers
+async def test_simulate_registers_its_people_and_plays(tmp_path):
+    fast = {"moving_s": 1, "rest_s": 1, "status_s": 3600}
+    scenario = {
+        "format": "afstand.scenario/1",
+        "id": "small",
+        "seed": 5,
+        "centre": {"lat": 51.92, "lon": 4.48},
+        "groups": [{"prefix": "drager", "count": 5, "role": "wearer", "reporting": fast}],
+        "plans": DOCUMENT["plans"],
+    }
+    file = tmp_path / "small.json"
+    file.write_bytes(msgspec.json.encode(scenario))
+    async with running_service(tmp_path, roles=("intake",)) as service:
+        code, said = await afstand(service, "simulate", str(file), "--register", "--for", "6")
+        assert code == 0, said
+        assert "imported 5 persons, 5 devices" in said
+        assert "5 connected" in said
+        assert len(await service.frames()) >= 15
