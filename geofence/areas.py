@@ -24,7 +24,7 @@ from geofence.decision import (
 )
 from geofence.integers import wide
 from geofence.kernels.arrays import EXACT
-from geofence.kernels.compile import jit_inline
+from geofence.kernels.compile import jit_inline, jit_part
 from geofence.kernels.distance import is_rd, project, signed_distance
 from geofence.kernels.projection import rd_from_wgs84
 from geofence.kernels.segment import segment_cannot_touch, segment_depth
@@ -55,7 +55,7 @@ from geofence.parameters import (
     SPEED_UNKNOWN,
     STILL_MM_S,
 )
-from geofence.parts import jit_part
+from geofence.parts import jit_hot
 
 FAR_MM = -(10**10)
 _POOR_MM = 100_000
@@ -94,7 +94,7 @@ class Measure(NamedTuple):
     zone: int
     """The zone of the path when that is deeper, else of the fix."""
     nearing: bool
-    """The person came nearer and can reach the boundary soon."""
+    """At the speed towards the boundary the person is there soon."""
 
 
 @jit_inline
@@ -200,7 +200,9 @@ def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix)
             continue
         x0, y0 = project(zones, z, fix.last_lat, fix.last_lon)
         before = signed_distance(zones, z, x0, y0, tolerance_m + fix.moved_mm / 1000.0)
-        nearing = nearing or (soon and sd > before)
+        # Both distances are of one zone: their difference is the speed towards its boundary.
+        towards = (sd - before) * 1000 // max(fix.path_ms, 1)
+        nearing = nearing or (towards >= STILL_MM_S and -sd * 1000 <= towards * APPROACH_MS)
         length = math.sqrt(float((x1 - x0) ** 2 + (y1 - y0) ** 2))
         if before < 0 and not segment_cannot_touch(before, sd, length):
             along = segment_depth(zones, z, x0, y0, x1, y1, tolerance_m)
@@ -226,7 +228,7 @@ def box_of(fix: Fix, reach: int) -> tuple[int, int, int, int]:
     return south - up, north + up, west - across, east + across
 
 
-@jit_part
+@jit_hot
 def touches(
     world: World, leg0: int, legs: int, south: int, north: int, west: int, east: int
 ) -> bool:
@@ -257,7 +259,7 @@ def breach_1024(kind: int, ring: int, depth_mm: int, sigma: float) -> tuple[int,
     return p, probability_1024(float(depth_mm + ring), sigma) if ring > 0 else 0
 
 
-@jit_part
+@jit_hot
 def observe_units(
     world: World, ledger: Ledger, zones: Any, person: int, fix: Fix, now_ms: int
 ) -> None:

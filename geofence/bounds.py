@@ -1,6 +1,7 @@
 """The box of a zone in degrees: what most fixes are compared with, and nothing more."""
 
 import math
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -59,6 +60,7 @@ def _geojson_box(root: dict[str, Any]) -> Box:
     )
 
 
+@lru_cache(maxsize=65_536)
 def widened(box: Box, margin_mm: int) -> Box:
     """Return the box with at least `margin_mm` more on every side, and the slack of projection."""
     up = math.ceil((margin_mm + _SLACK_MM) / _MM_PER_E7_MIN)

@@ -280,12 +280,12 @@ class Docket:
         return row
 
     def _leg_rows(self, order: Order) -> Rows:
-        legs = np.zeros(len(order.zone_ids), LEG)
-        for k, zone_id in enumerate(order.zone_ids):
+        rows = []
+        for zone_id in order.zone_ids:
             zone = self.zones[zone_id]
             box = widened(zone.box, order.buffer_m * 1000)
-            legs[k] = (box.south, box.north, box.west, box.east, zone.index, 0)
-        return legs
+            rows.append((box.south, box.north, box.west, box.east, zone.index, 0))
+        return np.array(rows, LEG)
 
     def _replace_legs(self, entry: OrderEntry) -> None:
         """Write the legs of an order anew, into a new run, so that the old one can come back."""

@@ -28,11 +28,11 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
+from geofence.kernels.compile import jit_part
 from geofence.kernels.projection import chord_mm
 from geofence.layout import AREA, NONE_MS, PAIR_EVENT, UNIT_EVENT, Ledger, World
 from geofence.ledger import keep_pair, keep_unit, new_event, protected_at, wearer_at
 from geofence.parameters import FIRST_FIX_MS, HISTORY_GAP_MS, TRACK_POINTS
-from geofence.parts import jit_part
 
 
 @jit_part

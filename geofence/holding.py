@@ -21,6 +21,7 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
+from geofence.kernels.compile import jit_part
 from geofence.layout import (
     LABEL_HELD,
     NONE_MS,
@@ -35,7 +36,6 @@ from geofence.parameters import (
     FIRST_FIX_MS,
     POSSIBLE_1024,
 )
-from geofence.parts import jit_part
 from geofence.silence import tell_held
 
 PRESENT_1024 = 1024 - POSSIBLE_1024

@@ -215,6 +215,47 @@ EVENT: Final = np.dtype(
     align=True,
 )
 
+
+class Event(NamedTuple):
+    """A row of EVENT as Python integers, in the order of its columns."""
+
+    at_ms: int
+    fix_ms: int
+    distance: int
+    contact_ms: int
+    wearer_ms: int
+    protected_ms: int
+    run_ms: int
+    row: int
+    order: int
+    zone: int
+    p: int
+    evidence: int
+    accuracy: int
+    speed: int
+    closing: int
+    wearer_lat: int
+    wearer_lon: int
+    wearer_accuracy: int
+    protected_lat: int
+    protected_lon: int
+    protected_accuracy: int
+    labels: int
+    kind: int
+    reason: int
+    state: int
+    previous: int
+    fresh: int
+    previous_fresh: int
+    force: int
+    historic: int
+    measured: int
+    wearer_mechanism: int
+    protected_mechanism: int
+
+
+assert EVENT.names == Event._fields
+
 Rows = npt.NDArray[Any]
 Integers = npt.NDArray[np.int64]
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from geofence.decision import believed_accuracy_mm
 from geofence.integers import wide
-from geofence.kernels.compile import jit_inline
+from geofence.kernels.compile import jit_inline, jit_part
 from geofence.layout import (
     BLOCK,
     EVENTS,
@@ -23,14 +23,14 @@ from geofence.parameters import (
     TRACK_POINTS,
     TRACK_SPACING_MS,
 )
-from geofence.parts import jit_part
+from geofence.parts import jit_hot
 
 _HOUR_MS = 3_600_000
 UNCOUNTED: Final = 0
 COUNTED: Final = 1
 
 
-@jit_part
+@jit_hot
 def keep_person(world: World, ledger: Ledger, person: int) -> None:
     """Copy the row of a person to the ledger, before it changes."""
     k = ledger.counts[PERSONS]
@@ -40,7 +40,7 @@ def keep_person(world: World, ledger: Ledger, person: int) -> None:
     ledger.counts[PERSONS] = k + 1
 
 
-@jit_part
+@jit_hot
 def keep_unit(world: World, ledger: Ledger, unit: int) -> None:
     """Copy the row of a unit to the ledger."""
     k = ledger.counts[UNITS]
@@ -49,7 +49,7 @@ def keep_unit(world: World, ledger: Ledger, unit: int) -> None:
     ledger.counts[UNITS] = k + 1
 
 
-@jit_part
+@jit_hot
 def keep_pair(world: World, ledger: Ledger, pair: int) -> None:
     """Copy the row of a pair to the ledger."""
     k = ledger.counts[PAIRS]
@@ -58,7 +58,7 @@ def keep_pair(world: World, ledger: Ledger, pair: int) -> None:
     ledger.counts[PAIRS] = k + 1
 
 
-@jit_part
+@jit_hot
 def set_due(world: World, person: int, due_ms: int) -> None:
     """Set when the silence of a person is looked at; the floor of the block stays a lower bound."""
     world.due[person] = due_ms

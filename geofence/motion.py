@@ -14,11 +14,14 @@ from geofence.parameters import (
     SPEED_MAX_MM_PER_MS,
     SPEED_UNKNOWN,
 )
-from geofence.parts import jit_part
+from geofence.parts import jit_hot
 
 _MM_PER_E7_MIN = 11
 """A ten-millionth of a degree of latitude is 11.06 to 11.17 mm."""
 _RADIAN_PER_E7 = math.pi / 1.8e9
+_C2, _C4, _C6 = -1.0 / 2.0, 1.0 / 24.0, -1.0 / 720.0
+_C8, _C10, _C12 = 1.0 / 40_320.0, -1.0 / 3_628_800.0, 1.0 / 479_001_600.0
+_NEAR_MM = 1e7
 _SPEED_WIRE_UNKNOWN = 65535
 _SPEED_MM_S_MAX = 400_000
 
@@ -28,12 +31,7 @@ def cosine(lat_e7: int) -> float:
     """Return cos(latitude) by its series (error below 1e-8), at least 0.01."""
     x = lat_e7 * _RADIAN_PER_E7
     y = x * x
-    c = 1.0 - y / 132.0
-    c = 1.0 - y / 90.0 * c
-    c = 1.0 - y / 56.0 * c
-    c = 1.0 - y / 30.0 * c
-    c = 1.0 - y / 12.0 * c
-    c = 1.0 - y / 2.0 * c
+    c = 1.0 + y * (_C2 + y * (_C4 + y * (_C6 + y * (_C8 + y * (_C10 + y * _C12)))))
     return max(c, 0.01)
 
 
@@ -67,9 +65,11 @@ def vector_mm(lat0: int, lon0: int, lat1: int, lon1: int) -> tuple[float, float]
 
 @jit_inline
 def displacement_mm(lat0: int, lon0: int, lat1: int, lon1: int) -> int:
-    """Return the distance of two positions: the chord, or exactly 0 for the same one."""
-    if lat0 == lat1 and lon0 == lon1:
-        return 0
+    """Return how far somebody moved: in the plane up to 10 km, else the chord."""
+    north, east = vector_mm(lat0, lon0, lat1, lon1)
+    moved = math.sqrt(north * north + east * east)
+    if moved < _NEAR_MM:
+        return math.floor(moved + 0.5)
     return chord_mm(lat0, lon0, lat1, lon1)
 
 
@@ -95,7 +95,7 @@ def speed_of(
     return wide(min(beyond * 1000.0 / dt_ms, float(_SPEED_MM_S_MAX)))
 
 
-@jit_part
+@jit_hot
 def update_velocity(
     world: World, person: int, time_ms: int, lat: int, lon: int, accuracy: int
 ) -> None:
@@ -114,7 +114,9 @@ def update_velocity(
         base_accuracy = p["far_accuracy"]
     north = 0.0
     east = 0.0
-    if base_ms != NONE_MS and BASELINE_MS <= time_ms - base_ms <= SEGMENT_MAX_MS:
+    # Only pairs ask for a velocity.
+    fits = base_ms != NONE_MS and BASELINE_MS <= time_ms - base_ms <= SEGMENT_MAX_MS
+    if fits and p["pairs"] > 0:
         dn, de = vector_mm(wide(base_lat), wide(base_lon), lat, lon)
         s0 = sigma_mm(wide(base_accuracy))
         s1 = sigma_mm(accuracy)

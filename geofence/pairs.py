@@ -24,7 +24,7 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
-from geofence.kernels.compile import jit_inline
+from geofence.kernels.compile import jit_inline, jit_part
 from geofence.kernels.projection import chord_mm
 from geofence.layout import (
     BLIND,
@@ -67,7 +67,6 @@ from geofence.parameters import (
     VELOCITY_AGE_MAX_MS,
     WALK_MM_S,
 )
-from geofence.parts import jit_part
 
 _NO_CONTACT_MS = -1
 _CLOSING_SURE = 2

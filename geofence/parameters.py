@@ -72,8 +72,9 @@ TOGETHER_MS: Final = 2_000
 """Fixes of a pair within this time are judged as one: the second one replaces the first."""
 SEGMENT_MAX_MS: Final = 600_000
 """Between fixes further apart than this the straight line says nothing about the path."""
-APPROACH_MS: Final = 90_000
-"""Who can reach a boundary within this time at the present speed is asked to report often."""
+APPROACH_MS: Final = 75_000
+"""Who reaches a boundary within this time at the present speed is asked to report often: a minute's
+interval and the way of the request."""
 APPROACH_SPEED_MAX_MM_S: Final = 50_000
 CLOSING_MIN_MM_S: Final = 800
 """Slower closing than this is not an approach."""

@@ -125,7 +125,7 @@ class Tables:
     def rewrite_units(
         self, person: int, units: Rows, legs: Rows, more_units: int = 0, more_legs: int = 0
     ) -> None:
-        """Give a person a new run of units and legs; the old one stays and can come back."""
+        """Give a person a new run of units and legs; the old run stays and can come back."""
         units, legs = units.copy(), legs.copy()
         self._new_run(person, len(units) + more_units, len(legs) + more_legs)
         row = self.world.persons[person]

@@ -13,7 +13,7 @@ from geofence import codes
 from geofence.areas import Fix, explain, instant, is_quiet, new_fix
 from geofence.decision import held_sigma_mm
 from geofence.integers import wide
-from geofence.kernels.compile import jit_inline
+from geofence.kernels.compile import jit_inline, jit_part
 from geofence.layout import (
     BLOCK,
     EVENTS,
@@ -33,7 +33,7 @@ from geofence.layout import (
 from geofence.ledger import keep_person, keep_unit, new_event, set_due
 from geofence.pairs import is_stale, judge_pair
 from geofence.parameters import REVIEW_MS, REVIEWS_MAX
-from geofence.parts import jit_part
+from geofence.parts import jit_hot
 
 
 def next_due(world: World, persons: int) -> int:
@@ -54,13 +54,20 @@ def next_due(world: World, persons: int) -> int:
 
 
 def due_persons(world: World, persons: int, until_ms: int) -> Integers:
-    """Return the persons whose silence is due until `until_ms`, by time and then by number."""
+    """Return whose silence is due until `until_ms`, by time, then by number.
+
+    Looks into a block only when its floor is not above `until_ms`, and raises the floor when
+    nothing was due, so that calls in a row do not look again.
+    """
     blocks = (persons + BLOCK - 1) // BLOCK
-    found = [
-        np.flatnonzero(world.due[block * BLOCK : min((block + 1) * BLOCK, persons)] <= until_ms)
-        + block * BLOCK
-        for block in np.flatnonzero(world.floors[:blocks] <= until_ms).tolist()
-    ]
+    found = []
+    for block in np.flatnonzero(world.floors[:blocks] <= until_ms).tolist():
+        times = world.due[block * BLOCK : min((block + 1) * BLOCK, persons)]
+        earliest = times.min()
+        if earliest > until_ms:
+            world.floors[block] = earliest
+        else:
+            found.append(np.flatnonzero(times <= until_ms) + block * BLOCK)
     if not found:
         return np.empty(0, np.int64)
     due = np.concatenate(found)
@@ -79,7 +86,7 @@ def fire_silences(world: World, ledger: Ledger, zones: Any, persons: Integers, f
     return wide(persons.size)
 
 
-@jit_part
+@jit_hot
 def has_room(world: World, ledger: Ledger, person: int) -> bool:
     """Return whether the ledger takes whatever one step of a person can do."""
     p = world.persons[person]
