@@ -27,7 +27,7 @@ from geofence.kernels.arrays import EXACT
 from geofence.kernels.compile import jit_inline, jit_part
 from geofence.kernels.distance import is_rd, project, signed_distance
 from geofence.kernels.projection import rd_from_wgs84
-from geofence.kernels.segment import segment_cannot_touch, segment_depth
+from geofence.kernels.segment import segment_depth
 from geofence.layout import (
     AREA,
     FRESH,
@@ -59,6 +59,11 @@ from geofence.parts import jit_hot
 
 FAR_MM = -(10**10)
 _POOR_MM = 100_000
+_PLANE_SLACK = 1.001
+"""A length in the plane is at most a thousandth off."""
+_PIECES_MAX = 4
+_BOUND_M = 200.0
+"""Within this of a boundary an exact distance is cheap; bounds are asked for no further."""
 _PRESENT_1024 = 1024 - POSSIBLE_1024
 
 
@@ -94,7 +99,7 @@ class Measure(NamedTuple):
     zone: int
     """The zone of the path when that is deeper, else of the fix."""
     nearing: bool
-    """At the speed towards the boundary the person is there soon."""
+    """Going on like this the person may be at the boundary soon."""
 
 
 @jit_inline
@@ -170,12 +175,40 @@ def reach_mm(fix: Fix) -> int:
 
 
 @jit_part
+def may_touch(
+    zones: Any, zone: int, x0_mm: int, y0_mm: int, x1_mm: int, y1_mm: int, margin_mm: int
+) -> bool:
+    """Return whether a straight way may come within a margin of a zone; False is sure.
+
+    A piece of the way cannot when its middle is further off than half its length. That needs bounds
+    only, one cheap read each; the exact way is asked for where they do not say.
+    """
+    dx = float(x1_mm - x0_mm)
+    dy = float(y1_mm - y0_mm)
+    length = math.sqrt(dx * dx + dy * dy) * _PLANE_SLACK
+    pieces = 1
+    while pieces <= _PIECES_MAX:
+        half = length / (2 * pieces) + margin_mm
+        near = False
+        for i in range(pieces):
+            t = (2 * i + 1) / (2.0 * pieces)
+            x = math.floor(x0_mm + dx * t + 0.5)
+            y = math.floor(y0_mm + dy * t + 0.5)
+            bound = signed_distance(zones, zone, x, y, min(half / 1000.0, _BOUND_M))
+            near = near or -bound <= half
+        if not near:
+            return False
+        pieces *= 2
+    return True
+
+
+@jit_hot
 def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix) -> Measure:
     """Measure a fix and its path against the zones of a unit whose boxes they touch."""
-    reach = reach_mm(fix)
-    tolerance_m = (reach + ring) / 1000.0
-    has_path = fix.path_ms >= 0 and fix.path_ms <= SEGMENT_MAX_MS
-    south, north, west, east = box_of(fix, reach)
+    near_mm = REACH_ACCURACIES * fix.accuracy + REACH_MM
+    has_path = 0 <= fix.path_ms <= SEGMENT_MAX_MS and fix.moved_mm > 0
+    goes_on = has_path and fix.speed >= STILL_MM_S
+    south, north, west, east = box_of(fix, reach_mm(fix))
     x, y = rd_from_wgs84(fix.lat, fix.lon)
     depth = FAR_MM
     path = FAR_MM
@@ -189,24 +222,24 @@ def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix)
         z = wide(leg["zone"])
         in_rd = is_rd(zones, z)
         x1, y1 = (x, y) if in_rd else project(zones, z, fix.lat, fix.lon)
-        sd = signed_distance(zones, z, x1, y1, tolerance_m)
+        sd = signed_distance(zones, z, x1, y1, (near_mm + ring) / 1000.0)
         if sd > depth:
             depth = sd
             zone = z
-        if not has_path or sd >= 0 or fix.moved_mm == 0:
-            continue
-        soon = fix.speed >= STILL_MM_S and -sd * 1000 <= fix.speed * APPROACH_MS
-        if -sd > fix.moved_mm and not soon:
+        # Beyond its tolerance a distance is a bound, which is all that is asked of it here.
+        passed = has_path and -sd <= fix.moved_mm
+        ahead = goes_on and not nearing and -sd * 1000 <= fix.speed * APPROACH_MS
+        if sd >= 0 or not (passed or ahead):
             continue
         x0, y0 = project(zones, z, fix.last_lat, fix.last_lon)
-        before = signed_distance(zones, z, x0, y0, tolerance_m + fix.moved_mm / 1000.0)
-        # Both distances are of one zone: their difference is the speed towards its boundary.
-        towards = (sd - before) * 1000 // max(fix.path_ms, 1)
-        nearing = nearing or (towards >= STILL_MM_S and -sd * 1000 <= towards * APPROACH_MS)
-        length = math.sqrt(float((x1 - x0) ** 2 + (y1 - y0) ** 2))
-        if before < 0 and not segment_cannot_touch(before, sd, length):
-            along = segment_depth(zones, z, x0, y0, x1, y1, tolerance_m)
-            if along > path:
+        if ahead:
+            further = APPROACH_MS / fix.path_ms
+            x2 = math.floor(x1 + (x1 - x0) * further + 0.5)
+            y2 = math.floor(y1 + (y1 - y0) * further + 0.5)
+            nearing = may_touch(zones, z, x1, y1, x2, y2, near_mm)
+        if passed and may_touch(zones, z, x0, y0, x1, y1, 0):
+            along = segment_depth(zones, z, x0, y0, x1, y1, EXACT)
+            if along > path and signed_distance(zones, z, x0, y0, 0.0) < 0:
                 path = along
                 path_zone = z
     return Measure(depth, path, path_zone if path > depth else zone, nearing)
@@ -328,21 +361,30 @@ def observe_unit(
         if row["open"]:
             row["met"] = 1
     settle(world, ledger, zones, person, unit, fix, now_ms, passed, m, met)
-    doubt = ABSENCE_DOUBT_1024 if kind == LOCATION else DOUBT_1024
     if row["force"] and row["open"] and not row["once"]:
-        order = wide(row["order"])
-        if state == POSSIBLE:
-            request_fix(world, ledger, person, order, now_ms, codes.ASK_POSSIBLE, wide(UNCOUNTED))
-        elif doubt <= p_1024 < POSSIBLE_1024:
-            reason = codes.ASK_ABSENCE if kind == LOCATION else codes.ASK_DOUBTFUL
-            request_fix(world, ledger, person, order, now_ms, reason, wide(COUNTED))
-        elif kind == AREA and m.nearing and state != CONFIRMED:
-            request_fix(world, ledger, person, order, now_ms, codes.ASK_APPROACH, wide(COUNTED))
+        ask_unit(world, ledger, person, row, p_1024, m.nearing, now_ms)
     is_now_quiet = is_quiet(row)
     if was_quiet and not is_now_quiet:
         p["active"] = p["active"] + 1
     elif is_now_quiet and not was_quiet:
         p["active"] = p["active"] - 1
+
+
+@jit_part
+def ask_unit(
+    world: World, ledger: Ledger, person: int, row: Any, p_1024: int, nearing: bool, now_ms: int
+) -> None:
+    """Ask for a burst where a fix leaves the answer open, or the wearer is there soon."""
+    order = wide(row["order"])
+    is_location = row["kind"] == LOCATION
+    doubt = ABSENCE_DOUBT_1024 if is_location else DOUBT_1024
+    if row["inner"] == POSSIBLE:
+        request_fix(world, ledger, person, order, now_ms, codes.ASK_POSSIBLE, wide(UNCOUNTED))
+    elif doubt <= p_1024 < POSSIBLE_1024:
+        reason = codes.ASK_ABSENCE if is_location else codes.ASK_DOUBTFUL
+        request_fix(world, ledger, person, order, now_ms, reason, wide(COUNTED))
+    elif nearing and not is_location and row["inner"] != CONFIRMED:
+        request_fix(world, ledger, person, order, now_ms, codes.ASK_APPROACH, wide(COUNTED))
 
 
 @jit_inline
