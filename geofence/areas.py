@@ -87,6 +87,8 @@ class Fix(NamedTuple):
     last_lon: int
     last_accuracy: int
     moved_mm: int
+    leapt: int
+    """How the person came here: MOVED, LEAPT or LEAP."""
 
 
 class Measure(NamedTuple):
@@ -118,6 +120,7 @@ def new_fix(
     last_lon: int,
     last_accuracy: int,
     moved_mm: int,
+    leapt: int,
 ) -> Fix:
     """Return a Fix of one type, whatever the widths it is made of."""
     return Fix(
@@ -135,13 +138,14 @@ def new_fix(
         wide(last_lon),
         wide(last_accuracy),
         wide(moved_mm),
+        wide(leapt),
     )
 
 
 @jit_inline
 def instant(at_ms: int) -> Fix:
     """Return what stands for a fix when only time has passed."""
-    return new_fix(at_ms, 0, 0, 0, 0, SPEED_UNKNOWN, 0, False, 0, NONE_MS, 0, 0, 0, 0)
+    return new_fix(at_ms, 0, 0, 0, 0, SPEED_UNKNOWN, 0, False, 0, NONE_MS, 0, 0, 0, 0, 0)
 
 
 @jit_inline
@@ -338,14 +342,15 @@ def observe_unit(
         off = drift_mm_s(fix.speed) * (fix.path_ms / 2000.0)
         passed = probability_1024(float(m.path_mm), math.sqrt(wider * wider + off * off))
     if passed > p_1024:
-        half = weight(fix.dt_ms // 2)
+        half = weight(fix.dt_ms, passed, fix.leapt) >> 1
         evidence = step_evidence(evidence, passed, half, threshold)
         if evidence >= threshold:
             state = CONFIRMED
+        half = weight(fix.dt_ms, p_1024, fix.leapt) >> 1
         evidence = step_evidence(evidence, p_1024, half, threshold)
     else:
         passed = 0
-        w = weight(fix.dt_ms)
+        w = weight(fix.dt_ms, p_1024, fix.leapt)
         evidence = step_evidence(
             evidence, p_1024, w >> DOUBTED_SHIFT if fix.doubted else w, threshold
         )

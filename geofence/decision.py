@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from geofence.kernels.compile import jit_inline
+from geofence.layout import LEAP, MOVED
 from geofence.parameters import (
     ACCURACY_FLOOR_MM,
     BELIEF_FLOOR,
@@ -36,6 +37,7 @@ UNKNOWN: Final = 4
 
 _FLOORS: Final = np.array(ACCURACY_FLOOR_MM, np.int64)
 _HALF: Final = UNIT // 2
+EVEN_1024: Final = 512
 
 
 @jit_inline
@@ -100,16 +102,22 @@ def held_sigma_mm(accuracy_mm: int, speed_mm_s: int, age_ms: int) -> float:
 
 
 @jit_inline
-def weight(dt_ms: int) -> int:
-    """Return tanh(dt / 120 s) in 1/65536, linear between knots."""
-    if dt_ms <= 0:
+def weight(dt_ms: int, p_1024: int, leapt: int) -> int:
+    """Return in 1/65536 how much a fix counts: tanh(dt / memory), capped, linear between knots.
+
+    A breach by one who leapt there from standstill counts from the leap on, and with the longer
+    memory; what speaks against a breach always counts in full.
+    """
+    slow = leapt != MOVED and p_1024 > EVEN_1024
+    if dt_ms <= 0 or (slow and leapt == LEAP):
         return 0
+    first = WEIGHT_KNOTS if slow else 0
     i = dt_ms // WEIGHT_STEP_MS
     if i >= WEIGHT_KNOTS - 1:
-        return int(WEIGHT[WEIGHT_KNOTS - 1])
-    low = int(WEIGHT[i])
+        return int(WEIGHT[first + WEIGHT_KNOTS - 1])
+    low = int(WEIGHT[first + i])
     rest = dt_ms - i * WEIGHT_STEP_MS
-    return low + (int(WEIGHT[i + 1]) - low) * rest // WEIGHT_STEP_MS
+    return low + (int(WEIGHT[first + i + 1]) - low) * rest // WEIGHT_STEP_MS
 
 
 @jit_inline

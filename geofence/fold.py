@@ -6,7 +6,7 @@ from geofence import codes
 from geofence.areas import new_fix, observe_units
 from geofence.history import observe_past_pairs, observe_past_units
 from geofence.integers import wide
-from geofence.kernels.compile import jit_part
+from geofence.kernels.compile import jit_inline, jit_part
 from geofence.layout import (
     DOUBTED,
     DUPLICATES,
@@ -15,7 +15,10 @@ from geofence.layout import (
     LABEL_SPEED,
     LABEL_STANDSTILL,
     LATE,
+    LEAP,
+    LEAPT,
     LEG,
+    MOVED,
     NONE_MS,
     PERSON,
     UNUSABLE,
@@ -36,8 +39,8 @@ from geofence.pairs import judge_pair
 from geofence.parameters import (
     FIRST_FIX_MS,
     FUTURE_MAX_MS,
+    LEAP_ACCURACIES,
     SPEED_UNKNOWN,
-    STANDSTILL_MM_S,
     STILL_MM_S,
 )
 from geofence.parts import jit_hot, prefetch
@@ -157,9 +160,14 @@ def fold_fix(
         has_last = False
         labels = LABEL_SPEED
     speed = speed_of(speed_cm_s, has_last, moved, since_last, last_accuracy, accuracy)
-    reported = 0 <= speed_cm_s * 10 <= STANDSTILL_MM_S
+    reported_still = 0 <= speed_cm_s * 10 < STILL_MM_S
     was_still = 0 <= p["speed"] < STILL_MM_S
-    if has_last and reported and was_still and moved > 3 * (accuracy + last_accuracy):
+    leapt = wide(p["leapt"])
+    if not doubted:
+        leaps = last_ms != NONE_MS and reported_still and was_still
+        leaps = leaps and moved > LEAP_ACCURACIES * (accuracy + last_accuracy)
+        leapt = how_it_came(p, lat, lon, accuracy, leaps, reported_still)
+    if leapt != MOVED:
         labels |= LABEL_STANDSTILL
     fix = new_fix(
         time_ms,
@@ -176,6 +184,7 @@ def fold_fix(
         last_lon,
         last_accuracy,
         moved,
+        leapt,
     )
     p["seen_ms"] = time_ms
     if doubted:
@@ -203,6 +212,25 @@ def fold_fix(
         pair0 = wide(p["pair0"])
         for k in range(pair0, pair0 + wide(p["pairs"])):
             judge_pair(world, ledger, wide(world.links[k]), fix, person, now_ms, wide(-1))
+
+
+@jit_inline
+def how_it_came(p: Any, lat: int, lon: int, accuracy: int, leaps: bool, still: bool) -> int:
+    """Return and remember how a person came to the place of a new fix.
+
+    A leap is over when a fix shows movement, or lies where it began.
+    """
+    leapt = wide(p["leapt"])
+    if leapt != MOVED:
+        back = displacement_mm(wide(p["leap_lat"]), wide(p["leap_lon"]), lat, lon)
+        slack = LEAP_ACCURACIES * (accuracy + wide(p["accuracy"]))
+        leapt = MOVED if not still or back <= slack else LEAP if leaps else LEAPT
+    elif leaps:
+        p["leap_lat"] = p["lat"]
+        p["leap_lon"] = p["lon"]
+        leapt = LEAP
+    p["leapt"] = leapt
+    return wide(leapt)
 
 
 @jit_part
@@ -235,7 +263,21 @@ def fold_late(
     """Give a fix that is older than the newest of its person to history."""
     speed = speed_of(speed_cm_s, False, 0, 0, accuracy, accuracy)
     fix = new_fix(
-        time_ms, lat, lon, accuracy, mechanism, speed, 0, False, 0, NONE_MS, lat, lon, accuracy, 0
+        time_ms,
+        lat,
+        lon,
+        accuracy,
+        mechanism,
+        speed,
+        0,
+        False,
+        0,
+        NONE_MS,
+        lat,
+        lon,
+        accuracy,
+        0,
+        False,
     )
     observe_past_units(world, ledger, zones, person, fix, now_ms)
     if world.persons[person]["pairs"] > 0:

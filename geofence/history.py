@@ -30,7 +30,7 @@ from geofence.decision import (
 from geofence.integers import wide
 from geofence.kernels.compile import jit_part
 from geofence.kernels.projection import chord_mm
-from geofence.layout import AREA, NONE_MS, PAIR_EVENT, UNIT_EVENT, Ledger, World
+from geofence.layout import AREA, MOVED, NONE_MS, PAIR_EVENT, UNIT_EVENT, Ledger, World
 from geofence.ledger import keep_pair, keep_unit, new_event, protected_at, wearer_at
 from geofence.parameters import FIRST_FIX_MS, HISTORY_GAP_MS, TRACK_POINTS
 
@@ -49,7 +49,7 @@ def step_run(row: Any, time_ms: int, p_1024: int) -> bool:
         row["run_ms"] = NONE_MS
         row["told_ms"] = NONE_MS
     threshold = wide(row["threshold"])
-    evidence = step_evidence(evidence, p_1024, weight(dt_ms), threshold)
+    evidence = step_evidence(evidence, p_1024, weight(dt_ms, p_1024, MOVED), threshold)
     if evidence == 0:
         row["run_ms"] = NONE_MS
     elif row["run_ms"] == NONE_MS:

@@ -24,6 +24,7 @@ from geofence.integers import wide
 from geofence.kernels.compile import jit_part
 from geofence.layout import (
     LABEL_HELD,
+    MOVED,
     NONE_MS,
     UNIT_EVENT,
     Ledger,
@@ -154,7 +155,7 @@ def seed_unit(world: World, zones: Any, person: int, unit: int) -> None:
         )
         dt_ms = FIRST_FIX_MS if before_ms == NONE_MS else time_ms - before_ms
         threshold = wide(row["threshold"])
-        evidence = step_evidence(evidence, p_1024, weight(dt_ms), threshold)
+        evidence = step_evidence(evidence, p_1024, weight(dt_ms, p_1024, MOVED), threshold)
         before = state
         state = next_state(state, evidence, threshold, p_1024, ring_1024)
         remember_stay(row, before, state, time_ms)
@@ -243,7 +244,7 @@ def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool, 
     if both and (seed or row["inner"] == UNKNOWN):
         c = contact_of(row, a, b, at_ms)
         threshold = wide(row["threshold"])
-        evidence = step_evidence(0, c.p_1024, weight(FIRST_FIX_MS), threshold)
+        evidence = step_evidence(0, c.p_1024, weight(FIRST_FIX_MS, c.p_1024, MOVED), threshold)
         if c.p_1024 >= POSSIBLE_1024:
             evidence = max(evidence, wide(row["evidence"]))
         row["evidence"] = row["before"] = evidence

@@ -19,6 +19,13 @@ NONE_MS: Final = -1
 AREA: Final = 0
 LOCATION: Final = 1
 
+# How a person came to the present place.
+MOVED: Final = 0
+LEAPT: Final = 1
+"""From standstill to standstill, and no movement since explains it."""
+LEAP: Final = 2
+"""The same with the newest fix: it says nothing yet of how long the place lasts."""
+
 # Freshness, in the order of geofence.verdicts.Freshness; bit 0 the wearer, bit 1 the protected.
 FRESH: Final = 0
 WEARER_STALE: Final = 1
@@ -78,6 +85,8 @@ PERSON: Final = np.dtype(
         ("doubt_lat", "i4"),
         ("doubt_lon", "i4"),
         ("doubt_accuracy", "i4"),
+        ("leap_lat", "i4"),  # from where the present place was leapt to
+        ("leap_lon", "i4"),
         ("track_next", "u2"),
         ("doubt_requests", "u2"),
         ("leg_room", "u2"),
@@ -86,6 +95,7 @@ PERSON: Final = np.dtype(
         ("reviews", "u2"),
         ("mechanism", "u1"),
         ("doubt_mechanism", "u1"),
+        ("leapt", "u1"),
     ],
     align=True,
 )

@@ -32,6 +32,8 @@ from geofence.layout import (
     LABEL_HELD,
     LABEL_PARALLEL,
     LABEL_PREDICTED,
+    LABEL_STANDSTILL,
+    MOVED,
     NONE_MS,
     PAIR_EVENT,
     PROTECTED_STALE,
@@ -293,6 +295,9 @@ def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
     if row["before_ms"] != NONE_MS:
         dt_ms = max(fix.time_ms - wide(row["before_ms"]), 0)
     row["judged_ms"] = max(judged_ms, fix.time_ms)
+    a = world.persons[row["wearer"]]
+    b = world.persons[row["protected"]]
+    leapt = max(wide(a["leapt"]), wide(b["leapt"]))
     passed = 0
     has_path = 0 <= fix.path_ms <= SEGMENT_MAX_MS and fix.moved_mm > 0
     near = c.distance_mm - wide(row["radius"]) <= fix.moved_mm
@@ -301,13 +306,15 @@ def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
         if nearest >= row["radius"] or passed <= c.p_1024:
             passed = 0
     if passed > 0:
-        half = weight(dt_ms // 2)
+        half = weight(dt_ms, passed, leapt) >> 1
         evidence = step_evidence(evidence, passed, half, threshold)
         if evidence >= threshold:
             state = CONFIRMED
+        half = weight(dt_ms, c.p_1024, leapt) >> 1
         evidence = step_evidence(evidence, c.p_1024, half, threshold)
     else:
-        evidence = step_evidence(evidence, c.p_1024, weight(dt_ms), threshold)
+        w = weight(dt_ms, c.p_1024, leapt)
+        evidence = step_evidence(evidence, c.p_1024, w, threshold)
     row["evidence"] = evidence
     row["inner"] = next_state(state, evidence, threshold, max(c.p_1024, passed), c.ring_1024)
     return passed
@@ -428,6 +435,8 @@ def tell_pair(
         e["labels"] = e["labels"] | LABEL_HELD
     a = world.persons[row["wearer"]]
     b = world.persons[row["protected"]]
+    if a["leapt"] != MOVED or b["leapt"] != MOVED:
+        e["labels"] = e["labels"] | LABEL_STANDSTILL
     e["speed"] = a["speed"]
     if a["last_ms"] != NONE_MS:
         wearer_at(

@@ -7,7 +7,7 @@ with the state (`RULES_VERSION`).
 
 from typing import Final
 
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Stored in every dump: a state made under other numbers is not continued silently."""
 
 # --- fixed point ----------------------------------------------------------------------------------
@@ -29,8 +29,16 @@ BELIEF_SPAN: Final = 0.95
 BELIEF_FLOOR: Final = 0.025
 
 # --- evidence -------------------------------------------------------------------------------------
-MEMORY_MS: Final = 120_000
-"""w = tanh(dt / 120 s): the error of GPS is autocorrelated with a time constant of 60 s."""
+MEMORY_MS: Final = 30_000
+"""w = tanh(dt / 30 s): how much of a fix is news. The error within its accuracy is in P already;
+what time has to rule out is a jump (docs/adr/0007)."""
+LEAP_MEMORY_MS: Final = 120_000
+"""The same for a breach by one who leapt there from standstill, counted from the leap on: what
+reflects a signal stays a while."""
+WEIGHT_MAX: Final = 0.5
+"""No single fix confirms: 0.5 logit(0.975) = 1.83 stays below the smallest H."""
+LEAP_ACCURACIES: Final = 2
+"""Who moved further than the 68 % radii of both fixes twice, standing still at both, leapt."""
 FIRST_FIX_MS: Final = 60_000
 """The interval assumed before a fix that has no predecessor."""
 THRESHOLDS: Final = (2 * UNIT, 3 * UNIT, 4 * UNIT + UNIT // 2)
@@ -79,7 +87,6 @@ APPROACH_SPEED_MAX_MM_S: Final = 50_000
 CLOSING_MIN_MM_S: Final = 800
 """Slower closing than this is not an approach."""
 PARALLEL_SPEED_MM_S: Final = 3_000
-STANDSTILL_MM_S: Final = 1_000
 
 # --- silence --------------------------------------------------------------------------------------
 PAIR_SILENCE_MS: Final = 90_000

@@ -200,4 +200,5 @@ def last_fix(p: Any) -> Fix:
         0,
         0,
         0,
+        0,
     )

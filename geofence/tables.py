@@ -11,14 +11,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from geofence.parameters import MEMORY_MS, UNIT
+from geofence.parameters import LEAP_MEMORY_MS, MEMORY_MS, UNIT, WEIGHT_MAX
 
 PHI_STEPS: Final = 64
 """Knots per unit of z."""
 PHI_Z_MAX: Final = 5
 WEIGHT_STEP_MS: Final = 500
 WEIGHT_KNOTS: Final = 1441
-"""tanh is 1 to the rounding from 720 s on."""
+"""Both weights are at their maximum long before 720 s."""
 
 
 def _phi_knots() -> npt.NDArray[np.float64]:
@@ -44,9 +44,15 @@ def _logits() -> npt.NDArray[np.int64]:
 
 
 def _weights() -> npt.NDArray[np.int64]:
-    """tanh(dt / 120 s) in 1/65536, one knot per 500 ms."""
-    knots = (math.tanh(i * WEIGHT_STEP_MS / MEMORY_MS) for i in range(WEIGHT_KNOTS))
-    return np.array([round(UNIT * knot) for knot in knots], np.int64)
+    """min(tanh(dt / memory), maximum) in 1/65536, one knot per 500 ms; the second half after a leap."""
+    return np.array(
+        [
+            round(UNIT * min(math.tanh(i * WEIGHT_STEP_MS / memory_ms), WEIGHT_MAX))
+            for memory_ms in (MEMORY_MS, LEAP_MEMORY_MS)
+            for i in range(WEIGHT_KNOTS)
+        ],
+        np.int64,
+    )
 
 
 PHI: Final = _phi_knots()

@@ -114,12 +114,14 @@ class RequestReason(StrEnum):
 
 
 class Label(StrEnum):
-    """Remarks for the operator. A label never suppresses and never delays a verdict."""
+    """Remarks for the operator. A label never suppresses a verdict."""
 
     LATE_DELIVERY = "late-delivery"
     """The fix was minutes old when it arrived, though it is the newest of its device."""
     PARALLEL_TRAVEL = "parallel-travel"
     JUMP_FROM_STANDSTILL = "jump-from-standstill"
+    """Came there between two fixes that both report standstill: a reflection, or a short drive.
+    Evidence of a breach grows slower until a fix shows movement."""
     IMPLAUSIBLE_SPEED = "implausible-speed"
     POOR_ACCURACY = "poor-accuracy"
     POSITION_HELD = "position-held"

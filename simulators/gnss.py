@@ -127,10 +127,17 @@ class ErrorField:
     wifi: npt.NDArray[np.bool_]
     latency_s: Floats
     environment: Ints  # -1 before the first step
+    jump_x: Floats
+    jump_y: Floats
+    jump_holds_s: Floats  # mean time that a jump lasts; 0: one attempt
 
     @classmethod
-    def start(cls, count: int) -> "ErrorField":
-        """Return the state before any attempt."""
+    def start(cls, count: int, jump_holds_s: float = 0.0) -> "ErrorField":
+        """Return the state before any attempt.
+
+        `jump_holds_s`: how long a jump lasts on average. The table's jumps last one attempt;
+        longer ones are for asking how a decision bears reflections that stay.
+        """
         zeros = np.zeros(count)
         return cls(
             zeros.copy(),
@@ -141,6 +148,9 @@ class ErrorField:
             np.zeros(count, dtype=np.bool_),
             np.full(count, LATENCY_S[0]),
             np.full(count, -1, dtype=np.int64),
+            zeros.copy(),
+            zeros.copy(),
+            np.full(count, jump_holds_s),
         )
 
     def part(self, which: Ints) -> "ErrorField":
@@ -176,12 +186,17 @@ class ErrorField:
         self.ou_x = keeps * self.ou_x + spread * rows[:, _OU_X]
         self.ou_y = keeps * self.ou_y + spread * rows[:, _OU_Y]
 
-        jumps = rows[:, _U_JUMP] < sky[:, JUMP_CHANCE]
+        chance = sky[:, JUMP_CHANCE]
+        jumps = rows[:, _U_JUMP] < chance
+        holds = np.exp(-dt / np.maximum(self.jump_holds_s, 1e-9)) * (self.jump_holds_s > 0.0)
+        stays = ~jumps & ~changed & (rows[:, _U_JUMP] - chance < (1.0 - chance) * holds)
         # Bivariate Student t, 2 d.o.f.: normal / sqrt(chi2(2) / 2), and chi2(2) / 2 is exponential.
         size = np.where(jumps, sky[:, JUMP_SCALE] / np.sqrt(-np.log1p(-rows[:, _U_TAIL])), 0.0)
         lag_s = np.where(places == Environment.VEHICLE, self.latency_s, 0.0)
-        error_x = self.ou_x + self.bias_x + size * rows[:, _JUMP_X] - lag_s * np.asarray(vx_m_s)
-        error_y = self.ou_y + self.bias_y + size * rows[:, _JUMP_Y] - lag_s * np.asarray(vy_m_s)
+        self.jump_x = np.where(stays, self.jump_x, size * rows[:, _JUMP_X])
+        self.jump_y = np.where(stays, self.jump_y, size * rows[:, _JUMP_Y])
+        error_x = self.ou_x + self.bias_x + self.jump_x - lag_s * np.asarray(vx_m_s)
+        error_y = self.ou_y + self.bias_y + self.jump_y - lag_s * np.asarray(vy_m_s)
 
         deep = places == Environment.DEEP_INDOOR
         reported = np.where(

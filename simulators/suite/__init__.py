@@ -2,7 +2,8 @@
 
 No engine is consulted anywhere.
 
-A family of runs for a seed (`queensland`, `coincidences`, `boundaries`, `long_days`, `pair_day`)
+A family of runs for a seed (`queensland`, `coincidences`, `boundaries`, `car_approaches`,
+`long_days`, `pair_day`)
 gives people, zones, orders and what truly happened; `Play` plays any number of runs side by side
 and reacts to requests for more fixes.
 """
@@ -13,6 +14,7 @@ from simulators.suite.kinds import Breach, Carried, Run, Tamper
 from simulators.suite.pairs import pair_day
 from simulators.suite.play import FIX_DTYPE, Arrived, Event, Play
 from simulators.suite.queensland import queensland
+from simulators.suite.warning import car_approaches
 
 TUNING_SEEDS = range(1_000)
 """Seeds on which parameters may be chosen."""
@@ -31,6 +33,7 @@ __all__ = [
     "Run",
     "Tamper",
     "boundaries",
+    "car_approaches",
     "coincidences",
     "long_days",
     "pair_day",

@@ -72,7 +72,7 @@ class Player:
 class Play:
     """Runs in progress. All must start at the same instant; each ends at its own."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], jump_holds_s: float = 0.0) -> None:
         starts = {run.start_ms for run in runs}
         if len(starts) != 1:
             raise ValueError("runs that are played together start together")
@@ -84,7 +84,7 @@ class Play:
         self.now_ms = starts.pop()
         self.end_ms = max(run.end_ms for run in runs)
         count = len(self.devices)
-        self._field = ErrorField.start(count)
+        self._field = ErrorField.start(count, jump_holds_s)
         self._rngs = [
             stream(p.run.seed, p.run.family, p.run.name, p.run.place, p.carried.person_id)
             for p in self.devices

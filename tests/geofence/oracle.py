@@ -29,6 +29,7 @@ class Fix(NamedTuple):
     lat: float
     lon: float
     accuracy_m: float
+    speed_m_s: float | None = None
 
 
 class Known(NamedTuple):
@@ -58,14 +59,63 @@ def logit(p: float) -> float:
     return math.log(p / (1.0 - p))
 
 
-def weight(dt_s: float) -> float:
-    return math.tanh(dt_s / 120.0)
+def weight(dt_s: float, p: float, leap: str = "moved") -> float:
+    """How much a fix counts. A breach after a leap counts from the leap on, and with less."""
+    if leap == "moved" or p <= 0.5:
+        return min(math.tanh(dt_s / 30.0), 0.5)
+    return 0.0 if leap == "leap" else min(math.tanh(dt_s / 120.0), 0.5)
 
 
-def step(known: Known, p: float, w: float, h: float) -> tuple[float, float]:
+class Leaps:
+    """How one came to where the last fix was: moved, leapt, or with this very fix ("leap").
+
+    A leap is a move beyond twice both accuracies from standstill to standstill. It is over when a
+    fix shows movement, or lies where the leap began.
+    """
+
+    def __init__(self) -> None:
+        self.how = "moved"
+        self.start: Fix | None = None
+        self.last: Fix | None = None
+        self.speed: float | None = None
+
+    def take(self, fix: Fix) -> str:
+        """`fix.speed_m_s` as reported, None for unknown: then movement is taken for granted."""
+        last, still = self.last, fix.speed_m_s is not None and fix.speed_m_s < 0.5
+        was_still = self.speed is not None and self.speed < 0.5
+        leaps = False
+        if last is not None and still and was_still:
+            slack = 2 * (max(fix.accuracy_m, 3.0) + max(last.accuracy_m, 3.0))
+            leaps = math.hypot(*_local(last, fix)) > slack
+        if self.how != "moved":
+            assert self.start is not None
+            assert last is not None
+            slack = 2 * (max(fix.accuracy_m, 3.0) + max(last.accuracy_m, 3.0))
+            over = not still or math.hypot(*_local(self.start, fix)) <= slack
+            self.how = "moved" if over else "leap" if leaps else "leapt"
+        elif leaps:
+            self.how, self.start = "leap", last
+        self.speed = fix.speed_m_s if fix.speed_m_s is not None else _derived(last, fix)
+        self.last = fix
+        return self.how
+
+
+def _derived(last: Fix | None, fix: Fix) -> float | None:
+    """Speed from two fixes, beyond their error."""
+    if last is None or not 1 <= fix.time_s - last.time_s <= 600:
+        return None
+    moved = math.hypot(*_local(last, fix))
+    error = math.hypot(sigma(last.accuracy_m), sigma(fix.accuracy_m))
+    return max(moved - error, 0.0) / (fix.time_s - last.time_s)
+
+
+def step(
+    known: Known, p: float, w: float, h: float, p_low: float | None = None
+) -> tuple[float, float]:
     """The interval of the evidence after one step, before the state."""
     slack = 2e-4
-    low = min(max(known.low + w * logit(p - ROUNDING) - slack, 0.0), h + 2.0)
+    p_low = p if p_low is None else p_low
+    low = min(max(known.low + w * logit(p_low - ROUNDING) - slack, 0.0), h + 2.0)
     high = min(max(known.high + w * logit(p + ROUNDING) + slack, 0.0), h + 2.0)
     return low, high
 
@@ -95,22 +145,32 @@ def _state(state: str, evidence: float, h: float, p: float, ring: float) -> str:
     return CLEAR
 
 
-def advance(known: Known, p: float, passed: float, ring: float, dt_s: float, h: float) -> Known:
-    """Evidence and states after a fix, with the passage before it where that says more."""
-    if known.states == {CONFIRMED}:
-        passed = 0.0
+def advance(
+    known: Known,
+    p: float,
+    passage: tuple[float, float],
+    ring: float,
+    dt_s: float,
+    h: float,
+    leap: str,
+) -> Known:
+    """Evidence and states after a fix, with the passage before it where that says more.
+
+    `passage`: P of it at least and at most; the engine searches its depth to a sixteenth.
+    """
+    passed_low, passed = (0.0, 0.0) if known.states == {CONFIRMED} else passage
     branches = []
     if passed > p - 2 * ROUNDING:
-        low, high = step(known, passed, weight(dt_s / 2), h)
+        low, high = step(known, passed, weight(dt_s, passed, leap) / 2, h, passed_low)
         before = known.states
         if low >= h:
             before = frozenset({CONFIRMED})
         elif high >= h:
             before |= {CONFIRMED}
-        low, high = step(Known(low, high, before), p, weight(dt_s / 2), h)
+        low, high = step(Known(low, high, before), p, weight(dt_s, p, leap) / 2, h)
         branches.append((low, high, before, max(p, passed)))
-    if passed < p + 2 * ROUNDING:
-        branches.append((*step(known, p, weight(dt_s), h), known.states, p))
+    if passed_low < p + 2 * ROUNDING:
+        branches.append((*step(known, p, weight(dt_s, p, leap), h), known.states, p))
     found = frozenset().union(*(states(b, lo, hi, h, q, ring) for lo, hi, b, q in branches))
     return Known(min(b[0] for b in branches), max(b[1] for b in branches), found)
 
@@ -127,6 +187,7 @@ class Area:
         self.h = H[risk] * (1.5 if location else 1.0)
         self.known = Known(0.0, 0.0, frozenset({CLEAR}))
         self.last: Fix | None = None
+        self.leaps = Leaps()
 
     def depth(self, x: float, y: float) -> float:
         point = shapely.Point(x, y)
@@ -149,22 +210,23 @@ class Area:
             if self.ring:
                 ring = belief(depth + self.ring, s)
         dt = 60.0 if self.last is None else fix.time_s - self.last.time_s
-        passed = 0.0 if self.location or self.last is None else self._passed(self.last, fix, s, dt)
-        self.known = advance(self.known, p, passed, ring, dt, self.h)
+        passage = (0.0, 0.0)
+        if not self.location and self.last is not None:
+            passage = self._passed(self.last, fix, s, dt)
+        leap = self.leaps.take(fix)
+        self.known = advance(self.known, p, passage, ring, dt, self.h, leap)
         self.last = fix
         return self.known
 
-    def _passed(self, last: Fix, fix: Fix, s: float, dt: float) -> float:
-        """P that the straight path ran through a zone that it neither began nor ended in."""
+    def _passed(self, last: Fix, fix: Fix, s: float, dt: float) -> tuple[float, float]:
+        """P, at least and at most, that the path ran through a zone and has no end in it."""
         a = TO_PLANE.transform(last.lon, last.lat)
         b = TO_PLANE.transform(fix.lon, fix.lat)
         if dt > 600 or a == b:
-            return 0.0
-        best = 0.0
+            return 0.0, 0.0
+        least = best = 0.0
         wide = max(s, sigma(last.accuracy_m))
-        moved = math.dist(a, b)
-        speed = max(moved - math.hypot(s, sigma(last.accuracy_m)), 0.0) / dt if dt >= 1 else None
-        drift = 0.9 if speed is None or 0.5 <= speed < 2.5 else (0.3 if speed < 0.5 else 3.0)
+        speed = fix.speed_m_s if fix.speed_m_s is not None else _derived(last, fix)
         for zone in self.zones:
             if any(zone.covers(shapely.Point(end)) for end in (a, b)):
                 continue
@@ -173,8 +235,10 @@ class Area:
                 continue
             depth = _deepest(zone, inside)
             if depth > 0:
-                best = max(best, belief(depth, math.hypot(wide, drift * dt / 2)))
-        return best
+                spread = math.hypot(wide, drift(speed) * dt / 2)
+                best = max(best, belief(depth, spread))
+                least = max(least, belief(depth * 15 / 16 - 0.25, spread))
+        return least, best
 
 
 def _deepest(zone: Any, inside: Any) -> float:
@@ -212,14 +276,11 @@ class Person:
         self.speed: float | None = None
         self.velocity = (0.0, 0.0)  # east, north
         self.anchors: list[Fix] = []
+        self.leaps = Leaps()
 
     def take(self, fix: Fix) -> None:
-        if self.last is not None and 1 <= fix.time_s - self.last.time_s <= 600:
-            moved = math.hypot(*_local(self.last, fix))
-            error = math.hypot(sigma(self.last.accuracy_m), sigma(fix.accuracy_m))
-            self.speed = max(moved - error, 0.0) / (fix.time_s - self.last.time_s)
-        else:
-            self.speed = None
+        self.speed = fix.speed_m_s if fix.speed_m_s is not None else _derived(self.last, fix)
+        self.leaps.take(fix)
         self.velocity = (0.0, 0.0)
         bases = [a for a in self.anchors[-2:] if fix.time_s - a.time_s >= 30]
         if bases and fix.time_s - bases[-1].time_s <= 600:
@@ -295,7 +356,8 @@ class Pair:
         self.judged = now
         # Evidence goes on from before this instant, states from what was told last.
         known = Known(known.low, known.high, self.known.states)
-        self.known = advance(known, p, passed, ring, dt, self.h)
+        leap = max((me.leaps.how, partner.leaps.how), key=("moved", "leapt", "leap").index)
+        self.known = advance(known, p, (passed, passed), ring, dt, self.h, leap)
         return self.known
 
     def _passed(self, me: Person, partner: Person, last: Fix, fix: Fix, s: float) -> float:

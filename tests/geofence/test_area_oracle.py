@@ -8,7 +8,7 @@ import pytest
 
 from geofence.verdicts import OrderKind, Verdict
 from tests.geofence.oracle import TO_PLANE, Area, Fix
-from tests.geofence.stories import NOON, Story, at, batch, order, square
+from tests.geofence.stories import NOON, UNKNOWN_SPEED, Story, at, batch, order, square
 
 
 def zones_of(rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -30,10 +30,16 @@ def zones_of(rng: np.random.Generator) -> list[dict[str, Any]]:
     return found
 
 
-def walk(rng: np.random.Generator, count: int) -> list[tuple[float, float, float, float]]:
-    """A person about the zones: (dt in s, north, east, accuracy), at times still, at times fast."""
+def walk(
+    rng: np.random.Generator, count: int
+) -> list[tuple[float, float, float, float, float | None]]:
+    """A person about the zones: (dt in s, north, east, accuracy, speed as reported or None).
+
+    At times still, at times fast; receivers that stand still jump now and then, and stay there.
+    """
     north, east = rng.uniform(-700, 700, 2)
     speed, heading = 1.0, 0.0
+    jump = np.zeros(2)
     steps = []
     for _ in range(count):
         if rng.random() < 0.15:
@@ -44,7 +50,11 @@ def walk(rng: np.random.Generator, count: int) -> list[tuple[float, float, float
         east += speed * dt * math.cos(heading)
         accuracy = float(rng.choice([3, 5, 8, 15, 30, 60]))
         noise = rng.normal(0, accuracy / 2, 2)
-        steps.append((dt, north + noise[0], east + noise[1], accuracy))
+        if dt >= 10 and rng.random() < 0.4:  # sooner it is doubted, which the model does not know
+            jump = rng.normal(0, 150, 2) if speed == 0.0 and rng.random() < 0.5 else np.zeros(2)
+        noise += jump
+        told = round(speed + abs(float(rng.normal(0, 0.1))), 2) if rng.random() < 0.9 else None
+        steps.append((dt, north + noise[0], east + noise[1], accuracy, told))
         if math.hypot(north, east) > 4000:
             heading = math.atan2(-north, -east)
     return steps
@@ -67,11 +77,12 @@ def test_engine_agrees_with_the_model(seed: int, location: bool) -> None:
     shown = "unknown"
     sharp = changes = 0
     steps = walk(rng, 500)
-    for k, (dt, north, east, accuracy) in enumerate(steps):
+    for k, (dt, north, east, accuracy, speed) in enumerate(steps):
         story.now += round(dt * 1000)
-        row = story.row("wearer", north, east, accuracy_m=accuracy)
+        wire = UNKNOWN_SPEED if speed is None else round(speed * 100)
+        row = story.row("wearer", north, east, accuracy_m=accuracy, speed=wire)
         found = story.engine.observe(batch([row]), story.now)
-        fix = Fix((story.now - NOON) / 1000, row[2] / 1e7, row[3] / 1e7, accuracy)
+        fix = Fix((story.now - NOON) / 1000, row[2] / 1e7, row[3] / 1e7, accuracy, speed)
         known = model.observe(fix)
         for verdict in (v for v in found if isinstance(v, Verdict)):
             assert verdict.previous == shown or verdict.state == shown

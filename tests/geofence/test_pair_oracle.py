@@ -1,13 +1,14 @@
 """Pairs through the engine and through an independent model: every state has to agree."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from geofence.verdicts import OrderKind, Verdict
 from tests.geofence.oracle import Fix, Pair
-from tests.geofence.stories import NOON, Story, batch, order
+from tests.geofence.stories import NOON, UNKNOWN_SPEED, Story, batch, order
 
 FIXES = 500
 
@@ -20,12 +21,14 @@ class Walker:
         self.reach = spread_m
         self.north, self.east = rng.uniform(-spread_m, spread_m, 2)
         self.speed = self.heading = 0.0
-        self.when = 0.0
+        self.jump = np.zeros(2)
+        self.when = self.since = 0.0
 
     def at(self, when: float) -> tuple[float, float]:
         rng = self.rng
         dt = when - self.when
         self.when = when
+        self.since = dt
         self.north += self.speed * dt * math.sin(self.heading)
         self.east += self.speed * dt * math.cos(self.heading)
         distance = math.hypot(self.north, self.east)
@@ -36,6 +39,16 @@ class Walker:
             self.speed = float(rng.choice([0.0, 0.0, 1.3, 4.0, 14.0]))
             self.heading = math.atan2(-self.north, -self.east) + float(rng.normal(0, 0.9))
         return self.north, self.east
+
+    def reported(self) -> float:
+        return round(self.speed + abs(float(self.rng.normal(0, 0.1))), 2)
+
+    def reflection(self) -> Any:
+        """Receivers that stand still jump now and then, and stay there."""
+        if self.since >= 20 and self.rng.random() < 0.4:  # sooner it is doubted
+            jumps = self.speed == 0.0 and self.rng.random() < 0.5
+            self.jump = self.rng.normal(0, 250, 2) if jumps else np.zeros(2)
+        return self.jump
 
 
 @pytest.mark.slow
@@ -65,10 +78,12 @@ def test_engine_agrees_with_the_model(seed: int) -> None:
         who = str(rng.choice(["wearer", "wearer", "victim"]))
         north, east = people[who].at((story.now - NOON) / 1000)
         accuracy = float(rng.choice([3, 5, 8, 15, 40]))
-        noise = rng.normal(0, accuracy / 2, 2)
-        row = story.row(who, north + noise[0], east + noise[1], accuracy_m=accuracy)
+        noise = rng.normal(0, accuracy / 2, 2) + people[who].reflection()
+        speed = people[who].reported() if rng.random() < 0.9 else None
+        wire = UNKNOWN_SPEED if speed is None else round(speed * 100)
+        row = story.row(who, north + noise[0], east + noise[1], accuracy_m=accuracy, speed=wire)
         found = story.engine.observe(batch([row]), story.now)
-        fix = Fix((story.now - NOON) / 1000, row[2] / 1e7, row[3] / 1e7, accuracy)
+        fix = Fix((story.now - NOON) / 1000, row[2] / 1e7, row[3] / 1e7, accuracy, speed)
         known = model.observe(who, fix)
         for verdict in (v for v in found if isinstance(v, Verdict)):
             shown = verdict.state.value

@@ -1,0 +1,294 @@
+"""The rules that are compared on ground truth: ours, and what others do with the same fixes.
+
+A rule gets the runs it watches and then fixes as they arrive; it answers with changes of what it
+holds true about an order. Only ours may ask devices for more fixes.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from geofence.engine import Engine, FixBatch
+from geofence.orders import parse_order, parse_zone
+from geofence.verdicts import PositionRequest, Verdict, VerdictState
+from geofence.engine import Role
+from simulators.suite import Play, Run
+from simulators.suite.kinds import PROTECTED
+from simulators.truth import Area
+
+CONFIRMED: Final = "confirmed"
+WARNED: Final = "warned"
+"""In a ring, near in time, or possible: something is told, a breach is not."""
+CLEAR: Final = "clear"
+
+
+class Change(NamedTuple):
+    """What a rule holds true from now on about one order, for a contact ban about one pair of it.
+
+    `fix_ms` is the device time that it was decided by. A historic change is a breach of the past
+    and says nothing of the present.
+    """
+
+    key: tuple[str, str]
+    state: str
+    at_ms: int
+    fix_ms: int
+    historic: bool = False
+    labels: tuple[str, ...] = ()
+
+
+class Wish(NamedTuple):
+    """A request for more fixes."""
+
+    person_id: str
+    interval_s: int
+    duration_s: int
+
+
+class Rule(Protocol):
+    """One way to judge."""
+
+    def judge(self, fixes: npt.NDArray[Any], now_ms: int) -> tuple[list[Change], list[Wish]]:
+        """Judge what has arrived (`simulators.suite.FIX_DTYPE`) and what time has brought."""
+        ...
+
+
+class Ours:
+    """The engine, as a watch drives it."""
+
+    def __init__(self, play: Play, *, bursts: bool = True) -> None:
+        self.engine = Engine()
+        self.bursts = bursts
+        handles = []
+        now_ms = play.now_ms
+        for player in play.devices:
+            role = Role.PROTECTED if player.carried.role == PROTECTED else Role.WEARER
+            handles.append(self.engine.put_person(player.carried.person_id, role))
+        for run in play.runs:
+            for zone in run.zones:
+                self.engine.put_zone(parse_zone(json.dumps(zone)), now_ms)
+            for order in run.orders:
+                self.engine.put_order(parse_order(json.dumps(order)), now_ms)
+        self.handles = np.array(handles, np.int64)
+
+    def judge(self, fixes: npt.NDArray[Any], now_ms: int) -> tuple[list[Change], list[Wish]]:
+        batch = FixBatch(
+            self.handles[fixes["device"]],
+            *(
+                fixes[name].astype(np.int64)
+                for name in (
+                    "time_ms",
+                    "lat_e7",
+                    "lon_e7",
+                    "accuracy_dm",
+                    "speed_cm_s",
+                    "heading_cdeg",
+                    "mechanism",
+                )
+            ),
+        )
+        changes: list[Change] = []
+        wishes: list[Wish] = []
+        for finding in self.engine.observe(batch, now_ms):
+            if isinstance(finding, PositionRequest):
+                if self.bursts:
+                    wishes.append(Wish(finding.person_id, finding.interval_s, finding.duration_s))
+                continue
+            changes.append(_change(finding))
+        return changes, wishes
+
+
+def _change(verdict: Verdict) -> Change:
+    state = WARNED
+    if verdict.state is VerdictState.CONFIRMED:
+        state = CONFIRMED
+    elif verdict.state in (VerdictState.CLEAR, VerdictState.UNKNOWN):
+        state = CLEAR
+    fix_ms = verdict.at_ms if verdict.fix_ms is None else verdict.fix_ms
+    labels = tuple(str(label) for label in verdict.labels)
+    key = (verdict.order_id, verdict.protected_id or "")
+    return Change(key, state, verdict.at_ms, fix_ms, verdict.historic, labels)
+
+
+# --- what others do ---------------------------------------------------------------------------
+
+
+class _Watched(NamedTuple):
+    """One order of one run, or one pair of it, in metres of the run's plane."""
+
+    key: tuple[str, str]
+    wearer: int
+    partner: int
+    """Device of the protected person, -1 for an order about zones."""
+    radius_m: float
+    area: Area | None
+    inside_is_breach: bool
+
+
+class PointInPolygon:
+    """Inside or outside by the position alone, `in_a_row` times before it counts either way."""
+
+    def __init__(self, play: Play, in_a_row: int = 1) -> None:
+        self.in_a_row = in_a_row
+        self.planes = [player.run.plane for player in play.devices]
+        self.watched: dict[int, list[int]] = {}
+        self.orders = _watched(play)
+        for i, order in enumerate(self.orders):
+            for device in (order.wearer, order.partner):
+                if device >= 0:
+                    self.watched.setdefault(device, []).append(i)
+        self.last: dict[int, tuple[float, float, int]] = {}
+        self.count = [0] * len(self.orders)
+        self.state = [False] * len(self.orders)
+
+    def judge(self, fixes: npt.NDArray[Any], now_ms: int) -> tuple[list[Change], list[Wish]]:
+        changes = []
+        for fix in fixes:
+            device = int(fix["device"])
+            position = self.position(device, fix)
+            if position is None:
+                continue
+            self.last[device] = position
+            for i in self.watched.get(device, ()):
+                breach = self.breach(self.orders[i])
+                if breach is None:
+                    continue
+                self.count[i] = 0 if breach == self.state[i] else self.count[i] + 1
+                if self.count[i] >= self.in_a_row:
+                    self.state[i], self.count[i] = breach, 0
+                    state = CONFIRMED if breach else CLEAR
+                    changes.append(Change(self.orders[i].key, state, now_ms, int(fix["time_ms"])))
+        return changes, []
+
+    def position(self, device: int, fix: Any) -> tuple[float, float, int] | None:
+        """Return where the device is taken to be: (x, y, time)."""
+        x, y = self.planes[device].metres(fix["lat_e7"] / 1e7, fix["lon_e7"] / 1e7)
+        return x, y, int(fix["time_ms"])
+
+    def breach(self, order: _Watched) -> bool | None:
+        """Return whether the last positions are a breach; None while one is missing."""
+        here = self.last.get(order.wearer)
+        if here is None:
+            return None
+        if order.partner >= 0:
+            there = self.last.get(order.partner)
+            if there is None:
+                return None
+            return math.hypot(here[0] - there[0], here[1] - there[1]) < order.radius_m
+        assert order.area is not None
+        return order.area.contains(here[0], here[1]) == order.inside_is_breach
+
+
+class Kalman(PointInPolygon):
+    """Inside or outside by a Kalman filter of constant velocity, noise as the receiver claims."""
+
+    ACCELERATION_M_S2: Final = 0.5
+    """Spread of the unknown acceleration: a walker turns, a car brakes."""
+    GAP_S: Final = 600.0
+
+    def __init__(self, play: Play) -> None:
+        super().__init__(play)
+        self.filters: dict[int, tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
+
+    def position(self, device: int, fix: Any) -> tuple[float, float, int] | None:
+        x, y, time_ms = _plain(self, device, fix)
+        variance = (fix["accuracy_dm"] / 10.0 / 1.515) ** 2 + 1.0
+        known = self.filters.get(device)
+        if known is not None and time_ms <= known[0]:
+            return None
+        dt = self.GAP_S if known is None else (time_ms - known[0]) / 1000.0
+        if known is None or dt >= self.GAP_S:
+            mean = np.array([[x, 0.0], [y, 0.0]])
+            spread = np.diag([variance, 25.0])
+        else:
+            move = np.array([[1.0, dt], [0.0, 1.0]])
+            push = np.array([dt * dt / 2.0, dt]) * self.ACCELERATION_M_S2
+            mean = known[1] @ move.T
+            spread = move @ known[2] @ move.T + np.outer(push, push)
+            gain = spread[:, 0] / (spread[0, 0] + variance)
+            mean = mean + np.outer(np.array([x, y]) - mean[:, 0], gain)
+            spread = spread - np.outer(gain, spread[0])
+        self.filters[device] = (time_ms, mean, spread)
+        return float(mean[0, 0]), float(mean[1, 0]), time_ms
+
+
+def _plain(rule: PointInPolygon, device: int, fix: Any) -> tuple[float, float, int]:
+    x, y = rule.planes[device].metres(fix["lat_e7"] / 1e7, fix["lon_e7"] / 1e7)
+    return x, y, int(fix["time_ms"])
+
+
+def _watched(play: Play) -> list[_Watched]:
+    found = []
+    for run in play.runs:
+        for order in run.orders:
+            wearer = play.index[order["wearer_id"]]
+            for protected in order.get("protected_ids", ()):
+                found.append(
+                    _Watched(
+                        (order["id"], protected),
+                        wearer,
+                        play.index[protected],
+                        float(order["radius_m"]),
+                        None,
+                        True,
+                    )  # fmt: skip
+                )
+            for zone_id in order.get("zone_ids", ()):
+                geometry = next(z["geometry"] for z in run.zones if z["id"] == zone_id)
+                found.append(
+                    _Watched(
+                        (order["id"], ""),
+                        wearer,
+                        -1,
+                        0.0,
+                        Area.from_geojson(geometry, run.plane),
+                        order["kind"] == "area-ban",
+                    )  # fmt: skip
+                )
+    return found
+
+
+OURS: Final = "ours"
+RULES: Final[dict[str, Callable[[Play], Rule]]] = {
+    OURS: Ours,
+    "ours, no bursts": lambda play: Ours(play, bursts=False),
+    "point in polygon": PointInPolygon,
+    "2 in a row": lambda play: PointInPolygon(play, 2),
+    "3 in a row": lambda play: PointInPolygon(play, 3),
+    "Kalman": Kalman,
+}
+TICK_MS: Final = 500
+"""Fixes are judged this often, as a watch does that reads what has come since."""
+
+
+def judge(
+    runs: Sequence[Run], rules: Iterable[str], jump_holds_s: float = 0.0
+) -> dict[str, list[Change]]:
+    """Play runs and return the changes of each rule. Rules that ask for nothing share one play."""
+    found: dict[str, list[Change]] = {}
+    passive = [name for name in rules if name != OURS]
+    for group in ([OURS], passive):
+        names = [name for name in group if name in set(rules)]
+        if not names:
+            continue
+        play = Play(runs, jump_holds_s)
+        judges = {name: RULES[name](play) for name in names}
+        found |= {name: [] for name in names}
+        while play.next_due_ms() is not None:
+            now_ms = play.now_ms + TICK_MS
+            due_ms = play.next_due_ms()
+            if due_ms is not None and due_ms > now_ms:
+                now_ms += (due_ms - now_ms) // TICK_MS * TICK_MS
+            arrived = play.advance(now_ms)
+            for name, rule in judges.items():
+                changes, wishes = rule.judge(arrived.fixes, now_ms)
+                found[name] += changes
+                for wish in wishes:
+                    play.request(
+                        play.index[wish.person_id], wish.interval_s, wish.duration_s, now_ms
+                    )
+    return found
