@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-_HELPERS = {"__main__", "common", "oracle", "peers"}
+_HELPERS = {"__main__", "common", "intervals", "oracle", "peers", "rules", "scoring"}
 
 
 def names() -> list[str]:

@@ -12,10 +12,9 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from geofence.engine import Engine, FixBatch
+from geofence.engine import Engine, FixBatch, Role
 from geofence.orders import parse_order, parse_zone
 from geofence.verdicts import PositionRequest, Verdict, VerdictState
-from geofence.engine import Role
 from simulators.suite import Play, Run
 from simulators.suite.kinds import PROTECTED
 from simulators.truth import Area
@@ -76,6 +75,7 @@ class Ours:
         self.handles = np.array(handles, np.int64)
 
     def judge(self, fixes: npt.NDArray[Any], now_ms: int) -> tuple[list[Change], list[Wish]]:
+        """Give the engine a batch, as a watch does."""
         batch = FixBatch(
             self.handles[fixes["device"]],
             *(
@@ -146,6 +146,7 @@ class PointInPolygon:
         self.state = [False] * len(self.orders)
 
     def judge(self, fixes: npt.NDArray[Any], now_ms: int) -> tuple[list[Change], list[Wish]]:
+        """Compare each fix with every order of its person."""
         changes = []
         for fix in fixes:
             device = int(fix["device"])
@@ -166,8 +167,7 @@ class PointInPolygon:
 
     def position(self, device: int, fix: Any) -> tuple[float, float, int] | None:
         """Return where the device is taken to be: (x, y, time)."""
-        x, y = self.planes[device].metres(fix["lat_e7"] / 1e7, fix["lon_e7"] / 1e7)
-        return x, y, int(fix["time_ms"])
+        return _plain(self, device, fix)
 
     def breach(self, order: _Watched) -> bool | None:
         """Return whether the last positions are a breach; None while one is missing."""
@@ -195,6 +195,7 @@ class Kalman(PointInPolygon):
         self.filters: dict[int, tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
 
     def position(self, device: int, fix: Any) -> tuple[float, float, int] | None:
+        """Return where the filter takes the device to be; None for a fix out of order."""
         x, y, time_ms = _plain(self, device, fix)
         variance = (fix["accuracy_dm"] / 10.0 / 1.515) ** 2 + 1.0
         known = self.filters.get(device)
@@ -226,29 +227,15 @@ def _watched(play: Play) -> list[_Watched]:
     for run in play.runs:
         for order in run.orders:
             wearer = play.index[order["wearer_id"]]
-            for protected in order.get("protected_ids", ()):
-                found.append(
-                    _Watched(
-                        (order["id"], protected),
-                        wearer,
-                        play.index[protected],
-                        float(order["radius_m"]),
-                        None,
-                        True,
-                    )  # fmt: skip
-                )
+            for other in order.get("protected_ids", ()):
+                radius_m = float(order["radius_m"])
+                key = (order["id"], other)
+                found.append(_Watched(key, wearer, play.index[other], radius_m, None, True))
             for zone_id in order.get("zone_ids", ()):
                 geometry = next(z["geometry"] for z in run.zones if z["id"] == zone_id)
-                found.append(
-                    _Watched(
-                        (order["id"], ""),
-                        wearer,
-                        -1,
-                        0.0,
-                        Area.from_geojson(geometry, run.plane),
-                        order["kind"] == "area-ban",
-                    )  # fmt: skip
-                )
+                area = Area.from_geojson(geometry, run.plane)
+                inside = order["kind"] == "area-ban"
+                found.append(_Watched((order["id"], ""), wearer, -1, 0.0, area, inside))
     return found
 
 
