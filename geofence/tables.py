@@ -44,7 +44,7 @@ def _logits() -> npt.NDArray[np.int64]:
 
 
 def _weights() -> npt.NDArray[np.int64]:
-    """min(tanh(dt / memory), maximum) in 1/65536, one knot per 500 ms; the second half after a leap."""
+    """min(tanh(dt / memory), maximum) in 1/65536, a knot per 500 ms; the second half: leapt."""
     return np.array(
         [
             round(UNIT * min(math.tanh(i * WEIGHT_STEP_MS / memory_ms), WEIGHT_MAX))

@@ -342,3 +342,73 @@ def test_an_old_fix_that_is_the_newest_ends_no_silence() -> None:
     found = story.fix("wearer", 100, ago_ms=10 * MINUTE)
     assert [v.freshness for v in verdicts(found)] == [Freshness.WEARER_STALE]
     assert Label.LATE_DELIVERY in verdicts(found)[0].labels
+
+
+def standing_outside() -> Story:
+    """A wearer who stands 60 m outside of the zone and says so."""
+    story = outside(risk_class=1)
+    for _ in range(2):
+        story.now += MINUTE
+        story.fix("wearer", 260, speed=0)
+    story.told.clear()
+    return story
+
+
+def test_a_leap_from_standstill_is_possible_at_once_and_confirmed_only_when_it_lasts() -> None:
+    story = standing_outside()
+    story.now += MINUTE
+    found = story.fix("wearer", 100, speed=0)
+    assert told(found) == [(POSSIBLE, VerdictReason.ONE_FIX_BEYOND_DOUBT)]
+    assert Label.JUMP_FROM_STANDSTILL in verdicts(found)[0].labels
+    assert verdicts(found)[0].evidence_1024 == 0
+    assert [r.reason for r in requests(found)] == [RequestReason.POSSIBLE_BREACH]
+    # 3.66 tanh(5 s / 120 s) a fix: H = 2 with the fourteenth.
+    for _ in range(13):
+        story.now += 5000
+        assert told(story.fix("wearer", 100, speed=0)) == []
+    story.now += 5000
+    found = story.fix("wearer", 100, speed=0)
+    assert told(found) == [(CONFIRMED, VerdictReason.EVIDENCE_CONFIRMED)]
+    assert Label.JUMP_FROM_STANDSTILL in verdicts(found)[0].labels
+
+
+def test_movement_after_a_leap_counts_in_full() -> None:
+    story = standing_outside()
+    story.now += MINUTE
+    story.fix("wearer", 100, speed=0)
+    # 3.66 tanh(5 s / 30 s) a fix: H = 2 with the fourth.
+    states = []
+    for _ in range(4):
+        story.now += 5000
+        states += told(story.fix("wearer", 100, speed=120))
+    assert states == [(CONFIRMED, VerdictReason.EVIDENCE_CONFIRMED)]
+    assert Label.JUMP_FROM_STANDSTILL not in verdicts(story.told)[-1].labels
+
+
+def test_a_leap_back_ends_it_and_clears() -> None:
+    story = standing_outside()
+    story.now += MINUTE
+    story.fix("wearer", 100, speed=0)
+    story.now += 5000
+    assert told(story.fix("wearer", 258, speed=0)) == [(CLEAR, VerdictReason.DOUBT_ENDED)]
+    story.now += 5000
+    found = story.fix("wearer", 100, speed=120)
+    assert told(found) == [(POSSIBLE, VerdictReason.ONE_FIX_BEYOND_DOUBT)]
+    assert Label.JUMP_FROM_STANDSTILL not in verdicts(found)[0].labels
+
+
+def test_without_a_reported_speed_nothing_is_slowed() -> None:
+    story = outside(risk_class=1)
+    for north in (260, 260, 100):
+        story.now += MINUTE
+        found = story.fix("wearer", north)
+    assert verdicts(found)[0].evidence_1024 > 1024
+    assert Label.JUMP_FROM_STANDSTILL not in verdicts(found)[0].labels
+
+
+def test_no_single_fix_confirms_even_after_a_passage() -> None:
+    story = outside(risk_class=1)
+    story.now += 4 * MINUTE
+    found = story.fix("wearer", 180)
+    assert told(found) == [(POSSIBLE, VerdictReason.ONE_FIX_BEYOND_DOUBT)]
+    assert verdicts(found)[0].evidence_1024 < 2 * 1024

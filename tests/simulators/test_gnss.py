@@ -211,3 +211,26 @@ def test_a_row_of_randomness_has_normals_then_uniforms(seed):
     assert rows[:, :6].std() == pytest.approx(1.0, abs=0.02)
     assert (rows[:, 6:] >= 0.0).all()
     assert (rows[:, 6:] < 1.0).all()
+
+
+def test_jumps_last_as_long_as_asked():
+    rng = np.random.default_rng(5)
+    field = ErrorField.start(2_000, jump_holds_s=20.0)
+    lengths = np.zeros(2_000)
+    begun = ended = 0
+    place = np.full(2_000, int(Environment.SUBURB))
+    total = 0.0
+    for _ in range(200):
+        before = field.jump_x.copy()
+        field.step(5.0, place, 0.0, 0.0, draw_rows(rng, 2_000))
+        new = (field.jump_x != 0.0) & (field.jump_x != before)
+        over = (before != 0.0) & (field.jump_x != before)
+        total += lengths[over].sum()
+        ended += int(over.sum())
+        begun += int(new.sum())
+        lengths = np.where(new, 1.0, np.where(field.jump_x != 0.0, lengths + 1.0, 0.0))
+    chance = SKIES[Environment.SUBURB].jump_chance
+    assert begun == pytest.approx(2_000 * 200 * chance, rel=0.1)
+    # Geometric: it stays for another 5 s with exp(-5 / 20), unless a new jump replaces it.
+    stays = (1 - chance) * np.exp(-5.0 / 20.0)
+    assert total / ended == pytest.approx(1 / (1 - stays), rel=0.1)
