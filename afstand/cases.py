@@ -27,7 +27,8 @@ from afstand.commands import (
 )
 from afstand.limits import CASES_BYTES_MAX, CASES_COMMANDS_AT_ONCE
 from alerting.book.plans import BUILT_IN_PLANS, PlanError, parse_plan
-from alerting.book.types import CaseDevice, DefineCase, DefinePlan, VictimPolicy
+from alerting.book.types import CaseDevice, CaseOwner, DefineCase, DefinePlan, VictimPolicy
+from alerting.book.types import Role as Side
 from geofence.geojson import GeoJSONError
 from geofence.orders import CircleShape, Id, Known, Order, Person, Role, Version, Zone, problems
 from geofence.zones import build
@@ -86,14 +87,33 @@ class ZoneEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     repairs: tuple[str, ...] = ()
 
 
+class Owner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who answers for one side of a case, and the target at which tasks reach them."""
+
+    name: str
+    target: Id
+
+
+class Owners(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most one owner for each side."""
+
+    wearer: Owner | None = None
+    protected: Owner | None = None
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who belongs together, and what the protected person is told."""
+    """Who belongs together, what the protected person is told, and who answers for it.
+
+    `contact`: the fixed contact of the protected person.
+    """
 
     id: Id
     wearer: Id | None = None
     protected: tuple[Id, ...] = ()
     plan: Id | None = None
     victim_policy: VictimPolicy = VictimPolicy.TELL
+    owners: Owners = Owners()
+    contact: str = ""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -454,6 +474,15 @@ def _define_case(case: Case, members: list[str], devices: list[DeviceRecord]) ->
         ),
         plan_id=case.plan,
         victim_policy=case.victim_policy,
+        owners=tuple(
+            CaseOwner(name=owner.name, target=owner.target, side=side)
+            for side, owner in (
+                (Side.WEARER, case.owners.wearer),
+                (Side.PROTECTED, case.owners.protected),
+            )
+            if owner is not None
+        ),
+        contact=case.contact,
     )
 
 

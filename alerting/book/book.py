@@ -20,6 +20,7 @@ from alerting.book import (
     floods,
     incidents,
     inputs,
+    legal,
     operators,
     receipts,
     runs,
@@ -41,6 +42,7 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     inputs.DeviceEvent: events.event,
     inputs.SystemSignal: floods.signal,
     inputs.Receipt: receipts.receipt,
+    inputs.OrderTaken: legal.order_taken,
     inputs.Acknowledge: operators.acknowledge,
     inputs.Dispose: operators.dispose,
     inputs.Shelve: operators.shelve,
@@ -146,6 +148,7 @@ class Book:
             "timers": len(state.timers.rows),
             "cases": len(state.cases),
             "plans": len(state.current_plans),
+            "orders": len(state.orders),
         }
 
 
@@ -226,6 +229,8 @@ _TIMERS: Final[dict[str, Callable[[Context, str], None]]] = {
     "command": devices.unanswered,
     "asked": devices.burst_over,
     "late": findings.late_timer,
+    legal.TIMER: legal.edge,
+    legal.GONE_TIMER: legal.gone,
     "forget": lambda cx, key: cx.state.deliveries.drop(key),
     "test": lambda _cx, _device_id: None,
     silences.END_TIMER: lambda cx, _: floods.mass_loss_over(cx, "longest-time"),

@@ -10,7 +10,7 @@ from typing import Final
 from alerting.book.classes import ClassRule, FirstAction, Text, build
 from alerting.book.words import AlarmClass, Priority
 
-BOOK_VERSION: Final = "1"
+BOOK_VERSION: Final = "2"
 
 _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S
@@ -206,6 +206,9 @@ ROWS: Final = (
         re_alarm_s=4 * _HOUR_S,
         shelve_max_s=_DAY_S,
         wearer_may_know=False,
+        task=True,
+        acknowledged_s=_DAY_S,
+        recheck_s=_DAY_S,
     ),
     ClassRule(
         alarm_class=AlarmClass.LEGAL,
@@ -223,6 +226,9 @@ ROWS: Final = (
         re_alarm_s=_DAY_S,
         shelve_max_s=7 * _DAY_S,
         wearer_may_know=False,
+        task=True,
+        acknowledged_s=5 * _DAY_S,
+        recheck_s=7 * _DAY_S,
     ),
     ClassRule(
         alarm_class=AlarmClass.SYSTEM,

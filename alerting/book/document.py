@@ -6,20 +6,22 @@ current.
 
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Final
 
-from alerting.book import alarms, floods
+from alerting.book import floods, legal
 from alerting.book.audience import GUARDED
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import BOOK_VERSION, ROWS
 from alerting.book.plans import BUILT_IN_PLANS, Plan, Step
 from alerting.book.rules import BREACH_CLASS, ENDS, POSSIBLE_IS_BREACH_1024, RAISES
+from alerting.book.titles import TITLES, TITLES_VERSION, Title
 from alerting.book.words import Audience
 
 INTRODUCTION = """\
 # The alarm book
 
-Version {version}. Generated from `alerting/book/classes_data.py`, `rules.py`, `plans.py` and
-`audience.py` by `python -m alerting.book.document`; do not edit by hand.
+Version {version}. Generated from `alerting/book/classes_data.py`, `rules.py`, `plans.py`,
+`titles.py` and `audience.py` by `python -m alerting.book.document`; do not edit by hand.
 
 An operator sees at most twelve classes of alarm; everything finer is a field of the alarm. Each
 class has a consequence, an action and a time to respond, or it would not be a class (ISA-18.2). A
@@ -29,8 +31,8 @@ afterwards, and can be neither shelved, nor suppressed, nor put out of service.
 
 SETTLING = f"""\
 *Settles*: a returned alarm closes by itself after this time. *Pages again*: when a plan has ended
-and nobody has answered. A condition that lasts when a person closes its alarm raises a new one
-after {alarms.RECHECK_MS // 60_000} min. An open SYSTEM alarm is told again at most every
+and nobody has answered. *Looked at again*: a condition that lasts so long after a person closed its
+alarm raises a new one. An open SYSTEM alarm is told again at most every
 {floods.SAY_AGAIN_MS // 60_000} min."""
 
 POSSIBLE = """\
@@ -49,6 +51,15 @@ last resort: as soon as nobody is left in a plan who could still take the alarm 
 are added (what is only to be delivered goes on beside them), and when they have ended too the alarm
 pages again from the start, for as long as nobody answers. Probation takes in hand what is not
 critical."""
+
+LEGAL = f"""\
+Version {TITLES_VERSION}. Defaults for the warnings to owners of cases; no legal advice, and nothing
+here makes an order enforceable or not. An order's `title` begins with the name of a row
+(`509hh Sv gedragsaanwijzing`). A LEGAL alarm is a task, one per order, for the owners of the case:
+an order that ends within {legal.EXPIRY_STAGES_DAYS[0]}, {legal.EXPIRY_STAGES_DAYS[1]} or
+{legal.EXPIRY_STAGES_DAYS[2]} days or has ended, was not signed or not served, is suspended by an
+appeal, lasts longer or was renewed more often than its title allows, or contradicts another order
+about the same zone. Outside of its validity a breach is observed and never escalated."""
 
 PRIVACY = """\
 Fields of a notice by audience. The wearer's side is told of its own areas, places and battery only,
@@ -86,8 +97,38 @@ def _class_section(rule: ClassRule) -> Iterator[str]:
     yield ""
 
 
+_TITLE_HEAD: Final = (
+    "title",
+    "name",
+    "authority",
+    "longest term",
+    "renewals",
+    "appeal suspends",
+    "serve within",
+    "decide within",
+)
+
+
+def _title_row(title: Title) -> tuple[str, ...]:
+    term = f"{title.term_days} days" if title.term_days else f"{title.term_months} months"
+    if not (title.term_days or title.term_months):
+        term = "-"
+    if title.total_days:
+        term += f", {title.total_days} days in all"
+    return (
+        f"`{title.id}`",
+        f"{title.name.nl} / {title.name.en}",
+        title.authority.nl,
+        term,
+        "-" if title.renewals_max is None else str(title.renewals_max),
+        "unless declared immediately enforceable" if title.appeal_suspends else "no",
+        f"{title.serve_within_h} h",
+        f"{title.decide_within_h} h",
+    )
+
+
 def _step_row(number: int, step: Step) -> tuple[str, ...]:
-    classes = ", ".join(step.classes) or "all but system"
+    classes = ", ".join(step.classes) or "all of the operators"
     targets = ", ".join(step.targets) or "nobody"
     when = step.on.value if step.of is None else f"{step.on} (of step {step.of})"
     return (
@@ -114,7 +155,16 @@ def render() -> str:
     """The whole document."""
     lines = [INTRODUCTION.format(version=BOOK_VERSION), "## Classes", ""]
     lines += _table(
-        ("class", "priority", "latches", "respond", "settles", "pages again", "shelved at most"),
+        (
+            "class",
+            "priority",
+            "latches",
+            "respond",
+            "settles",
+            "pages again",
+            "looked at again",
+            "shelved at most",
+        ),
         (
             (
                 f"`{rule.alarm_class}`",
@@ -123,6 +173,7 @@ def render() -> str:
                 _span(rule.respond_s),
                 _span(rule.settle_s),
                 _span(rule.re_alarm_s),
+                _span(rule.recheck_s),
                 _span(rule.shelve_max_s),
             )
             for rule in ROWS
@@ -174,6 +225,11 @@ def render() -> str:
             (f"`{field}`", *("yes" if audience in may else "-" for audience in Audience))
             for field, may in GUARDED.items()
         ),
+    )
+    lines += ["## Legal titles", "", LEGAL, ""]
+    lines += _table(
+        _TITLE_HEAD,
+        (_title_row(title) for title in TITLES),
     )
     lines += ["## Plans that always exist", "", LAST_RESORT, ""]
     for plan in BUILT_IN_PLANS:

@@ -35,11 +35,12 @@ class Subject(NamedTuple):
     unknown_device: bool
 
 
-def subject_of(state: State, facts: Facts) -> Subject:
+def subject_of(state: State, alarm_class: AlarmClass, facts: Facts) -> Subject:
     """The pair, else the person, else the device or the part of the service.
 
     A person tied to exactly one other by the cases is filed under that pair, so that a cut strap
-    and the approach that follows are one incident. Somebody tied to several is filed alone.
+    and the approach that follows are one incident. Somebody tied to several is filed alone. Tasks
+    of the case's owner are filed apart: what takes days must not keep an emergency open.
     """
     wearer_id, protected_id = facts.wearer_id, facts.protected_id
     if protected_id is None and wearer_id is not None:
@@ -49,6 +50,8 @@ def subject_of(state: State, facts: Facts) -> Subject:
         others = cases.counterparts(state, protected_id)
         wearer_id = others[0] if len(others) == 1 else None
     mark = "drill/" if facts.drill else ""
+    if ALARM_BOOK[alarm_class].task:
+        mark += "task/"
     if wearer_id is not None and protected_id is not None:
         return Subject(f"{mark}pair/{wearer_id}/{protected_id}", wearer_id, protected_id, False)
     person_id = wearer_id or protected_id or facts.person_id
@@ -83,7 +86,7 @@ def find_or_open(cx: Context, alarm_class: AlarmClass, facts: Facts) -> Incident
     None when the bound on open incidents keeps it out, which is said.
     """
     state = cx.state
-    subject = subject_of(state, facts)
+    subject = subject_of(state, alarm_class, facts)
     found = find(state, subject)
     if found is not None:
         return found

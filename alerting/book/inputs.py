@@ -9,6 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from alerting.book.words import AlarmClass, EventKind, Role, SignalKind
+from geofence.orders import Order
 from geofence.verdicts import Position, PositionRequest, Verdict
 
 
@@ -87,7 +88,8 @@ class Dispose(msgspec.Struct, frozen=True, kw_only=True, tag="dispose"):
     """A person closes the incident.
 
     Refused while a condition lasts, unless `despite_active` says that this is known. A condition
-    that still lasts half an hour after such a closing opens a new incident.
+    that still lasts a while after such a closing opens a new incident. `alarm_id`: only this alarm
+    is closed; the incident with the last one.
     """
 
     incident_id: str
@@ -95,6 +97,7 @@ class Dispose(msgspec.Struct, frozen=True, kw_only=True, tag="dispose"):
     disposition: Disposition
     note: str = ""
     despite_active: bool = False
+    alarm_id: str | None = None
 
 
 class Shelve(msgspec.Struct, frozen=True, kw_only=True, tag="shelve"):
@@ -172,6 +175,12 @@ class DefinePlan(msgspec.Struct, frozen=True, kw_only=True, tag="define-plan"):
     plan: bytes
 
 
+class OrderTaken(msgspec.Struct, frozen=True, kw_only=True, tag="order-taken"):
+    """The engine took this order, or this version of it: its legal life is watched from now on."""
+
+    order: Order
+
+
 class VictimPolicy(StrEnum):
     """What the protected person is told during an alarm (domain F24)."""
 
@@ -187,10 +196,20 @@ class CaseDevice(msgspec.Struct, frozen=True, kw_only=True):
     person_id: str
 
 
+class CaseOwner(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who answers for the case, and the target at which tasks reach them."""
+
+    name: str
+    target: str
+    side: Role = Role.WEARER
+    """Whose side: the wearer's (supervision, prosecution) or the protected person's."""
+
+
 class DefineCase(msgspec.Struct, frozen=True, kw_only=True, tag="define-case"):
     """Who belongs together: a wearer, the protected persons, their devices.
 
     A case defined again replaces the earlier version. Without `wearer_id` it is a button alone.
+    `owners`: at most one for each side. `contact`: the fixed contact of the protected person.
     """
 
     case_id: str
@@ -199,6 +218,8 @@ class DefineCase(msgspec.Struct, frozen=True, kw_only=True, tag="define-case"):
     devices: tuple[CaseDevice, ...] = ()
     plan_id: str | None = None
     victim_policy: VictimPolicy = VictimPolicy.TELL
+    owners: tuple[CaseOwner, ...] = ()
+    contact: str = ""
 
 
 Command = (
@@ -214,4 +235,4 @@ Command = (
     | DefinePlan
     | DefineCase
 )
-Input = Verdict | PositionRequest | DeviceEvent | SystemSignal | Receipt | Command
+Input = Verdict | PositionRequest | DeviceEvent | SystemSignal | Receipt | OrderTaken | Command

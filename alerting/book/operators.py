@@ -63,13 +63,17 @@ def acknowledge(cx: Context, said: Acknowledge) -> None:
 
 
 def dispose(cx: Context, said: Dispose) -> None:
-    """Close every alarm of the incident and the incident itself."""
+    """Close every alarm of the incident and the incident itself, or the one alarm that is named."""
     incident = _open_incident(cx, "dispose", said.incident_id, said.by)
     if incident is None or not _short(cx, "dispose", said.incident_id, said.note):
         return
+    alarm_ids = incident.alarm_ids if said.alarm_id is None else (said.alarm_id,)
+    if said.alarm_id is not None and said.alarm_id not in incident.alarm_ids:
+        cx.reject(RejectReason.UNKNOWN_ALARM, "dispose", said.alarm_id)
+        return
     lasting = [
         source
-        for alarm_id in incident.alarm_ids
+        for alarm_id in alarm_ids
         for source in cx.state.alarms[alarm_id].sources
         if (condition := cx.state.conditions.get(source)) is not None and condition.lasting
     ]
@@ -78,9 +82,11 @@ def dispose(cx: Context, said: Dispose) -> None:
             RejectReason.CONDITION_STILL_ACTIVE, "dispose", said.incident_id, ", ".join(lasting)
         )
         return
-    for alarm_id in incident.alarm_ids:
+    for alarm_id in alarm_ids:
         alarm = cx.state.alarms[alarm_id]
         alarms.close_alarm(cx, alarm, said.disposition.value, tell=True, by=said.by)
+    if cx.state.incidents[incident.incident_id].alarm_ids:
+        return
     incidents.close(
         cx,
         cx.state.incidents[incident.incident_id],

@@ -22,6 +22,7 @@ from afstand.limits import (
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.words import (
+    TARGET_CASE_OWNER,
     TARGET_PROTECTED_DEVICE,
     TARGET_WEARER_DEVICE,
     AlarmClass,
@@ -49,6 +50,13 @@ escalation of a critical alarm.
 """
 
 
+NAMED_ONLY: Final = (
+    AlarmClass.SYSTEM,
+    *(alarm_class for alarm_class, rule in ALARM_BOOK.items() if rule.task),
+)
+"""Classes that a step serves only where it names them."""
+
+
 class StepStart(StrEnum):
     """What sets a step going."""
 
@@ -58,7 +66,11 @@ class StepStart(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step. Empty `classes`: every class but SYSTEM. Times in seconds."""
+    """One step. Empty `classes`: every class that an operator handles. Times in seconds.
+
+    SYSTEM (for the shift lead) and the tasks of case owners (PATTERN, LEGAL) are named or not
+    served.
+    """
 
     audience: Audience
     targets: tuple[str, ...] = ()
@@ -75,7 +87,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Whether this step is for alarms of this class."""
         if self.classes:
             return alarm_class in self.classes
-        return alarm_class is not AlarmClass.SYSTEM
+        return alarm_class not in NAMED_ONLY
 
 
 class SelfTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -269,6 +281,7 @@ def _target_faults(targets: tuple[str, ...], audience: Audience) -> Iterable[_Fa
 _RESERVED: Final = {
     TARGET_PROTECTED_DEVICE: Audience.PROTECTED_PERSON,
     TARGET_WEARER_DEVICE: Audience.WEARER,
+    TARGET_CASE_OWNER: Audience.CASE_OWNER,
 }
 
 
@@ -303,6 +316,8 @@ BUILT_IN_SERVES: Final = {
 }
 """The two plans that always exist, and what they must serve when a site replaces them."""
 
+_TASKS: Final = tuple(c for c in AlarmClass if ALARM_BOOK[c].task)
+
 BUILT_IN_PLANS: Final = (
     Plan(
         format="afstand.plan/1",
@@ -317,6 +332,19 @@ BUILT_IN_PLANS: Final = (
                 targets=("shift-lead",),
                 on=StepStart.MISSED,
                 deadline_s=120,
+            ),
+            Step(
+                audience=Audience.CASE_OWNER,
+                targets=(TARGET_CASE_OWNER,),
+                classes=_TASKS,
+                deadline_s=8 * 3600,
+            ),
+            Step(
+                audience=Audience.SHIFT_LEAD,
+                targets=("shift-lead",),
+                classes=_TASKS,
+                on=StepStart.MISSED,
+                deadline_s=8 * 3600,
             ),
         ),
     ),

@@ -9,9 +9,10 @@ from alerting.book.inputs import DefineCase
 from alerting.book.plans import Plan
 from alerting.book.tables import ChangeLog, Table, Timers
 from alerting.book.words import AlarmClass, Audience, Purpose, Role
+from geofence.orders import Order
 from geofence.verdicts import OrderKind, Position, VerdictState
 
-DUMP_FORMAT: Final = 1
+DUMP_FORMAT: Final = 2
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,6 +51,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wearer_position: Position | None = None
     protected_position: Position | None = None
     device_position: Position | None = None
+    matter: str = ""
+    """What a task is about. Tasks about other matters are other alarms."""
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -198,6 +201,14 @@ class Silenced(msgspec.Struct, frozen=True):
     by: str
 
 
+class LegalRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was said about the end of an order: the stage before it, and that it has lapsed."""
+
+    seen_valid: bool = False
+    stage: int | None = None
+    lapsed: bool = False
+
+
 class LateBreaches(msgspec.Struct, frozen=True):
     """Late breaches of one order since the last notice about them, and the facts of the latest."""
 
@@ -240,6 +251,10 @@ class Rows(msgspec.Struct, kw_only=True):
     """Person silent in the mass loss -> risk class."""
     mass_suppressed: dict[str, int] = {}
     """Alarm suppressed by the mass loss -> risk class."""
+    orders: dict[str, Order] = {}
+    """The legal life of every order: without its schedule."""
+    wearer_orders: dict[str, tuple[str, ...]] = {}
+    legal: dict[str, LegalRow] = {}
     numbers: dict[str, int] = {}
     timers: dict[str, int] = {}
 
@@ -278,6 +293,9 @@ class State:
         self.mass: Table[MassLoss] = Table(rows.mass, log)
         self.mass_silent: Table[int] = Table(rows.mass_silent, log)
         self.mass_suppressed: Table[int] = Table(rows.mass_suppressed, log)
+        self.orders: Table[Order] = Table(rows.orders, log)
+        self.wearer_orders: Table[tuple[str, ...]] = Table(rows.wearer_orders, log)
+        self.legal: Table[LegalRow] = Table(rows.legal, log)
         self.numbers: Table[int] = Table(rows.numbers, log)
         self.timers = Timers(rows.timers, log)
 

@@ -13,6 +13,7 @@ from alerting.book.outputs import Change, Notice
 from alerting.book.plans import Plan, Step
 from alerting.book.state import Alarm, Delivery, Told
 from alerting.book.words import (
+    TARGET_CASE_OWNER,
     TARGET_PROTECTED_DEVICE,
     TARGET_WEARER_DEVICE,
     Audience,
@@ -46,9 +47,23 @@ def recipients(
         return [], TOLD_BEFORE
     if audience is Audience.PROTECTED_PERSON:
         return _protected_recipients(cx, alarm, targets)
+    if audience is Audience.CASE_OWNER:
+        return _owners(cx, alarm, targets), NOBODY
     if audience is Audience.WEARER:
         return _devices(cx, cases.wearers_of(cx.state, alarm.facts), audience, targets), NOBODY
     return [Told(target, audience, None, None) for target in targets], NOBODY
+
+
+def _owners(cx: Context, alarm: Alarm, targets: tuple[str, ...]) -> list[Told]:
+    """The owners of the case, and whoever a plan names beside them."""
+    incident = cx.state.incidents[alarm.incident_id]
+    named: list[str] = []
+    for target in targets:
+        reached: tuple[str, ...] = (target,)
+        if target == TARGET_CASE_OWNER:
+            reached = cases.owner_targets(cx.state, incident.wearer_id, incident.protected_id)
+        named.extend(one for one in reached if one not in named)
+    return [Told(target, Audience.CASE_OWNER, None, None) for target in named]
 
 
 def _protected_recipients(

@@ -3,6 +3,7 @@
 from alerting.book.inputs import (
     Acknowledge,
     CaseDevice,
+    CaseOwner,
     Command,
     DefineCase,
     DefinePlan,
@@ -11,6 +12,7 @@ from alerting.book.inputs import (
     Disposition,
     Input,
     Note,
+    OrderTaken,
     OutOfService,
     RaiseByHand,
     Receipt,
@@ -42,6 +44,7 @@ from alerting.book.outputs import (
     RejectReason,
 )
 from alerting.book.words import (
+    TARGET_CASE_OWNER,
     TARGET_PROTECTED_DEVICE,
     TARGET_WEARER_DEVICE,
     AlarmClass,
@@ -57,6 +60,7 @@ from geofence.verdicts import OrderKind, Position, PositionRequest, Verdict, Ver
 
 __all__ = [
     "OUTPUT_FORMAT",
+    "TARGET_CASE_OWNER",
     "TARGET_PROTECTED_DEVICE",
     "TARGET_WEARER_DEVICE",
     "Acknowledge",
@@ -65,6 +69,7 @@ __all__ = [
     "AlarmState",
     "Audience",
     "CaseDevice",
+    "CaseOwner",
     "Change",
     "Command",
     "CommandRecord",
@@ -87,6 +92,7 @@ __all__ = [
     "Notice",
     "Observation",
     "OrderKind",
+    "OrderTaken",
     "OutOfService",
     "Output",
     "Position",

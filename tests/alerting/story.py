@@ -25,6 +25,7 @@ from alerting.book.types import (
     AlarmState,
     Audience,
     CaseDevice,
+    CaseOwner,
     CommandRecord,
     DefineCase,
     DefinePlan,
@@ -38,6 +39,7 @@ from alerting.book.types import (
     Input,
     Notice,
     Observation,
+    OrderTaken,
     Output,
     Position,
     Receipt,
@@ -49,9 +51,12 @@ from alerting.book.types import (
     Verdict,
     VictimPolicy,
 )
+from geofence.orders import Order
 from geofence.verdicts import Freshness, OrderKind, VerdictReason, VerdictState
 
 START_MS = 1_750_000_000_000
+"""15 June 2025, 17:06:40 in Amsterdam."""
+DAY_MS = 86_400_000
 
 
 def plan(plan_id: str, *steps: Mapping[str, object], **rest: object) -> bytes:
@@ -117,6 +122,28 @@ def verdict(
         protected_position=protected_position,
         **values,
     )
+
+
+def order(order_id: str = "order-1", **how: Any) -> Order:
+    """An order with readable defaults: signed, served and valid from the start of the story."""
+    kind = OrderKind(how.pop("kind", "contact-ban"))
+    ban = kind is OrderKind.CONTACT_BAN
+    days = how.pop("days", 90)
+    values: dict[str, Any] = {
+        "wearer_id": "W",
+        "protected_ids": ("P",) if ban else (),
+        "zone_ids": () if ban else ("zone-1",),
+        "radius_m": 1000 if ban else 0,
+        "title": "509hh Sv gedragsaanwijzing",
+        "valid_from_ms": START_MS,
+        "signed_at_ms": START_MS,
+        "served_at_ms": START_MS,
+        "immediately_enforceable": True,
+        "plan_id": "default",
+    }
+    if days is not None:
+        values["valid_to_ms"] = values["valid_from_ms"] + days * DAY_MS
+    return Order(id=order_id, kind=kind, **(values | how))
 
 
 class Story:
@@ -188,8 +215,13 @@ class Story:
         devices: Mapping[str, str] | None = None,
         plan_id: str | None = None,
         policy: str = "tell",
+        owners: Mapping[str, str] | None = None,
+        **rest: Any,
     ) -> None:
-        """Define a case. Devices by default: `ankle` of W and `button` of P."""
+        """Define a case. Devices by default: `ankle` of W and `button` of P.
+
+        `owners`: side -> target.
+        """
         protected = tuple(protected)
         if devices is None:
             devices = {"ankle": "W", "button": "P"}
@@ -206,6 +238,11 @@ class Story:
                 devices=tuple(CaseDevice(device_id=d, person_id=p) for d, p in devices.items()),
                 plan_id=plan_id,
                 victim_policy=VictimPolicy(policy),
+                owners=tuple(
+                    CaseOwner(name=f"owner of the {side}'s side", target=target, side=Role(side))
+                    for side, target in (owners or {}).items()
+                ),
+                **rest,
             )
         )
         assert not [o for o in outputs if isinstance(o, Rejected)], outputs
@@ -236,6 +273,10 @@ class Story:
                 value=value,
             )
         )
+
+    def order(self, order_id: str = "order-1", **how: Any) -> list[Output]:
+        """The engine takes an order; by default a 509hh contact ban of W and P for 90 days."""
+        return self.take(OrderTaken(order=order(order_id, **how)))
 
     def verdict(self, state: str = "clear", **how: Any) -> list[Output]:
         return self.take(verdict(state, at_ms=self.now_ms, **how))

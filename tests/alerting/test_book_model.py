@@ -85,6 +85,8 @@ PLANS: dict[str, dict[str, Any]] = {
             {"audience": "monitoring-centre", "targets": ["monitoring-centre"]},
             {"audience": "shift-lead", "targets": ["shift-lead"], "on": "missed",
              "deadline_s": 120},
+            {"audience": "case-owner", "targets": ["case-owner"], "deadline_s": 28_800,
+             "classes": ["pattern", "legal"]},
         ],
     },
 }  # fmt: skip
