@@ -14,6 +14,7 @@ from alerting.book import (
     alarms,
     cases,
     conditions,
+    decisions,
     devices,
     events,
     findings,
@@ -22,6 +23,7 @@ from alerting.book import (
     inputs,
     legal,
     operators,
+    patterns,
     receipts,
     runs,
     silences,
@@ -49,6 +51,7 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     inputs.Unshelve: operators.unshelve,
     inputs.OutOfService: operators.out_of_service,
     inputs.ReturnToService: operators.return_to_service,
+    inputs.Decide: decisions.decide,
     inputs.Note: operators.note,
     inputs.TellProtected: operators.tell_protected,
     inputs.RaiseByHand: operators.raise_by_hand,
@@ -149,6 +152,8 @@ class Book:
             "cases": len(state.cases),
             "plans": len(state.current_plans),
             "orders": len(state.orders),
+            "patterns": len(state.patterns),
+            "breaches_counted": len(state.breaches),
         }
 
 
@@ -230,6 +235,9 @@ _TIMERS: Final[dict[str, Callable[[Context, str], None]]] = {
     "asked": devices.burst_over,
     "late": findings.late_timer,
     legal.TIMER: legal.edge,
+    patterns.TIMER: patterns.over,
+    decisions.REMIND_TIMER: decisions.half_time,
+    decisions.DUE_TIMER: decisions.overdue,
     legal.GONE_TIMER: legal.gone,
     "forget": lambda cx, key: cx.state.deliveries.drop(key),
     "test": lambda _cx, _device_id: None,

@@ -83,6 +83,13 @@ def _known(cx: Context, key: str) -> Condition | None:
     return None if alarm is None or alarm.closed else condition
 
 
+def incident_of(cx: Context, key: str) -> str:
+    """The incident that a condition is part of, or nothing."""
+    condition = cx.state.conditions.get(key)
+    alarm = None if condition is None else cx.state.alarms.get(condition.alarm_id)
+    return "" if alarm is None else alarm.incident_id
+
+
 def _raise(cx: Context, key: str, condition: Condition) -> None:
     state = cx.state
     state.timers.clear(f"recheck|{key}")

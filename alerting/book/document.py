@@ -8,20 +8,32 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from alerting.book import floods, legal
+from alerting.book import decisions, floods, legal, patterns
 from alerting.book.audience import GUARDED
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import BOOK_VERSION, ROWS
 from alerting.book.plans import BUILT_IN_PLANS, Plan, Step
 from alerting.book.rules import BREACH_CLASS, ENDS, POSSIBLE_IS_BREACH_1024, RAISES
-from alerting.book.titles import TITLES, TITLES_VERSION, Title
+from alerting.book.titles import DEFAULT_DECIDE_WITHIN_H, TITLES, TITLES_VERSION, Title
 from alerting.book.words import Audience
+
+
+def _span(seconds: int) -> str:
+    """Seconds as people say them."""
+    if not seconds:
+        return "-"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
 
 INTRODUCTION = """\
 # The alarm book
 
 Version {version}. Generated from `alerting/book/classes_data.py`, `rules.py`, `plans.py`,
-`titles.py` and `audience.py` by `python -m alerting.book.document`; do not edit by hand.
+`patterns.py`, `titles.py` and `audience.py` by `python -m alerting.book.document`; do not edit by
+hand.
 
 An operator sees at most twelve classes of alarm; everything finer is a field of the alarm. Each
 class has a consequence, an action and a time to respond, or it would not be a class (ISA-18.2). A
@@ -52,6 +64,21 @@ are added (what is only to be delivered goes on beside them), and when they have
 pages again from the start, for as long as nobody answers. Probation takes in hand what is not
 critical."""
 
+PATTERN = f"""\
+Version {patterns.PATTERNS_VERSION}. Counted per order (and pair) or per person. When enough came
+together, a PATTERN alarm with the times goes to the owners of the case, and counting starts anew.
+What a person closes as false, technical, permitted or a test is taken out of the count. Silence in
+a mass loss is nobody's pattern. The risk class is the stricter of order and case, 2 where none is.
+"""
+
+DECISION = f"""\
+Each confirmed breach of an order in force is counted and owes a decision of the authority, within
+the time of its title ({DEFAULT_DECIDE_WITHIN_H} h where the title is not known). Breaches of one
+order without a decision share the earliest deadline. The owners of the case hear at once and
+halfway (`task`); after the deadline it is a LEGAL task until somebody decides. A breach that begins
+again within {_span(decisions.EPISODE_MS // 1000)} of its end is the same; one that a person closes
+as none is taken out of the count."""
+
 LEGAL = f"""\
 Version {TITLES_VERSION}. Defaults for the warnings to owners of cases; no legal advice, and nothing
 here makes an order enforceable or not. An order's `title` begins with the name of a row
@@ -65,16 +92,6 @@ PRIVACY = """\
 Fields of a notice by audience. The wearer's side is told of its own areas, places and battery only,
 never of a contact ban and never of anything a protected person's device said. A protected person
 sees her own distance and no other person's."""
-
-
-def _span(seconds: int) -> str:
-    """Seconds as people say them."""
-    if not seconds:
-        return "-"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds % size == 0:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -226,6 +243,21 @@ def render() -> str:
             for field, may in GUARDED.items()
         ),
     )
+    lines += ["## Patterns", "", PATTERN]
+    lines += _table(
+        ("pattern", "name", "risk class 1", "2", "3", "within", "counted apart after"),
+        (
+            (
+                f"`{rule.kind}`",
+                f"{rule.title.nl} / {rule.title.en}",
+                *(str(count) for count in rule.counts),
+                f"{rule.window_days} days",
+                _span(rule.gap_s),
+            )
+            for rule in patterns.ROWS
+        ),
+    )
+    lines += ["## Breaches and decisions", "", DECISION, ""]
     lines += ["## Legal titles", "", LEGAL, ""]
     lines += _table(
         _TITLE_HEAD,

@@ -5,6 +5,7 @@ and tagged (field `type`). `at_ms` is journal time in Unix ms.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -140,6 +141,31 @@ class ReturnToService(msgspec.Struct, frozen=True, kw_only=True, tag="return-to-
     by: str
 
 
+class Decision(StrEnum):
+    """What an authority decided about breaches of an order."""
+
+    PROSECUTED = "prosecuted"
+    ARRESTED = "arrested"
+    TIGHTENED = "tightened"
+    WARNED = "warned"
+    NO_ACTION = "no-action"
+    NO_BREACH = "no-breach"
+    """What was counted was none: it is taken out of the count."""
+
+
+class Decide(msgspec.Struct, frozen=True, kw_only=True, tag="decide"):
+    """The authority decided about every breach of an order (and pair) that it still owed.
+
+    `note` says why; it must not be empty.
+    """
+
+    order_id: str
+    by: str
+    decision: Decision
+    note: str
+    protected_id: str | None = None
+
+
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag="note"):
     """A remark on the incident's timeline. It goes to no target."""
 
@@ -220,6 +246,8 @@ class DefineCase(msgspec.Struct, frozen=True, kw_only=True, tag="define-case"):
     victim_policy: VictimPolicy = VictimPolicy.TELL
     owners: tuple[CaseOwner, ...] = ()
     contact: str = ""
+    risk_class: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
+    """1 is the highest risk; 0: as the orders say."""
 
 
 Command = (
@@ -229,6 +257,7 @@ Command = (
     | Unshelve
     | OutOfService
     | ReturnToService
+    | Decide
     | Note
     | TellProtected
     | RaiseByHand

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from afstand.limits import BOOK_ORDERS_MAX
-from alerting.book import conditions
+from alerting.book import conditions, decisions
 from alerting.book.calendar import date_text
 from alerting.book.context import Context
 from alerting.book.inputs import OrderTaken
@@ -300,6 +300,7 @@ def gone(cx: Context, order_id: str) -> None:
         return
     state.orders.drop(order_id)
     state.legal.drop(order_id)
+    decisions.forget_order(cx, order_id, order.protected_ids)
     left = tuple(o for o in state.wearer_orders.get(order.wearer_id) or () if o != order_id)
     if left:
         state.wearer_orders.put(order.wearer_id, left)

@@ -1,15 +1,18 @@
 """What people do: acknowledge, dispose of, silence, note, raise by hand, define."""
 
+from typing import Final
+
 import msgspec
 
 from afstand.limits import BOOK_OUT_OF_SERVICE_MAX, BOOK_PLANS_MAX, BOOK_TEXT_CHARS_MAX
-from alerting.book import alarms, conditions, incidents, runs
+from alerting.book import alarms, conditions, decisions, incidents, patterns, runs
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context
 from alerting.book.inputs import (
     Acknowledge,
     DefinePlan,
     Dispose,
+    Disposition,
     Note,
     OutOfService,
     RaiseByHand,
@@ -22,6 +25,15 @@ from alerting.book.outputs import Defined, IncidentChange, RejectReason
 from alerting.book.plans import ID_PATTERN, PlanError, parse_plan
 from alerting.book.state import Alarm, Facts, Incident, Silenced
 from alerting.book.words import AlarmClass, Role
+
+_NO_BREACH: Final = (
+    Disposition.FALSE_ALARM,
+    Disposition.TECHNICAL,
+    Disposition.PERMITTED,
+    Disposition.DUPLICATE,
+    Disposition.TEST,
+)
+"""What was closed so counts neither as a breach nor towards a pattern."""
 
 
 def _open_incident(cx: Context, what: str, incident_id: str, by: str) -> Incident | None:
@@ -85,11 +97,15 @@ def dispose(cx: Context, said: Dispose) -> None:
     for alarm_id in alarm_ids:
         alarm = cx.state.alarms[alarm_id]
         alarms.close_alarm(cx, alarm, said.disposition.value, tell=True, by=said.by)
-    if cx.state.incidents[incident.incident_id].alarm_ids:
+    incident = cx.state.incidents[incident.incident_id]
+    if incident.alarm_ids:
         return
+    if said.disposition in _NO_BREACH:
+        patterns.withdraw(cx, incident.incident_id, incident.counted)
+        decisions.withdraw(cx, incident.incident_id, incident.counted)
     incidents.close(
         cx,
-        cx.state.incidents[incident.incident_id],
+        incident,
         "disposed",
         by=said.by,
         note=said.note,

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from alerting.book.inputs import Disposition
+from alerting.book.inputs import Decision, Disposition
 from alerting.book.words import AlarmClass, Audience, Need, Priority, Purpose
 from geofence.verdicts import OrderKind, Position, VerdictState
 
@@ -248,6 +248,40 @@ class IncidentRecord(
     drill: bool = False
 
 
+class BreachChange(StrEnum):
+    """What happened to the counter of breaches of one order."""
+
+    COUNTED = "counted"
+    WITHDRAWN = "withdrawn"
+    """A person closed the incident as no breach."""
+    REMINDED = "reminded"
+    OVERDUE = "overdue"
+    DECIDED = "decided"
+
+
+class BreachRecord(
+    msgspec.Struct, frozen=True, kw_only=True, tag="breach-record", omit_defaults=True
+):
+    """One change of the counter of breaches of one order (of one pair for a contact ban).
+
+    `owed`: how many are without a decision, all of them due by `due_ms`.
+    """
+
+    order_id: str
+    change: BreachChange
+    at_ms: int
+    count: int
+    owed: int
+    wearer_id: str | None = None
+    protected_id: str | None = None
+    due_ms: int | None = None
+    incident_id: str | None = None
+    historic: bool = False
+    by: str = ""
+    decision: Decision | None = None
+    note: str = ""
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True, tag="observation", omit_defaults=True):
     """Something that was seen and is no alarm, with the reason why not.
 
@@ -284,6 +318,7 @@ class RejectReason(StrEnum):
     IN_THE_PAST = "in-the-past"
     NOT_SHELVED = "not-shelved"
     NOT_OUT_OF_SERVICE = "not-out-of-service"
+    NOTHING_OWED = "nothing-owed"
     NO_PERSON = "no-person"
     NO_REASON_GIVEN = "no-reason-given"
     BAD_PLAN = "bad-plan"
@@ -321,6 +356,7 @@ Output = (
     | CommandRecord
     | AlarmRecord
     | IncidentRecord
+    | BreachRecord
     | Observation
     | Rejected
     | Defined

@@ -1,7 +1,7 @@
 """The state of the alarm book: immutable rows in tables, written and read back exactly."""
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -163,6 +163,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     plan_keys: tuple[str, ...] = ()
     hour_ms: int = 0
     hour_notices: int = 0
+    counted: tuple[str, ...] = ()
+    """Patterns and breach counters in which something of this incident was counted."""
 
 
 class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -199,6 +201,36 @@ class Silenced(msgspec.Struct, frozen=True):
     until_ms: int
     reason: str
     by: str
+
+
+class Occurrence(NamedTuple):
+    """One event that counts towards a pattern, and the incident it was part of."""
+
+    at_ms: int
+    incident_id: str
+
+
+class Occurrences(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was counted of one kind, oldest first. `last_ms`: the last sign, counted or not."""
+
+    seen: tuple[Occurrence, ...] = ()
+    last_ms: int | None = None
+
+
+class Breaches(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The counter of breaches of one order (and pair), and those without a decision.
+
+    `owed`: episodes without a decision, bounded; `owed_more` counts the rest. `due_ms`: by when the
+    authority decides about all of them.
+    """
+
+    facts: Facts
+    count: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    owed: tuple[Occurrence, ...] = ()
+    owed_more: int = 0
+    due_ms: int | None = None
 
 
 class LegalRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -255,6 +287,8 @@ class Rows(msgspec.Struct, kw_only=True):
     """The legal life of every order: without its schedule."""
     wearer_orders: dict[str, tuple[str, ...]] = {}
     legal: dict[str, LegalRow] = {}
+    patterns: dict[str, Occurrences] = {}
+    breaches: dict[str, Breaches] = {}
     numbers: dict[str, int] = {}
     timers: dict[str, int] = {}
 
@@ -296,6 +330,8 @@ class State:
         self.orders: Table[Order] = Table(rows.orders, log)
         self.wearer_orders: Table[tuple[str, ...]] = Table(rows.wearer_orders, log)
         self.legal: Table[LegalRow] = Table(rows.legal, log)
+        self.patterns: Table[Occurrences] = Table(rows.patterns, log)
+        self.breaches: Table[Breaches] = Table(rows.breaches, log)
         self.numbers: Table[int] = Table(rows.numbers, log)
         self.timers = Timers(rows.timers, log)
 

@@ -62,6 +62,8 @@ class Purpose(StrEnum):
     """The alarm is over: the condition went away by itself, or a person disposed of it."""
     TEST = "test"
     """A test press. Never an alarm."""
+    TASK = "task"
+    """A person owes a decision by the deadline: said at once, and once again halfway."""
     HISTORY = "history"
     """A breach in the past, found in fixes that came late. Never urgent."""
 

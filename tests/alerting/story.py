@@ -202,6 +202,20 @@ class Story:
                 return
         self.now_ms = until_ms
 
+    def hush(self) -> None:
+        """What was said so far is the business of another story."""
+        self.unexpected.clear()
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass where what is said meanwhile is the business of another story."""
+        until_ms = self.now_ms + round(seconds * 1000)
+        self.hush()
+        while (due_ms := self.book.next_due_ms()) is not None and due_ms <= until_ms:
+            self.now_ms = max(self.now_ms, due_ms)
+            self._step(())
+            self.hush()
+        self.now_ms = until_ms
+
     def plan(self, plan_id: str, *steps: Mapping[str, object], **rest: object) -> None:
         outputs = self.take(DefinePlan(plan=plan(plan_id, *steps, **rest)))
         assert not [o for o in outputs if isinstance(o, Rejected)], outputs
@@ -313,6 +327,26 @@ class Story:
                 despite_active=despite_active,
             )
         )
+
+    def acknowledge_all(self, by: str = "operator-1") -> None:
+        """Take every open incident in hand."""
+        for incident_id in self.open_incidents():
+            self.take(Acknowledge(incident_id=incident_id, by=by))
+
+    def close(self, lane: str, disposition: str = "handled") -> None:
+        """Close the open incidents whose subject begins with `lane` (`pair`, `task`)."""
+        for incident_id in self.open_incidents():
+            if self.incidents()[incident_id].subject.startswith(f"{lane}/"):
+                self._step(
+                    [
+                        Dispose(
+                            incident_id=incident_id,
+                            by="operator-1",
+                            disposition=Disposition(disposition),
+                            despite_active=True,
+                        )
+                    ]
+                )
 
     def dispose_all(self) -> None:
         """Close every open incident, whatever is said about it."""
