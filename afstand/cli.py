@@ -89,7 +89,11 @@ def _add_incident_commands(incidents: argparse.ArgumentParser) -> None:
     shown = commands.add_parser("list", help="open incidents")
     shown.set_defaults(action=_incidents_list)
     shown.add_argument("--config", type=Path)
-    for name, text in (("acknowledge", "take it in hand"), ("dispose", "close it with a reason")):
+    for name, text in (
+        ("acknowledge", "take it in hand"),
+        ("dispose", "close it with a reason; what is critical is proposed"),
+        ("countersign", "agree, as a second person, with the closing that was proposed"),
+    ):
         command = commands.add_parser(name, help=text)
         command.set_defaults(action=_incident_command, what=name)
         command.add_argument("incident")

@@ -91,6 +91,7 @@ def _new_alarm(
     )
     cx.state.incidents.put(incident.incident_id, joined)
     _keep(cx, alarm)
+    incidents.void_proposal(cx, incident.incident_id, facts.reason)
     if incident.alarm_count:
         incidents.record(cx, joined, IncidentChange.JOINED, f"{alarm_class}: {facts.reason}")
     cx.record(alarm, Change.RAISED, facts.reason)
@@ -119,6 +120,7 @@ def _add_source(cx: Context, alarm: Alarm, facts: Facts, source: str) -> Alarm:
         return _with_facts(cx, alarm, facts)
     alarm = _with_facts(cx, replace(alarm, count=alarm.count + 1), facts)
     cx.record(alarm, Change.RAISED_AGAIN, facts.reason)
+    incidents.void_proposal(cx, alarm.incident_id, facts.reason)
     if alarm.silenced:
         return _audible_for(cx, alarm, facts)
     if returned and not rule_of(alarm).latched and not alarm.acknowledged:
@@ -165,6 +167,7 @@ def repeat(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
     """The same source again: a second press. It is news, whoever had the first in hand."""
     alarm = _with_facts(cx, replace(alarm, count=alarm.count + 1), facts)
     cx.record(alarm, Change.RAISED_AGAIN, facts.reason)
+    incidents.void_proposal(cx, alarm.incident_id, facts.reason)
     return _news(cx, alarm, facts, facts.reason)
 
 
@@ -211,6 +214,7 @@ def _with_facts(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
     _keep(cx, alarm)
     if newly:
         cx.record(alarm, Change.CONFIRMED, facts.reason)
+        incidents.void_proposal(cx, alarm.incident_id, facts.reason)
         if not alarm.silenced:
             alarm = telling.update(cx, alarm, facts.reason, at_once=True)
         alarm = runs.confirm(cx, alarm)

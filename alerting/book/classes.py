@@ -45,7 +45,8 @@ class ClassRule(msgspec.Struct, frozen=True, kw_only=True):
     protected person, see `audience.py`). `task`: not for the operator's room but for the owner of
     the case, in an incident of its own, and served by a plan only where a step names it.
     `acknowledged_s`: how long an acknowledgement counts; 0: as long as the plan says. `recheck_s`:
-    a condition that lasts so long after a person closed its alarm raises a new one.
+    a condition that lasts so long after a person closed its alarm raises a new one. `four_eyes`: a
+    second person countersigns its closing.
     """
 
     alarm_class: AlarmClass
@@ -60,6 +61,7 @@ class ClassRule(msgspec.Struct, frozen=True, kw_only=True):
     re_alarm_s: int
     shelve_max_s: int
     wearer_may_know: bool
+    four_eyes: bool = False
     task: bool = False
     acknowledged_s: int = 0
     recheck_s: int = 1800

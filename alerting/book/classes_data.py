@@ -20,6 +20,7 @@ ROWS: Final = (
         alarm_class=AlarmClass.PANIC,
         priority=Priority.CRITICAL,
         latched=True,
+        four_eyes=True,
         title=Text("Noodknop", "Panic button"),
         consequence=Text(
             "Iemand is nu in gevaar of denkt dat te zijn.",
@@ -44,6 +45,7 @@ ROWS: Final = (
         alarm_class=AlarmClass.PROXIMITY,
         priority=Priority.CRITICAL,
         latched=True,
+        four_eyes=True,
         title=Text("Te dichtbij", "Too close"),
         consequence=Text(
             "De drager is binnen de verboden afstand: geweld is mogelijk binnen een minuut.",
@@ -64,6 +66,7 @@ ROWS: Final = (
         alarm_class=AlarmClass.TAMPER,
         priority=Priority.CRITICAL,
         latched=True,
+        four_eyes=True,
         title=Text("Sabotage", "Tamper"),
         consequence=Text(
             "De plaats van de drager is niet meer te vertrouwen, ook als de band weer dicht is.",
@@ -84,6 +87,7 @@ ROWS: Final = (
         alarm_class=AlarmClass.AREA_BREACH,
         priority=Priority.CRITICAL,
         latched=True,
+        four_eyes=True,
         title=Text("Verboden gebied", "Forbidden area"),
         consequence=Text(
             "De drager is waar hij niet mag zijn, mogelijk bij de beschermde persoon.",

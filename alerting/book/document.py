@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from alerting.book import decisions, floods, legal, patterns
+from alerting.book import closing, decisions, floods, legal, patterns
 from alerting.book.audience import GUARDED
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import BOOK_VERSION, ROWS
@@ -40,6 +40,11 @@ class has a consequence, an action and a time to respond, or it would not be a c
 class that **latches** stays open until a person disposes of it, whatever the devices say
 afterwards, and can be neither shelved, nor suppressed, nor put out of service.
 """
+
+CLOSING = f"""\
+What latches is closed by two people: one proposes with a disposition and a note of the evidence, a
+second countersigns within {closing.PROPOSAL_MS // 60_000} min. News of the incident makes a
+proposal void; proposing takes the incident in hand."""
 
 SETTLING = f"""\
 *Settles*: a returned alarm closes by itself after this time. *Pages again*: when a plan has ended
@@ -196,7 +201,7 @@ def render() -> str:
             for rule in ROWS
         ),
     )
-    lines += [SETTLING, ""]
+    lines += [SETTLING, "", CLOSING, ""]
     for rule in ROWS:
         lines += _class_section(rule)
     lines += ["## From a verdict to a class", ""]

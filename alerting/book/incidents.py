@@ -151,6 +151,7 @@ def record(
     reason: str,
     *,
     by: str = "",
+    countersigned_by: str = "",
     note: str = "",
     disposition: Disposition | None = None,
     related: tuple[str, ...] = (),
@@ -175,6 +176,7 @@ def record(
             related=related,
             reason=reason,
             by=by,
+            countersigned_by=countersigned_by,
             disposition=disposition,
             note=note,
             drill=incident.drill,
@@ -188,6 +190,7 @@ def close(
     reason: str,
     *,
     by: str = "",
+    countersigned_by: str = "",
     note: str = "",
     disposition: Disposition | None = None,
 ) -> None:
@@ -211,10 +214,36 @@ def close(
     _count(state, OPEN, -1)
     if incident.subject.startswith("device/"):
         _count(state, UNKNOWN, -1)
-    record(cx, closed, IncidentChange.CLOSED, reason, by=by, note=note, disposition=disposition)
+    record(
+        cx,
+        closed,
+        IncidentChange.CLOSED,
+        reason,
+        by=by,
+        countersigned_by=countersigned_by,
+        note=note,
+        disposition=disposition,
+    )
     for key in incident.plan_keys:
         release_plan(state, key)
     state.timers.set(f"purge-incident|{incident.incident_id}", cx.now_ms + KEEP_CLOSED_MS)
+
+
+def proposal_timer(incident_id: str) -> str:
+    """Name of the timer that ends a proposal to close."""
+    return f"proposal|{incident_id}"
+
+
+def void_proposal(cx: Context, incident_id: str, reason: str) -> None:
+    """A proposal to close no longer holds: something happened since, or its time is over."""
+    incident = cx.state.incidents.get(incident_id)
+    if incident is None or incident.proposal is None:
+        return
+    by = incident.proposal.said.by
+    incident = msgspec.structs.replace(incident, proposal=None)
+    cx.state.incidents.put(incident_id, incident)
+    cx.state.timers.clear(proposal_timer(incident_id))
+    record(cx, incident, IncidentChange.CLOSING_VOID, reason, by=by)
 
 
 # --- the frozen plan ------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ class Disposition(StrEnum):
 
 
 class Dispose(msgspec.Struct, frozen=True, kw_only=True, tag="dispose"):
-    """A person closes the incident.
+    """A person closes the incident; where a class asks for four eyes, they propose to close it.
 
     Refused while a condition lasts, unless `despite_active` says that this is known. A condition
     that still lasts a while after such a closing opens a new incident. `alarm_id`: only this alarm
@@ -99,6 +99,13 @@ class Dispose(msgspec.Struct, frozen=True, kw_only=True, tag="dispose"):
     note: str = ""
     despite_active: bool = False
     alarm_id: str | None = None
+
+
+class Countersign(msgspec.Struct, frozen=True, kw_only=True, tag="countersign"):
+    """A second person agrees with the closing that somebody proposed by a `Dispose`."""
+
+    incident_id: str
+    by: str
 
 
 class Shelve(msgspec.Struct, frozen=True, kw_only=True, tag="shelve"):
@@ -253,6 +260,7 @@ class DefineCase(msgspec.Struct, frozen=True, kw_only=True, tag="define-case"):
 Command = (
     Acknowledge
     | Dispose
+    | Countersign
     | Shelve
     | Unshelve
     | OutOfService

@@ -1,18 +1,14 @@
-"""What people do: acknowledge, dispose of, silence, note, raise by hand, define."""
-
-from typing import Final
+"""What people do: acknowledge, silence, note, raise by hand, define. Closing is in `closing.py`."""
 
 import msgspec
 
 from afstand.limits import BOOK_OUT_OF_SERVICE_MAX, BOOK_PLANS_MAX, BOOK_TEXT_CHARS_MAX
-from alerting.book import alarms, conditions, decisions, incidents, patterns, runs
+from alerting.book import alarms, conditions, incidents, runs
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context
 from alerting.book.inputs import (
     Acknowledge,
     DefinePlan,
-    Dispose,
-    Disposition,
     Note,
     OutOfService,
     RaiseByHand,
@@ -25,15 +21,6 @@ from alerting.book.outputs import Defined, IncidentChange, RejectReason
 from alerting.book.plans import ID_PATTERN, PlanError, parse_plan
 from alerting.book.state import Alarm, Facts, Incident, Silenced
 from alerting.book.words import AlarmClass, Role
-
-_NO_BREACH: Final = (
-    Disposition.FALSE_ALARM,
-    Disposition.TECHNICAL,
-    Disposition.PERMITTED,
-    Disposition.DUPLICATE,
-    Disposition.TEST,
-)
-"""What was closed so counts neither as a breach nor towards a pattern."""
 
 
 def _open_incident(cx: Context, what: str, incident_id: str, by: str) -> Incident | None:
@@ -72,45 +59,6 @@ def acknowledge(cx: Context, said: Acknowledge) -> None:
         return
     for alarm_id in (said.alarm_id,) if said.alarm_id is not None else incident.alarm_ids:
         alarms.acknowledge(cx, cx.state.alarms[alarm_id], said.by, "operator")
-
-
-def dispose(cx: Context, said: Dispose) -> None:
-    """Close every alarm of the incident and the incident itself, or the one alarm that is named."""
-    incident = _open_incident(cx, "dispose", said.incident_id, said.by)
-    if incident is None or not _short(cx, "dispose", said.incident_id, said.note):
-        return
-    alarm_ids = incident.alarm_ids if said.alarm_id is None else (said.alarm_id,)
-    if said.alarm_id is not None and said.alarm_id not in incident.alarm_ids:
-        cx.reject(RejectReason.UNKNOWN_ALARM, "dispose", said.alarm_id)
-        return
-    lasting = [
-        source
-        for alarm_id in alarm_ids
-        for source in cx.state.alarms[alarm_id].sources
-        if (condition := cx.state.conditions.get(source)) is not None and condition.lasting
-    ]
-    if lasting and not said.despite_active:
-        cx.reject(
-            RejectReason.CONDITION_STILL_ACTIVE, "dispose", said.incident_id, ", ".join(lasting)
-        )
-        return
-    for alarm_id in alarm_ids:
-        alarm = cx.state.alarms[alarm_id]
-        alarms.close_alarm(cx, alarm, said.disposition.value, tell=True, by=said.by)
-    incident = cx.state.incidents[incident.incident_id]
-    if incident.alarm_ids:
-        return
-    if said.disposition in _NO_BREACH:
-        patterns.withdraw(cx, incident.incident_id, incident.counted)
-        decisions.withdraw(cx, incident.incident_id, incident.counted)
-    incidents.close(
-        cx,
-        incident,
-        "disposed",
-        by=said.by,
-        note=said.note,
-        disposition=said.disposition,
-    )
 
 
 def shelve(cx: Context, said: Shelve) -> None:

@@ -218,6 +218,10 @@ class IncidentChange(StrEnum):
     """An alarm of another class joined."""
     NOTE = "note"
     PROTECTED_TOLD = "protected-told"
+    CLOSING_PROPOSED = "closing-proposed"
+    """One person would close it; a second must countersign."""
+    CLOSING_VOID = "closing-void"
+    """Something happened since, or nobody countersigned in time."""
     CLOSED = "closed"
 
 
@@ -243,6 +247,7 @@ class IncidentRecord(
     """Other incidents, open at this moment, about one of the same persons."""
     reason: str
     by: str = ""
+    countersigned_by: str = ""
     disposition: Disposition | None = None
     note: str = ""
     drill: bool = False
@@ -319,6 +324,8 @@ class RejectReason(StrEnum):
     NOT_SHELVED = "not-shelved"
     NOT_OUT_OF_SERVICE = "not-out-of-service"
     NOTHING_OWED = "nothing-owed"
+    NOT_PROPOSED = "not-proposed"
+    SAME_PERSON = "same-person"
     NO_PERSON = "no-person"
     NO_REASON_GIVEN = "no-reason-given"
     BAD_PLAN = "bad-plan"

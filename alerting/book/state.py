@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from alerting.book.inputs import DefineCase
+from alerting.book.inputs import DefineCase, Dispose
 from alerting.book.plans import Plan
 from alerting.book.tables import ChangeLog, Table, Timers
 from alerting.book.words import AlarmClass, Audience, Purpose, Role
@@ -143,6 +143,13 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.shelved_until_ms is not None or bool(self.suppressed or self.out_of_service)
 
 
+class Proposal(msgspec.Struct, frozen=True):
+    """A closing that waits for a second person."""
+
+    said: Dispose
+    at_ms: int
+
+
 class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The alarms of one subject that belong together. `plan_keys`: the plans frozen into it."""
 
@@ -163,6 +170,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     plan_keys: tuple[str, ...] = ()
     hour_ms: int = 0
     hour_notices: int = 0
+    proposal: Proposal | None = None
     counted: tuple[str, ...] = ()
     """Patterns and breach counters in which something of this incident was counted."""
 

@@ -25,6 +25,7 @@ from .book_model_parts import (
     UPDATE_GAP_MS,
     Facts,
     ModelAlarm,
+    ModelIncident,
 )
 from .book_model_tasks import ModelTasks
 
@@ -170,14 +171,36 @@ class Model(ModelTasks):
         for incident in list(self.incidents):
             if incident.subject != subject:
                 continue
-            held_by = [s for alarm in incident.alarms for s in alarm.sources]
-            if any(self.conditions[s]["lasting"] for s in held_by) and not despite_active:
+            if self.something_lasts(incident) and not despite_active:
                 return
-            for alarm in list(incident.alarms):
-                self.close(alarm, tell=True)
-            self.incidents.remove(incident)
-            if was_nothing:
-                self.was_nothing(incident)
+            if any(alarm.latched for alarm in incident.alarms):
+                incident.proposal = {
+                    "until": self.now + 1_800_000, "despite": despite_active,
+                    "nothing": was_nothing,
+                }  # fmt: skip
+                for alarm in list(incident.alarms):
+                    self.in_hand(alarm)
+                return
+            self.finish(incident, was_nothing=was_nothing)
+
+    def countersign(self, subject: str) -> None:
+        for incident in list(self.incidents):
+            proposal = incident.proposal
+            if incident.subject != subject or proposal is None:
+                continue
+            if proposal["despite"] or not self.something_lasts(incident):
+                self.finish(incident, was_nothing=proposal["nothing"])
+
+    def something_lasts(self, incident: ModelIncident) -> bool:
+        held_by = [s for alarm in incident.alarms for s in alarm.sources]
+        return any(self.conditions[s]["lasting"] for s in held_by)
+
+    def finish(self, incident: ModelIncident, *, was_nothing: bool) -> None:
+        for alarm in list(incident.alarms):
+            self.close(alarm, tell=True)
+        self.incidents.remove(incident)
+        if was_nothing:
+            self.was_nothing(incident)
 
     def shelve(self, subject: str, alarm_class: str, until: int) -> None:
         for alarm in self.find(subject, alarm_class):
@@ -233,6 +256,7 @@ class Model(ModelTasks):
                 condition["recheck"] = old["recheck"]
         elif press:
             old["alarm"].count += 1
+            old["alarm"].incident.proposal = None
             self.learn(old["alarm"], facts)
             self.news(old["alarm"])
         else:
@@ -267,6 +291,7 @@ class Model(ModelTasks):
                 return
         alarm = ModelAlarm(incident, alarm_class, facts, self.now)
         condition["alarm"] = alarm
+        incident.proposal = None
         same_place = [a for a in incident.alarms if a.facts["protected"] == facts["protected"]]
         if alarm_class == "approach":
             alarm.covered = any(a.alarm_class in ("proximity", "area-breach") for a in same_place)
@@ -298,6 +323,7 @@ class Model(ModelTasks):
             self.learn(alarm, facts)
             return
         alarm.count += 1
+        alarm.incident.proposal = None
         self.learn(alarm, facts)
         if alarm.silent:
             if alarm.out_of_service and not self.in_repair(alarm.alarm_class, facts):
@@ -320,6 +346,7 @@ class Model(ModelTasks):
         alarm.confirmed = alarm.confirmed or facts["confirmed"]
         alarm.facts = facts
         if newly:
+            alarm.incident.proposal = None
             if not alarm.silent:
                 self.tell_again(alarm, "update")
             for step, spec in zip(alarm.steps, alarm.script, strict=True):
@@ -393,6 +420,8 @@ class Model(ModelTasks):
                 found.append((max(ms, self.now), what, name, len(found), thing))
 
         for incident in self.incidents:
+            if incident.proposal is not None:
+                look(incident.proposal["until"], "proposal", incident)
             for alarm in incident.alarms:
                 look(alarm.ack_ends if alarm.acknowledged else None, "ack", alarm)
                 look(alarm.again, "re-alarm", alarm)
@@ -433,6 +462,8 @@ class Model(ModelTasks):
             thing.shelved_until = None
             if not thing.acknowledged and thing.pages:
                 self.start(thing, repeats=False)
+        elif what == "proposal":
+            thing.proposal = None
         elif what == "decision-half":
             self.ledger[thing]["half"] = None
             self.ask_for_decision(self.ledger[thing]["facts"])

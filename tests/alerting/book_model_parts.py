@@ -99,3 +99,4 @@ class ModelIncident:
         self.alarms: list[ModelAlarm] = []
         self.numbered = 0
         self.frozen: dict[str, dict[str, Any]] = {}
+        self.proposal: dict[str, Any] | None = None

@@ -27,6 +27,7 @@ from alerting.book.types import (
     CaseDevice,
     CaseOwner,
     CommandRecord,
+    Countersign,
     DefineCase,
     DefinePlan,
     DeviceCommand,
@@ -317,51 +318,46 @@ class Story:
         return self.take(Acknowledge(incident_id=self.incident(), by=by, alarm_id=alarm_id))
 
     def dispose(
-        self, disposition: str = "handled", *, by: str = "operator-1", despite_active: bool = False
-    ) -> list[Output]:
-        return self.take(
-            Dispose(
-                incident_id=self.incident(),
-                by=by,
-                disposition=Disposition(disposition),
-                despite_active=despite_active,
-            )
+        self,
+        disposition: str = "handled",
+        *,
+        by: str = "operator-1",
+        despite_active: bool = False,
+        lane: str = "",
+    ) -> None:
+        """Close the one open incident (of a lane), countersigned where that is asked for."""
+        self.nothing_more()
+        (incident_id,) = self.open_incidents(lane)
+        said = Dispose(
+            incident_id=incident_id,
+            by=by,
+            disposition=Disposition(disposition),
+            note="seen on the map, call 12",
+            despite_active=despite_active,
         )
+        self._step([said])
+        if self.incidents()[incident_id].change == "closing-proposed":
+            self._step([Countersign(incident_id=incident_id, by="operator-2")])
 
     def acknowledge_all(self, by: str = "operator-1") -> None:
         """Take every open incident in hand."""
         for incident_id in self.open_incidents():
             self.take(Acknowledge(incident_id=incident_id, by=by))
 
-    def close(self, lane: str, disposition: str = "handled") -> None:
-        """Close the open incidents whose subject begins with `lane` (`pair`, `task`)."""
-        for incident_id in self.open_incidents():
-            if self.incidents()[incident_id].subject.startswith(f"{lane}/"):
-                self._step(
-                    [
-                        Dispose(
-                            incident_id=incident_id,
-                            by="operator-1",
-                            disposition=Disposition(disposition),
-                            despite_active=True,
-                        )
-                    ]
-                )
-
     def dispose_all(self) -> None:
         """Close every open incident, whatever is said about it."""
         self.nothing_more()
         for incident_id in self.open_incidents():
-            self._step(
-                [
-                    Dispose(
-                        incident_id=incident_id,
-                        by="operator-1",
-                        disposition=Disposition.HANDLED,
-                        despite_active=True,
-                    )
-                ]
+            said = Dispose(
+                incident_id=incident_id,
+                by="operator-1",
+                disposition=Disposition.HANDLED,
+                note="end of the story",
+                despite_active=True,
             )
+            self._step([said])
+            if self.incidents()[incident_id].change == "closing-proposed":
+                self._step([Countersign(incident_id=incident_id, by="operator-2")])
             self.unexpected.clear()
 
     # --- what must have been heard --------------------------------------------------------------
@@ -403,8 +399,13 @@ class Story:
         """The last record of every incident."""
         return {o.incident_id: o for o in self.outputs if isinstance(o, IncidentRecord)}
 
-    def open_incidents(self) -> list[str]:
-        return [i for i, r in self.incidents().items() if r.state is IncidentState.OPEN]
+    def open_incidents(self, lane: str = "") -> list[str]:
+        """Those whose subject begins with `lane` (`pair`, `task`)."""
+        return [
+            i
+            for i, r in self.incidents().items()
+            if r.state is IncidentState.OPEN and r.subject.startswith(lane)
+        ]
 
     def incident(self) -> str:
         """The one incident that is open."""

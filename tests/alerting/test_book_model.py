@@ -19,6 +19,7 @@ from alerting.book.types import (
     AlarmClass,
     CaseDevice,
     CaseOwner,
+    Countersign,
     Decide,
     Decision,
     DefineCase,
@@ -264,6 +265,7 @@ class Twin:
         self.pass_time(self.now + 900_000)
         for subject, incident_id in self.open_incidents():
             self.dispose(subject, incident_id, Disposition.HANDLED, despite_active=True)
+            self.countersign(subject, incident_id)
         self.pass_time(self.now + self.rng.randrange(4 * 86_400_000))
 
     # --- what may happen ------------------------------------------------------------------------
@@ -341,7 +343,18 @@ class Twin:
             return
         subject, incident_id = self.rng.choice(incidents)
         act = self.rng.choice(
-            ("ack", "ack", "dispose", "dispose", "force", "shelve", "service", "decide")
+            (
+                "ack",
+                "ack",
+                "dispose",
+                "dispose",
+                "force",
+                "sign",
+                "sign",
+                "shelve",
+                "service",
+                "decide",
+            )
         )
         if act == "ack":
             heard = self.step(Acknowledge(incident_id=incident_id, by="op"))
@@ -350,6 +363,9 @@ class Twin:
             force = act == "force"
             disposition = self.rng.choice((Disposition.HANDLED, Disposition.FALSE_ALARM))
             self.dispose(subject, incident_id, disposition, despite_active=force)
+            return
+        elif act == "sign":
+            self.countersign(subject, incident_id)
             return
         elif act == "decide":
             order, _, _, protected, _ = self.rng.choice(ORDERS)
@@ -392,12 +408,18 @@ class Twin:
                 incident_id=incident_id,
                 by="op",
                 disposition=disposition,
+                note="why",
                 despite_active=despite_active,
             )
         )
         nothing = disposition is Disposition.FALSE_ALARM
         self.model.dispose(subject, despite_active=despite_active, was_nothing=nothing)
         self.compare(heard, f"dispose {subject}")
+
+    def countersign(self, subject: str, incident_id: str) -> None:
+        heard = self.step(Countersign(incident_id=incident_id, by="op-2"))
+        self.model.countersign(subject)
+        self.compare(heard, f"countersign {subject}")
 
     def _shelve(self, incident_id: str, subject: str) -> None:
         state = self.book._state
@@ -440,8 +462,10 @@ def test_after_a_random_life_nothing_is_left_over():
                 incident_id=incident_id,
                 by="op",
                 disposition=Disposition.HANDLED,
+                note="why",
                 despite_active=True,
-            )
+            ),
+            Countersign(incident_id=incident_id, by="op-2"),
         )
     while (due := twin.book.next_due_ms()) is not None:
         twin.now = due

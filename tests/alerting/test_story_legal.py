@@ -225,7 +225,7 @@ def test_a_task_never_keeps_an_emergency_open(story):
     story.event("panic", "button")
     story.expect("monitoring-centre panic alert")
     legal, panic = story.open_incidents()
-    story.take(Dispose(incident_id=panic, by="op", disposition=Disposition.HANDLED))
+    story.dispose(lane="pair")
     story.expect("monitoring-centre panic withdrawn")
     assert story.open_incidents() == [legal]
     assert story.incidents()[legal].subject == "task/pair/W/P"

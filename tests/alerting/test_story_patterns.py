@@ -36,7 +36,7 @@ def breach(story: Story, disposition: str = "handled", **how: object) -> None:
     story.hush()
     story.acknowledge_all()
     story.verdict("clear", **how)
-    story.close("pair", disposition)
+    story.dispose(disposition, lane="pair")
     story.hush()
 
 
@@ -251,7 +251,7 @@ def test_a_breach_starts_the_clock_of_its_title_and_reminds(story):
     assert task.deadline_ms == START_MS + DAY_S * 1000
     assert task.detail == "1 without a decision, 1 in all; by 2025-06-16 17:06"
     story.verdict("clear")
-    story.close("pair")
+    story.dispose(lane="pair")
     story.expect(f"{CENTRE} proximity withdrawn")
     story.forward(12 * HOUR_S)
     (reminder,) = story.expect(f"{DESK} legal task", at_s=12 * HOUR_S)
@@ -317,7 +317,7 @@ def test_a_breach_that_was_none_is_taken_out_of_the_count_and_owes_nothing(story
     story.verdict("confirmed")
     story.expect(f"{CENTRE} proximity alert", f"{DESK} legal task")
     story.verdict("clear")
-    story.close("pair", "permitted")
+    story.dispose("permitted", lane="pair")
     story.expect(f"{CENTRE} proximity withdrawn")
     story.forward(30 * DAY_S)
     assert counters(story) == [("counted", 1, 1), ("withdrawn", 0, 0)]
@@ -341,7 +341,7 @@ def test_repeated_breaches_are_a_pattern(story):
         story.hush()
         story.acknowledge_all()
         story.verdict("clear")
-        story.close("pair")
+        story.dispose(lane="pair")
         story.hush()
         story.forward(HOUR_S)
     story.dispose_all()
