@@ -58,6 +58,7 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     inputs.TellProtected: operators.tell_protected,
     inputs.RaiseByHand: operators.raise_by_hand,
     inputs.DefinePlan: operators.define_plan,
+    inputs.DefineRoster: operators.define_roster,
     inputs.DefineCase: cases.define_case,
 }
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from alerting.book import cases, conditions, devices, floods, incidents, patterns, silences
+from alerting.book import cases, conditions, devices, floods, incidents, patterns, silences, telling
 from alerting.book.context import Context
 from alerting.book.inputs import DeviceEvent
 from alerting.book.outputs import Observation
@@ -134,7 +134,7 @@ def _test(cx: Context, said: DeviceEvent, facts: Facts) -> None:
         _observe(cx, said, facts, "tested-just-before")
     else:
         cx.state.timers.set(name, cx.now_ms + TEST_GAP_MS)
-        for target in plan.self_test.targets:
+        for target in telling.now_reached(cx, plan.self_test.targets):
             plain_notice(
                 cx,
                 "t",

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from afstand.limits import BOOK_HISTORY_ROWS_MAX
-from alerting.book import conditions, decisions, floods, incidents, patterns, silences
+from alerting.book import conditions, decisions, floods, incidents, patterns, silences, telling
 from alerting.book.context import Context
 from alerting.book.outputs import Observation
 from alerting.book.patterns import PatternKind
@@ -213,7 +213,7 @@ def _tell_history(cx: Context, facts: Facts, count: int) -> None:
     for step in plan.steps:
         if step.audience is Audience.PROBATION and step.serves(alarm_class):
             told.extend(t for t in step.targets if t not in told)
-    for target in told:
+    for target in telling.now_reached(cx, tuple(told)):
         plain_notice(
             cx, "h", alarm_class, facts, plan.id, target, Audience.PROBATION, Purpose.HISTORY, count
         )

@@ -208,6 +208,12 @@ class DefinePlan(msgspec.Struct, frozen=True, kw_only=True, tag="define-plan"):
     plan: bytes
 
 
+class DefineRoster(msgspec.Struct, frozen=True, kw_only=True, tag="define-roster"):
+    """A new or changed duty roster: the bytes of its JSON file (`rosters.py` has the schema)."""
+
+    roster: bytes
+
+
 class OrderTaken(msgspec.Struct, frozen=True, kw_only=True, tag="order-taken"):
     """The engine took this order, or this version of it: its legal life is watched from now on."""
 
@@ -270,6 +276,7 @@ Command = (
     | TellProtected
     | RaiseByHand
     | DefinePlan
+    | DefineRoster
     | DefineCase
 )
 Input = Verdict | PositionRequest | DeviceEvent | SystemSignal | Receipt | OrderTaken | Command

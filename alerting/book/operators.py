@@ -2,13 +2,19 @@
 
 import msgspec
 
-from afstand.limits import BOOK_OUT_OF_SERVICE_MAX, BOOK_PLANS_MAX, BOOK_TEXT_CHARS_MAX
+from afstand.limits import (
+    BOOK_OUT_OF_SERVICE_MAX,
+    BOOK_PLANS_MAX,
+    BOOK_ROSTERS_MAX,
+    BOOK_TEXT_CHARS_MAX,
+)
 from alerting.book import alarms, conditions, incidents, runs
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context
 from alerting.book.inputs import (
     Acknowledge,
     DefinePlan,
+    DefineRoster,
     Note,
     OutOfService,
     RaiseByHand,
@@ -19,6 +25,7 @@ from alerting.book.inputs import (
 )
 from alerting.book.outputs import Defined, IncidentChange, RejectReason
 from alerting.book.plans import ID_PATTERN, PlanError, parse_plan
+from alerting.book.rosters import RosterError, parse_roster
 from alerting.book.state import Alarm, Facts, Incident, Silenced
 from alerting.book.words import AlarmClass, Role
 
@@ -206,6 +213,22 @@ def raise_by_hand(cx: Context, said: RaiseByHand) -> None:
         detail=said.reason,
     )
     conditions.begin(cx, f"hand/{cx.next_key()}", said.alarm_class, facts, lasting=False)
+
+
+def define_roster(cx: Context, said: DefineRoster) -> None:
+    """Take a roster; it holds at once. A roster that is wrong changes nothing."""
+    try:
+        roster = parse_roster(said.roster)
+    except RosterError as error:
+        first = error.problems[0]
+        cx.reject(RejectReason.BAD_ROSTER, "define-roster", first.roster, str(error))
+        return
+    if roster.id not in cx.state.rosters and len(cx.state.rosters) >= BOOK_ROSTERS_MAX:
+        detail = f"{BOOK_ROSTERS_MAX} rosters"
+        cx.reject(RejectReason.LIMIT, "define-roster", roster.id, detail)
+        return
+    cx.state.rosters.put(roster.id, roster)
+    cx.emit(Defined(what="roster", ref=roster.id, at_ms=cx.now_ms))
 
 
 def define_plan(cx: Context, said: DefinePlan) -> None:

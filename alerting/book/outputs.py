@@ -329,6 +329,7 @@ class RejectReason(StrEnum):
     NO_PERSON = "no-person"
     NO_REASON_GIVEN = "no-reason-given"
     BAD_PLAN = "bad-plan"
+    BAD_ROSTER = "bad-roster"
     BAD_CASE = "bad-case"
     BAD_ID = "bad-id"
     LIMIT = "limit"

@@ -34,6 +34,9 @@ from alerting.book.words import (
 ID_PATTERN: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 """What an id of a device, person, order, plan, case or target looks like."""
 
+ROSTER_MARK: Final = "@"
+"""A target that begins with it names a duty roster: whoever is on duty then."""
+
 AFTER_MAX_S: Final = 86_400
 DEADLINE_MIN_S: Final = 5
 DEADLINE_MAX_S: Final = 86_400
@@ -121,6 +124,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def serves(self, alarm_class: AlarmClass) -> bool:
         """Whether any step is for alarms of this class."""
         return any(step.serves(alarm_class) for step in self.steps)
+
+
+def rosters_of(plan: Plan) -> tuple[str, ...]:
+    """The ids of the rosters that a plan names, in order."""
+    named = [t for step in plan.steps for t in (*step.targets, *step.fallback)]
+    if plan.self_test is not None:
+        named.extend(plan.self_test.targets)
+    ids = (t.removeprefix(ROSTER_MARK) for t in named if t.startswith(ROSTER_MARK))
+    return tuple(dict.fromkeys(ids))
 
 
 class PlanFault(StrEnum):
@@ -271,13 +283,16 @@ def _target_faults(targets: tuple[str, ...], audience: Audience) -> Iterable[_Fa
         yield "targets", PlanFault.TWICE, "a target stands twice"
     for place, target in enumerate(targets):
         field = f"targets[{place}]"
-        if not ID_PATTERN.match(target):
+        if not ID_PATTERN.match(target.removeprefix(ROSTER_MARK)):
             yield field, PlanFault.BAD_ID, target
         reserved = _RESERVED.get(target)
+        if target.startswith(ROSTER_MARK) and audience in _PERSONS:
+            yield field, PlanFault.AUDIENCE_MISMATCH, f"{target}: nobody of a roster is {audience}"
         if reserved is not None and reserved is not audience:
             yield field, PlanFault.AUDIENCE_MISMATCH, f"{target} is for {reserved}, not {audience}"
 
 
+_PERSONS: Final = (Audience.PROTECTED_PERSON, Audience.WEARER)
 _RESERVED: Final = {
     TARGET_PROTECTED_DEVICE: Audience.PROTECTED_PERSON,
     TARGET_WEARER_DEVICE: Audience.WEARER,

@@ -7,6 +7,7 @@ import msgspec
 
 from alerting.book.inputs import DefineCase, Dispose
 from alerting.book.plans import Plan
+from alerting.book.rosters import Roster
 from alerting.book.tables import ChangeLog, Table, Timers
 from alerting.book.words import AlarmClass, Audience, Purpose, Role
 from geofence.orders import Order
@@ -291,6 +292,7 @@ class Rows(msgspec.Struct, kw_only=True):
     """Person silent in the mass loss -> risk class."""
     mass_suppressed: dict[str, int] = {}
     """Alarm suppressed by the mass loss -> risk class."""
+    rosters: dict[str, Roster] = {}
     orders: dict[str, Order] = {}
     """The legal life of every order: without its schedule."""
     wearer_orders: dict[str, tuple[str, ...]] = {}
@@ -335,6 +337,7 @@ class State:
         self.mass: Table[MassLoss] = Table(rows.mass, log)
         self.mass_silent: Table[int] = Table(rows.mass_silent, log)
         self.mass_suppressed: Table[int] = Table(rows.mass_suppressed, log)
+        self.rosters: Table[Roster] = Table(rows.rosters, log)
         self.orders: Table[Order] = Table(rows.orders, log)
         self.wearer_orders: Table[tuple[str, ...]] = Table(rows.wearer_orders, log)
         self.legal: Table[LegalRow] = Table(rows.legal, log)

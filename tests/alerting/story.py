@@ -14,6 +14,7 @@ one runs that is written out and read back before every step: both must say the 
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Self
 
 import msgspec
@@ -30,6 +31,7 @@ from alerting.book.types import (
     Countersign,
     DefineCase,
     DefinePlan,
+    DefineRoster,
     DeviceCommand,
     DeviceEvent,
     Dispose,
@@ -220,6 +222,17 @@ class Story:
     def plan(self, plan_id: str, *steps: Mapping[str, object], **rest: object) -> None:
         outputs = self.take(DefinePlan(plan=plan(plan_id, *steps, **rest)))
         assert not [o for o in outputs if isinstance(o, Rejected)], outputs
+
+    def roster(self, roster_id: str, *shifts: Mapping[str, object], **rest: object) -> None:
+        """A duty roster in Dutch time."""
+        content = {"format": "afstand.roster/1", "id": roster_id, "timezone": "Europe/Amsterdam",
+                   "shifts": shifts, **rest}  # fmt: skip
+        outputs = self.take(DefineRoster(roster=json.dumps(content).encode()))
+        assert not [o for o in outputs if isinstance(o, Rejected)], outputs
+
+    def until(self, local: str) -> None:
+        """Let time pass up to an instant, as in `2026-03-29T03:00+02:00`."""
+        self.forward(datetime.fromisoformat(local).timestamp() - self.now_ms / 1000)
 
     def case(
         self,
