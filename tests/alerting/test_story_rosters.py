@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,9 +15,9 @@ from alerting.book.types import DefineRoster
 from .story import Story
 
 DAYS = range(7)
-DAY = {"targets": ["day-desk"],
+DAY: dict[str, Any] = {"targets": ["day-desk"],
        "weekly": [{"day": d, "start": "07:00", "end": "23:00"} for d in DAYS]}  # fmt: skip
-NIGHT = {"targets": ["night-desk"],
+NIGHT: dict[str, Any] = {"targets": ["night-desk"],
          "weekly": [{"day": d, "start": "23:00", "end": "07:00"} for d in DAYS]}  # fmt: skip
 STEP = {"audience": "monitoring-centre", "targets": ["@desk"], "deadline_s": 60}
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
@@ -32,9 +33,7 @@ def roster(*shifts: object, **rest: object) -> bytes:
     return json.dumps(content).encode()
 
 
-def told(
-    *shifts: dict[str, object], step: dict[str, object] | None = None, **rest: object
-) -> Story:
+def told(*shifts: Any, step: dict[str, Any] | None = None, **rest: Any) -> Story:
     story = Story()
     story.roster("desk", *shifts, **rest)
     story.plan("plan", step or STEP)
