@@ -54,6 +54,14 @@ def plus_months(at_ms: int, months: int) -> int:
     return _ms(local.replace(year=year, month=month + 1, day=day, fold=0))
 
 
+def parse_local(text: str) -> int:
+    """The instant of a local date and time. Raises ValueError for what is none."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is not None:
+        return _ms(at.astimezone(_zone()))
+    return _ms(at.replace(tzinfo=_zone()))
+
+
 def date_text(at_ms: int) -> str:
     """The local date and minute, as people write it: `2026-03-29 14:00`."""
     return _local(at_ms).strftime("%Y-%m-%d %H:%M")
