@@ -26,8 +26,17 @@ from afstand.commands import (
     encode_command,
 )
 from afstand.limits import CASES_BYTES_MAX, CASES_COMMANDS_AT_ONCE
-from alerting.book.plans import BUILT_IN_PLANS, PlanError, parse_plan
-from alerting.book.types import CaseDevice, DefineCase, DefinePlan, VictimPolicy
+from alerting.book.plans import BUILT_IN_PLANS, PlanError, parse_plan, rosters_of
+from alerting.book.rosters import RosterError, parse_roster
+from alerting.book.types import (
+    CaseDevice,
+    CaseOwner,
+    DefineCase,
+    DefinePlan,
+    DefineRoster,
+    VictimPolicy,
+)
+from alerting.book.types import Role as Side
 from geofence.geojson import GeoJSONError
 from geofence.orders import CircleShape, Id, Known, Order, Person, Role, Version, Zone, problems
 from geofence.zones import build
@@ -86,14 +95,33 @@ class ZoneEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     repairs: tuple[str, ...] = ()
 
 
+class Owner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who answers for one side of a case, and the target at which tasks reach them."""
+
+    name: str
+    target: Id
+
+
+class Owners(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most one owner for each side."""
+
+    wearer: Owner | None = None
+    protected: Owner | None = None
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who belongs together, and what the protected person is told."""
+    """Who belongs together, what the protected person is told, and who answers for it.
+
+    `contact`: the fixed contact of the protected person.
+    """
 
     id: Id
     wearer: Id | None = None
     protected: tuple[Id, ...] = ()
     plan: Id | None = None
     victim_policy: VictimPolicy = VictimPolicy.TELL
+    owners: Owners = Owners()
+    contact: str = ""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +132,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devices: tuple[Device, ...] = ()
     zones: tuple[ZoneEntry, ...] = ()
     orders: tuple[msgspec.Raw, ...] = ()
+    rosters: tuple[msgspec.Raw, ...] = ()
     plans: tuple[msgspec.Raw, ...] = ()
     cases: tuple[Case, ...] = ()
 
@@ -115,6 +144,7 @@ class Cases(NamedTuple):
     devices: tuple[Device, ...]
     zones: tuple[Zone, ...]
     orders: tuple[Order, ...]
+    rosters: tuple[bytes, ...]
     plans: tuple[bytes, ...]
     cases: tuple[Case, ...]
 
@@ -182,7 +212,8 @@ class _Checker:
         ]
         self._unique("orders", [order.id for order in orders])
         self._check_orders(orders)
-        plans = self._plans()
+        rosters = self._rosters()
+        plans = self._plans(rosters)
         self._check_cases(self._plan_ids())
         if self._problems:
             raise CasesError(self._problems)
@@ -191,6 +222,7 @@ class _Checker:
             document.devices,
             tuple(zones),
             tuple(orders),
+            tuple(rosters.values()),
             tuple(plans.values()),
             document.cases,
         )
@@ -288,7 +320,20 @@ class _Checker:
                 named.add(msgspec.json.decode(raw, type=_OnlyId).id)
         return named
 
-    def _plans(self) -> dict[str, bytes]:
+    def _rosters(self) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for index, raw in enumerate(self._document.rosters):
+            try:
+                roster = parse_roster(bytes(raw))
+            except RosterError as error:
+                self._wrong(f"rosters[{index}]", str(error))
+                continue
+            if roster.id in found:
+                self._wrong(f"rosters[{index}].id", f"{roster.id} stands twice")
+            found[roster.id] = bytes(raw)
+        return found
+
+    def _plans(self, rosters: dict[str, bytes]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for index, raw in enumerate(self._document.plans):
             try:
@@ -299,6 +344,9 @@ class _Checker:
             if plan.id in found:
                 self._wrong(f"plans[{index}].id", f"{plan.id} stands twice")
             found[plan.id] = bytes(raw)
+            for roster in rosters_of(plan):
+                if roster not in rosters:
+                    self._wrong(f"plans[{index}]", f"no roster {roster}")
         return found
 
     def _check_cases(self, plans: set[str]) -> None:
@@ -428,6 +476,8 @@ def _commands(
             role=Role(record.role.value),
             enabled=record.enabled,
         )
+    for roster in cases.rosters:
+        yield DefineRoster(roster=roster)
     for plan in cases.plans:
         yield DefinePlan(plan=plan)
     for case in cases.cases:
@@ -454,6 +504,15 @@ def _define_case(case: Case, members: list[str], devices: list[DeviceRecord]) ->
         ),
         plan_id=case.plan,
         victim_policy=case.victim_policy,
+        owners=tuple(
+            CaseOwner(name=owner.name, target=owner.target, side=side)
+            for side, owner in (
+                (Side.WEARER, case.owners.wearer),
+                (Side.PROTECTED, case.owners.protected),
+            )
+            if owner is not None
+        ),
+        contact=case.contact,
     )
 
 

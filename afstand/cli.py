@@ -75,6 +75,18 @@ def _parser() -> argparse.ArgumentParser:
     imports.add_argument("--config", type=Path)
     imports.add_argument("--check", action="store_true", help="check only, write nothing")
 
+    plans = commands.add_parser("plans", help="escalation plans and duty rosters")
+    plans_commands = plans.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    checks = plans_commands.add_parser(
+        "check", help="what is wrong with them, and who is told when if nobody answers"
+    )
+    checks.set_defaults(action=_plans_check)
+    checks.add_argument("files", type=Path, nargs="+", help="plans, rosters or cases documents")
+    checks.add_argument("--config", type=Path, help="whose targets must exist")
+    checks.add_argument("--class", dest="alarm_class", help="only this class of alarm")
+    checks.add_argument("--at", help="when it happens, in Dutch time: 2026-03-29T02:30")
+    checks.add_argument("--json", action="store_true", help="as JSON")
+
     incidents = commands.add_parser(
         "incidents", help="what is open, and what operators do about it"
     )
@@ -115,7 +127,11 @@ def _add_incident_commands(incidents: argparse.ArgumentParser) -> None:
     shown = commands.add_parser("list", help="open incidents")
     shown.set_defaults(action=_incidents_list)
     shown.add_argument("--config", type=Path)
-    for name, text in (("acknowledge", "take it in hand"), ("dispose", "close it with a reason")):
+    for name, text in (
+        ("acknowledge", "take it in hand"),
+        ("dispose", "close it with a reason; what is critical is proposed"),
+        ("countersign", "agree, as a second person, with the closing that was proposed"),
+    ):
         command = commands.add_parser(name, help=text)
         command.set_defaults(action=_incident_command, what=name)
         command.add_argument("incident")
@@ -213,6 +229,22 @@ def _orders_import(options: argparse.Namespace) -> int:
         print(f"{options.file}: good; nothing was written")
         return 0
     return _tool(tools.import_orders(config, cases))
+
+
+def _plans_check(options: argparse.Namespace) -> int:
+    from afstand import plan_check
+    from alerting.book.calendar import parse_local
+
+    if options.alarm_class is not None and options.alarm_class not in plan_check.CLASSES:
+        print(f"--class must be one of {', '.join(plan_check.CLASSES)}", file=sys.stderr)
+        return 2
+    try:
+        options.at_ms = None if options.at is None else parse_local(options.at)
+    except ValueError as error:
+        print(f"--at: {error}", file=sys.stderr)
+        return 2
+    targets = None if options.config is None else tuple(load(options.config).targets)
+    return plan_check.check(options, targets)
 
 
 def _incidents_list(options: argparse.Namespace) -> int:

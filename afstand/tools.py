@@ -13,10 +13,13 @@ from afstand.conform import Broker, ConformError
 from afstand.limits import COMMAND_ANSWER_S_MAX, WATCH_READ_ENTRIES_MAX
 from afstand.roles import open_store
 from afstand.watch.envelope import decode_envelope
+from alerting.book.closing import PROPOSAL_MS
 from alerting.book.types import (
     Acknowledge,
+    Countersign,
     Dispose,
     Disposition,
+    IncidentChange,
     IncidentRecord,
     IncidentState,
     Output,
@@ -107,6 +110,8 @@ async def incident_command(config: Config, options: argparse.Namespace) -> int:
     command: JournalCommand
     if options.what == "acknowledge":
         command = Acknowledge(incident_id=options.incident, by=options.by)
+    elif options.what == "countersign":
+        command = Countersign(incident_id=options.incident, by=options.by)
     else:
         try:
             disposition = Disposition(options.disposition)
@@ -153,5 +158,9 @@ def _print_answer(outputs: list[Output] | None) -> int:
         if isinstance(output, Rejected):
             print(f"refused: {output.reason}: {output.detail}", file=sys.stderr)
             return 1
+        if isinstance(output, IncidentRecord) and output.change is IncidentChange.CLOSING_PROPOSED:
+            minutes = PROPOSAL_MS // 60_000
+            print(f"proposed; a second person must countersign within {minutes} minutes")
+            return 0
     print("done")
     return 0

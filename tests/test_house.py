@@ -30,7 +30,7 @@ SHARED = "afstand.limits"
 MAY_IMPORT = {
     "firmware_contracts": (),
     "geofence": (),
-    "alerting.book": ("geofence.verdicts",),
+    "alerting.book": ("geofence.verdicts", "geofence.orders", "geofence.schedule"),
     "alerting.notify": ("alerting.book", "firmware_contracts"),
     "ingest": ("firmware_contracts",),
     "simulators": ("firmware_contracts",),

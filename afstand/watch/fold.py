@@ -32,6 +32,7 @@ from alerting.book.book import Book
 from alerting.book.types import (
     DeviceEvent,
     Input,
+    OrderTaken,
     Output,
     Receipt,
     Rejected,
@@ -230,7 +231,9 @@ class Watch:
                 case DefineZone():
                     return self._engine.put_zone(command.zone, work.now_ms)
                 case DefineOrder():
-                    return self._engine.put_order(command.order, work.now_ms)
+                    findings = self._engine.put_order(command.order, work.now_ms)
+                    work.inputs.append(OrderTaken(order=command.order))
+                    return findings
         except OrderRejected as error:
             what, ref = _subject_of(command)
             work.rejected(RejectReason.BAD_ORDER, what, ref, f"{error.reason}: {error.detail}")

@@ -18,8 +18,6 @@ from alerting.book.words import AlarmClass, Purpose
 
 replace = msgspec.structs.replace
 
-RECHECK_MS: Final = 1_800_000
-"""A condition that lasts this long after its alarm was closed by a person raises a new one."""
 COVERED: Final = "covered-by-breach"
 _BREACHES: Final = (AlarmClass.PROXIMITY, AlarmClass.AREA_BREACH)
 _DEFAULT_ACKNOWLEDGEMENT_S: Final = 900
@@ -60,9 +58,13 @@ def raise_alarm(cx: Context, alarm_class: AlarmClass, facts: Facts, source: str)
         return ""
     for alarm_id in incident.alarm_ids:
         alarm = cx.state.alarms[alarm_id]
-        if alarm.alarm_class is alarm_class and alarm.facts.protected_id == facts.protected_id:
+        if alarm.alarm_class is alarm_class and _same_matter(alarm.facts, facts):
             return _add_source(cx, alarm, facts, source).alarm_id
     return _new_alarm(cx, incident, alarm_class, facts, source).alarm_id
+
+
+def _same_matter(one: Facts, other: Facts) -> bool:
+    return one.protected_id == other.protected_id and one.matter == other.matter
 
 
 def _new_alarm(
@@ -89,6 +91,7 @@ def _new_alarm(
     )
     cx.state.incidents.put(incident.incident_id, joined)
     _keep(cx, alarm)
+    incidents.void_proposal(cx, incident.incident_id, facts.reason)
     if incident.alarm_count:
         incidents.record(cx, joined, IncidentChange.JOINED, f"{alarm_class}: {facts.reason}")
     cx.record(alarm, Change.RAISED, facts.reason)
@@ -117,6 +120,7 @@ def _add_source(cx: Context, alarm: Alarm, facts: Facts, source: str) -> Alarm:
         return _with_facts(cx, alarm, facts)
     alarm = _with_facts(cx, replace(alarm, count=alarm.count + 1), facts)
     cx.record(alarm, Change.RAISED_AGAIN, facts.reason)
+    incidents.void_proposal(cx, alarm.incident_id, facts.reason)
     if alarm.silenced:
         return _audible_for(cx, alarm, facts)
     if returned and not rule_of(alarm).latched and not alarm.acknowledged:
@@ -163,6 +167,7 @@ def repeat(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
     """The same source again: a second press. It is news, whoever had the first in hand."""
     alarm = _with_facts(cx, replace(alarm, count=alarm.count + 1), facts)
     cx.record(alarm, Change.RAISED_AGAIN, facts.reason)
+    incidents.void_proposal(cx, alarm.incident_id, facts.reason)
     return _news(cx, alarm, facts, facts.reason)
 
 
@@ -209,6 +214,7 @@ def _with_facts(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
     _keep(cx, alarm)
     if newly:
         cx.record(alarm, Change.CONFIRMED, facts.reason)
+        incidents.void_proposal(cx, alarm.incident_id, facts.reason)
         if not alarm.silenced:
             alarm = telling.update(cx, alarm, facts.reason, at_once=True)
         alarm = runs.confirm(cx, alarm)
@@ -252,9 +258,9 @@ def settled(cx: Context, alarm: Alarm) -> None:
 def close_alarm(cx: Context, alarm: Alarm, reason: str, *, tell: bool, by: str = "") -> None:
     """Close an alarm; those who were told hear that it is over.
 
-    A condition that lasts is kept: if it still lasts after `RECHECK_MS` it raises a new alarm.
+    A condition that lasts is kept: if it still lasts after a while it raises a new alarm.
     """
-    state = cx.state
+    state, rule = cx.state, rule_of(alarm)
     runs.stop(cx, alarm)
     for name in (ack_timer(alarm), settle_timer(alarm), shelf_timer(alarm)):
         state.timers.clear(name)
@@ -264,7 +270,7 @@ def close_alarm(cx: Context, alarm: Alarm, reason: str, *, tell: bool, by: str =
             continue
         if condition.lasting:
             state.conditions.put(source, replace(condition, alarm_id=""))
-            state.timers.set(f"recheck|{source}", cx.now_ms + RECHECK_MS)
+            state.timers.set(f"recheck|{source}", cx.now_ms + rule.recheck_s * 1000)
         else:
             state.conditions.drop(source)
             state.timers.clear(f"condition|{source}")
@@ -292,7 +298,8 @@ def purge(cx: Context, alarm: Alarm) -> None:
 def acknowledge(cx: Context, alarm: Alarm, by: str, reason: str) -> Alarm:
     """Somebody has the alarm in hand, for as long as the plan lets an acknowledgement count."""
     plan = cx.state.plans.get(alarm.plan_key)
-    term_s = _DEFAULT_ACKNOWLEDGEMENT_S if plan is None else plan.acknowledgement_expires_s
+    by_plan_s = _DEFAULT_ACKNOWLEDGEMENT_S if plan is None else plan.acknowledgement_expires_s
+    term_s = rule_of(alarm).acknowledged_s or by_plan_s
     cx.state.timers.set(ack_timer(alarm), cx.now_ms + term_s * 1000)
     change = Change.ACKNOWLEDGEMENT_RENEWED if alarm.acknowledged else Change.ACKNOWLEDGED
     alarm = _keep(cx, replace(alarm, acknowledged=True))

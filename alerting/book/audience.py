@@ -15,15 +15,16 @@ from geofence.verdicts import OrderKind
 
 _ROOM: Final = (Audience.POLICE, Audience.MONITORING_CENTRE, Audience.SHIFT_LEAD)
 _STAFF: Final = (*_ROOM, Audience.PROBATION)
-_ALL_BUT_WEARER: Final = (*_STAFF, Audience.PROTECTED_PERSON)
+_FILE: Final = (*_STAFF, Audience.CASE_OWNER)
+_ALL_BUT_WEARER: Final = (*_FILE, Audience.PROTECTED_PERSON)
 
 GUARDED: Final[dict[str, tuple[Audience, ...]]] = {
     "wearer_id": _ALL_BUT_WEARER,
     "protected_id": _ALL_BUT_WEARER,
     "device_id": _STAFF,
-    "order_id": (*_STAFF, Audience.WEARER),
+    "order_id": (*_FILE, Audience.WEARER),
     "order_kind": (*_ALL_BUT_WEARER, Audience.WEARER),
-    "order_version": _STAFF,
+    "order_version": _FILE,
     "zone_id": _STAFF,
     "zone_version": _STAFF,
     "state": _ALL_BUT_WEARER,
@@ -38,7 +39,7 @@ GUARDED: Final[dict[str, tuple[Audience, ...]]] = {
     "wearer_position": _STAFF,
     "protected_position": _ROOM,
     "device_position": _ROOM,
-    "detail": (Audience.MONITORING_CENTRE, Audience.SHIFT_LEAD),
+    "detail": (Audience.MONITORING_CENTRE, Audience.SHIFT_LEAD, Audience.CASE_OWNER),
 }
 """Field of `Facts` -> audiences that may see it.
 

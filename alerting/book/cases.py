@@ -5,6 +5,7 @@ from afstand.limits import (
     BOOK_CASE_PERSONS_MAX,
     BOOK_CASES_MAX,
     BOOK_CASES_PER_PERSON_MAX,
+    BOOK_NAME_CHARS_MAX,
 )
 from alerting.book.context import Context
 from alerting.book.inputs import CaseDevice, DefineCase, VictimPolicy
@@ -68,11 +69,21 @@ def _fault(state: State, case: DefineCase) -> tuple[RejectReason, str] | None:
     bad = [i for i in (*ids, case.plan_id or "x") if not ID_PATTERN.match(i)]
     if bad:
         return RejectReason.BAD_ID, bad[0][:64]
+    if any(not ID_PATTERN.match(owner.target) for owner in case.owners):
+        return RejectReason.BAD_ID, "target of an owner"
+    if len({owner.side for owner in case.owners}) != len(case.owners):
+        return RejectReason.BAD_CASE, "two owners for one side"
+    if any(len(text) > BOOK_NAME_CHARS_MAX for text in _names(case)):
+        return RejectReason.LIMIT, f"a name of more than {BOOK_NAME_CHARS_MAX} characters"
     if not persons:
         return RejectReason.NO_PERSON, "a case names a wearer or a protected person"
     if len(set(persons)) != len(persons):
         return RejectReason.BAD_CASE, "a person stands in it twice"
     return _over_a_limit(state, case, persons) or _wrong_owner(state, case, persons)
+
+
+def _names(case: DefineCase) -> tuple[str, ...]:
+    return (case.contact, *(owner.name for owner in case.owners))
 
 
 def _over_a_limit(
@@ -167,6 +178,15 @@ def victim_policy(state: State, person_id: str | None) -> VictimPolicy:
         if policy in policies:
             return policy
     return VictimPolicy.TELL
+
+
+def owner_targets(state: State, wearer_id: str | None, protected_id: str | None) -> tuple[str, ...]:
+    """Where the owners of the case of these persons are reached, the wearer's side first."""
+    case = case_for(state, wearer_id, protected_id)
+    if case is None:
+        return ()
+    first = sorted(case.owners, key=lambda owner: owner.side is not Role.WEARER)
+    return tuple(dict.fromkeys(owner.target for owner in first))
 
 
 def case_for(state: State, wearer_id: str | None, protected_id: str | None) -> DefineCase | None:

@@ -42,7 +42,11 @@ class ClassRule(msgspec.Struct, frozen=True, kw_only=True):
     condition that comes and goes is one alarm. `re_alarm_s`: how long after the end of a plan
     without answer it pages again. `shelve_max_s`: the longest shelving and out of service.
     `wearer_may_know`: whether a notice may go to the wearer's side at all (never about the
-    protected person, see `audience.py`).
+    protected person, see `audience.py`). `task`: not for the operator's room but for the owner of
+    the case, in an incident of its own, and served by a plan only where a step names it.
+    `acknowledged_s`: how long an acknowledgement counts; 0: as long as the plan says. `recheck_s`:
+    a condition that lasts so long after a person closed its alarm raises a new one. `four_eyes`: a
+    second person countersigns its closing.
     """
 
     alarm_class: AlarmClass
@@ -57,6 +61,10 @@ class ClassRule(msgspec.Struct, frozen=True, kw_only=True):
     re_alarm_s: int
     shelve_max_s: int
     wearer_may_know: bool
+    four_eyes: bool = False
+    task: bool = False
+    acknowledged_s: int = 0
+    recheck_s: int = 1800
 
     @property
     def may_be_silenced(self) -> bool:

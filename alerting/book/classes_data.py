@@ -10,7 +10,7 @@ from typing import Final
 from alerting.book.classes import ClassRule, FirstAction, Text, build
 from alerting.book.words import AlarmClass, Priority
 
-BOOK_VERSION: Final = "1"
+BOOK_VERSION: Final = "2"
 
 _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S
@@ -20,6 +20,7 @@ ROWS: Final = (
         alarm_class=AlarmClass.PANIC,
         priority=Priority.CRITICAL,
         latched=True,
+        four_eyes=True,
         title=Text("Noodknop", "Panic button"),
         consequence=Text(
             "Iemand is nu in gevaar of denkt dat te zijn.",
@@ -44,6 +45,7 @@ ROWS: Final = (
         alarm_class=AlarmClass.PROXIMITY,
         priority=Priority.CRITICAL,
         latched=True,
+        four_eyes=True,
         title=Text("Te dichtbij", "Too close"),
         consequence=Text(
             "De drager is binnen de verboden afstand: geweld is mogelijk binnen een minuut.",
@@ -64,6 +66,7 @@ ROWS: Final = (
         alarm_class=AlarmClass.TAMPER,
         priority=Priority.CRITICAL,
         latched=True,
+        four_eyes=True,
         title=Text("Sabotage", "Tamper"),
         consequence=Text(
             "De plaats van de drager is niet meer te vertrouwen, ook als de band weer dicht is.",
@@ -84,6 +87,7 @@ ROWS: Final = (
         alarm_class=AlarmClass.AREA_BREACH,
         priority=Priority.CRITICAL,
         latched=True,
+        four_eyes=True,
         title=Text("Verboden gebied", "Forbidden area"),
         consequence=Text(
             "De drager is waar hij niet mag zijn, mogelijk bij de beschermde persoon.",
@@ -206,6 +210,9 @@ ROWS: Final = (
         re_alarm_s=4 * _HOUR_S,
         shelve_max_s=_DAY_S,
         wearer_may_know=False,
+        task=True,
+        acknowledged_s=_DAY_S,
+        recheck_s=_DAY_S,
     ),
     ClassRule(
         alarm_class=AlarmClass.LEGAL,
@@ -223,6 +230,9 @@ ROWS: Final = (
         re_alarm_s=_DAY_S,
         shelve_max_s=7 * _DAY_S,
         wearer_may_know=False,
+        task=True,
+        acknowledged_s=5 * _DAY_S,
+        recheck_s=7 * _DAY_S,
     ),
     ClassRule(
         alarm_class=AlarmClass.SYSTEM,

@@ -1,7 +1,7 @@
 """Conditions: what holds now. They raise alarms, hold them active and let them return.
 
 A condition outlives its alarm: a breach that lasts after its alarm was closed by a person is known,
-and looked at again (`alarms.RECHECK_MS`).
+and looked at again (`recheck_s` of its class).
 """
 
 from typing import Final
@@ -83,13 +83,21 @@ def _known(cx: Context, key: str) -> Condition | None:
     return None if alarm is None or alarm.closed else condition
 
 
+def incident_of(cx: Context, key: str) -> str:
+    """The incident that a condition is part of, or nothing."""
+    condition = cx.state.conditions.get(key)
+    alarm = None if condition is None else cx.state.alarms.get(condition.alarm_id)
+    return "" if alarm is None else alarm.incident_id
+
+
 def _raise(cx: Context, key: str, condition: Condition) -> None:
     state = cx.state
     state.timers.clear(f"recheck|{key}")
     alarm_id = alarms.raise_alarm(cx, condition.alarm_class, condition.facts, key)
     state.conditions.put(key, replace(condition, alarm_id=alarm_id))
     if not alarm_id:
-        state.timers.set(f"recheck|{key}", cx.now_ms + alarms.RECHECK_MS)
+        recheck_s = ALARM_BOOK[condition.alarm_class].recheck_s
+        state.timers.set(f"recheck|{key}", cx.now_ms + recheck_s * 1000)
 
 
 def end(cx: Context, key: str, reason: str) -> bool:

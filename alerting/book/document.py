@@ -6,20 +6,34 @@ current.
 
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Final
 
-from alerting.book import alarms, floods
+from alerting.book import closing, decisions, floods, legal, patterns
 from alerting.book.audience import GUARDED
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import BOOK_VERSION, ROWS
 from alerting.book.plans import BUILT_IN_PLANS, Plan, Step
 from alerting.book.rules import BREACH_CLASS, ENDS, POSSIBLE_IS_BREACH_1024, RAISES
+from alerting.book.titles import DEFAULT_DECIDE_WITHIN_H, TITLES, TITLES_VERSION, Title
 from alerting.book.words import Audience
+
+
+def _span(seconds: int) -> str:
+    """Seconds as people say them."""
+    if not seconds:
+        return "-"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
 
 INTRODUCTION = """\
 # The alarm book
 
-Version {version}. Generated from `alerting/book/classes_data.py`, `rules.py`, `plans.py` and
-`audience.py` by `python -m alerting.book.document`; do not edit by hand.
+Version {version}. Generated from `alerting/book/classes_data.py`, `rules.py`, `plans.py`,
+`patterns.py`, `titles.py` and `audience.py` by `python -m alerting.book.document`; do not edit by
+hand.
 
 An operator sees at most twelve classes of alarm; everything finer is a field of the alarm. Each
 class has a consequence, an action and a time to respond, or it would not be a class (ISA-18.2). A
@@ -27,10 +41,15 @@ class that **latches** stays open until a person disposes of it, whatever the de
 afterwards, and can be neither shelved, nor suppressed, nor put out of service.
 """
 
+CLOSING = f"""\
+What latches is closed by two people: one proposes with a disposition and a note of the evidence, a
+second countersigns within {closing.PROPOSAL_MS // 60_000} min. News of the incident makes a
+proposal void; proposing takes the incident in hand."""
+
 SETTLING = f"""\
 *Settles*: a returned alarm closes by itself after this time. *Pages again*: when a plan has ended
-and nobody has answered. A condition that lasts when a person closes its alarm raises a new one
-after {alarms.RECHECK_MS // 60_000} min. An open SYSTEM alarm is told again at most every
+and nobody has answered. *Looked at again*: a condition that lasts so long after a person closed its
+alarm raises a new one. An open SYSTEM alarm is told again at most every
 {floods.SAY_AGAIN_MS // 60_000} min."""
 
 POSSIBLE = """\
@@ -50,20 +69,34 @@ are added (what is only to be delivered goes on beside them), and when they have
 pages again from the start, for as long as nobody answers. Probation takes in hand what is not
 critical."""
 
+PATTERN = f"""\
+Version {patterns.PATTERNS_VERSION}. Counted per order (and pair) or per person. When enough came
+together, a PATTERN alarm with the times goes to the owners of the case, and counting starts anew.
+What a person closes as false, technical, permitted or a test is taken out of the count. Silence in
+a mass loss is nobody's pattern. The risk class is the stricter of order and case, 2 where none is.
+"""
+
+DECISION = f"""\
+Each confirmed breach of an order in force is counted and owes a decision of the authority, within
+the time of its title ({DEFAULT_DECIDE_WITHIN_H} h where the title is not known). Breaches of one
+order without a decision share the earliest deadline. The owners of the case hear at once and
+halfway (`task`); after the deadline it is a LEGAL task until somebody decides. A breach that begins
+again within {_span(decisions.EPISODE_MS // 1000)} of its end is the same; one that a person closes
+as none is taken out of the count."""
+
+LEGAL = f"""\
+Version {TITLES_VERSION}. Defaults for the warnings to owners of cases; no legal advice, and nothing
+here makes an order enforceable or not. An order's `title` begins with the name of a row
+(`509hh Sv gedragsaanwijzing`). A LEGAL alarm is a task, one per order, for the owners of the case:
+an order that ends within {legal.EXPIRY_STAGES_DAYS[0]}, {legal.EXPIRY_STAGES_DAYS[1]} or
+{legal.EXPIRY_STAGES_DAYS[2]} days or has ended, was not signed or not served, is suspended by an
+appeal, lasts longer or was renewed more often than its title allows, or contradicts another order
+about the same zone. Outside of its validity a breach is observed and never escalated."""
+
 PRIVACY = """\
 Fields of a notice by audience. The wearer's side is told of its own areas, places and battery only,
 never of a contact ban and never of anything a protected person's device said. A protected person
 sees her own distance and no other person's."""
-
-
-def _span(seconds: int) -> str:
-    """Seconds as people say them."""
-    if not seconds:
-        return "-"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds % size == 0:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -86,8 +119,38 @@ def _class_section(rule: ClassRule) -> Iterator[str]:
     yield ""
 
 
+_TITLE_HEAD: Final = (
+    "title",
+    "name",
+    "authority",
+    "longest term",
+    "renewals",
+    "appeal suspends",
+    "serve within",
+    "decide within",
+)
+
+
+def _title_row(title: Title) -> tuple[str, ...]:
+    term = f"{title.term_days} days" if title.term_days else f"{title.term_months} months"
+    if not (title.term_days or title.term_months):
+        term = "-"
+    if title.total_days:
+        term += f", {title.total_days} days in all"
+    return (
+        f"`{title.id}`",
+        f"{title.name.nl} / {title.name.en}",
+        title.authority.nl,
+        term,
+        "-" if title.renewals_max is None else str(title.renewals_max),
+        "unless declared immediately enforceable" if title.appeal_suspends else "no",
+        f"{title.serve_within_h} h",
+        f"{title.decide_within_h} h",
+    )
+
+
 def _step_row(number: int, step: Step) -> tuple[str, ...]:
-    classes = ", ".join(step.classes) or "all but system"
+    classes = ", ".join(step.classes) or "all of the operators"
     targets = ", ".join(step.targets) or "nobody"
     when = step.on.value if step.of is None else f"{step.on} (of step {step.of})"
     return (
@@ -114,7 +177,16 @@ def render() -> str:
     """The whole document."""
     lines = [INTRODUCTION.format(version=BOOK_VERSION), "## Classes", ""]
     lines += _table(
-        ("class", "priority", "latches", "respond", "settles", "pages again", "shelved at most"),
+        (
+            "class",
+            "priority",
+            "latches",
+            "respond",
+            "settles",
+            "pages again",
+            "looked at again",
+            "shelved at most",
+        ),
         (
             (
                 f"`{rule.alarm_class}`",
@@ -123,12 +195,13 @@ def render() -> str:
                 _span(rule.respond_s),
                 _span(rule.settle_s),
                 _span(rule.re_alarm_s),
+                _span(rule.recheck_s),
                 _span(rule.shelve_max_s),
             )
             for rule in ROWS
         ),
     )
-    lines += [SETTLING, ""]
+    lines += [SETTLING, "", CLOSING, ""]
     for rule in ROWS:
         lines += _class_section(rule)
     lines += ["## From a verdict to a class", ""]
@@ -174,6 +247,26 @@ def render() -> str:
             (f"`{field}`", *("yes" if audience in may else "-" for audience in Audience))
             for field, may in GUARDED.items()
         ),
+    )
+    lines += ["## Patterns", "", PATTERN]
+    lines += _table(
+        ("pattern", "name", "risk class 1", "2", "3", "within", "counted apart after"),
+        (
+            (
+                f"`{rule.kind}`",
+                f"{rule.title.nl} / {rule.title.en}",
+                *(str(count) for count in rule.counts),
+                f"{rule.window_days} days",
+                _span(rule.gap_s),
+            )
+            for rule in patterns.ROWS
+        ),
+    )
+    lines += ["## Breaches and decisions", "", DECISION, ""]
+    lines += ["## Legal titles", "", LEGAL, ""]
+    lines += _table(
+        _TITLE_HEAD,
+        (_title_row(title) for title in TITLES),
     )
     lines += ["## Plans that always exist", "", LAST_RESORT, ""]
     for plan in BUILT_IN_PLANS:

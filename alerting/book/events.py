@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from alerting.book import cases, conditions, devices, floods, incidents
+from alerting.book import cases, conditions, devices, floods, incidents, patterns, silences, telling
 from alerting.book.context import Context
 from alerting.book.inputs import DeviceEvent
 from alerting.book.outputs import Observation
+from alerting.book.patterns import PatternKind
 from alerting.book.plain import plain_notice
 from alerting.book.rules import ANSWERS, ENDS, RAISES, UNPROVEN, EventRule
 from alerting.book.state import Facts
@@ -76,6 +77,7 @@ def _raise(cx: Context, said: DeviceEvent, facts: Facts, rule: EventRule) -> Non
             alarm_class = AlarmClass.PAIR_BLIND
         if facts.person_id is not None and key not in cx.state.conditions:
             floods.fell_silent(cx, facts.person_id, 0)
+    known = key in cx.state.conditions
     press = (said.key or f"{said.device_id}/{said.device_ms}") if rule.press else ""
     conditions.begin(
         cx,
@@ -86,6 +88,24 @@ def _raise(cx: Context, said: DeviceEvent, facts: Facts, rule: EventRule) -> Non
         press=press,
         expires_ms=rule.expires_ms,
     )
+    if not known and facts.person_id is not None:
+        _count(cx, kind, key, facts, facts.person_id)
+
+
+_COUNTED: Final = {
+    EventKind.SILENCE: PatternKind.REPEATED_SILENCE,
+    EventKind.JAMMING: PatternKind.REPEATED_OBSTRUCTION,
+    EventKind.SHIELDING: PatternKind.REPEATED_OBSTRUCTION,
+    EventKind.BATTERY_CRITICAL: PatternKind.REPEATED_EMPTY,
+}
+
+
+def _count(cx: Context, kind: EventKind, key: str, facts: Facts, person_id: str) -> None:
+    """What may be a pattern of one person; a loss of the network says nothing about anybody."""
+    pattern = _COUNTED.get(kind)
+    if pattern is None or (kind is EventKind.SILENCE and silences.active(cx.state)):
+        return
+    patterns.seen(cx, pattern, person_id, facts, conditions.incident_of(cx, key))
 
 
 def _knows_a_pair(cx: Context, facts: Facts) -> bool:
@@ -114,7 +134,7 @@ def _test(cx: Context, said: DeviceEvent, facts: Facts) -> None:
         _observe(cx, said, facts, "tested-just-before")
     else:
         cx.state.timers.set(name, cx.now_ms + TEST_GAP_MS)
-        for target in plan.self_test.targets:
+        for target in telling.now_reached(cx, plan.self_test.targets):
             plain_notice(
                 cx,
                 "t",

@@ -9,9 +9,10 @@ from typing import Final
 import msgspec
 
 from afstand.limits import BOOK_HISTORY_ROWS_MAX
-from alerting.book import conditions, floods, incidents
+from alerting.book import conditions, decisions, floods, incidents, patterns, silences, telling
 from alerting.book.context import Context
 from alerting.book.outputs import Observation
+from alerting.book.patterns import PatternKind
 from alerting.book.plain import plain_notice
 from alerting.book.rules import BREACH_CLASS, class_of_state
 from alerting.book.state import Facts, LateBreaches
@@ -68,6 +69,10 @@ def verdict(cx: Context, found: Verdict) -> None:
         for kind in ("breach", "near", "silent-wearer", "silent-protected"):
             conditions.end(cx, _key(kind, found), found.reason.value)
         _observe(cx, found, "order-not-enforceable")
+        if found.state is VerdictState.CONFIRMED and found.order_kind in _NEAR_PATTERN:
+            facts = facts_of(found, found.reason.value)
+            kind = PatternKind.OUTSIDE_VALIDITY
+            patterns.seen(cx, kind, decisions.key_of(facts), facts)
         return
     _silence(cx, found)
     _state(cx, found)
@@ -82,19 +87,35 @@ def _state(cx: Context, found: Verdict) -> None:
     if found.state is VerdictState.POSSIBLE and breach_key in cx.state.conditions:
         wanted = breach  # It was a breach a moment ago: doubt does not end it.
     facts = facts_of(found, found.reason.value)
+    before = cx.state.conditions.get(breach_key)
     if wanted is breach:
         conditions.end(cx, near_key, "breach")
         conditions.begin(cx, breach_key, breach, facts, lasting=True)
+        if facts.confirmed and not (before is not None and before.facts.confirmed):
+            decisions.breach_began(cx, facts, conditions.incident_of(cx, breach_key))
         return
+    if before is not None and before.facts.confirmed:
+        decisions.breach_went_on(cx, before.facts)
     conditions.end(cx, breach_key, found.reason.value)
     if wanted is AlarmClass.APPROACH:
+        near = near_key in cx.state.conditions
         conditions.begin(
             cx, near_key, wanted, msgspec.structs.replace(facts, confirmed=True), lasting=True
         )
+        if not near:
+            kind = _NEAR_PATTERN[found.order_kind]
+            about = decisions.key_of(facts)
+            patterns.seen(cx, kind, about, facts, conditions.incident_of(cx, near_key))
         return
     conditions.end(cx, near_key, found.reason.value)
     if found.state is not VerdictState.CLEAR:
         _observe(cx, found, rule)
+
+
+_NEAR_PATTERN: Final = {
+    OrderKind.CONTACT_BAN: PatternKind.NEAR_MISSES,
+    OrderKind.AREA_BAN: PatternKind.BOUNDARY_PROBING,
+}
 
 
 def _silence(cx: Context, found: Verdict) -> None:
@@ -116,6 +137,9 @@ def _silence(cx: Context, found: Verdict) -> None:
                 facts_of(found, f"{role}-silent"), role=role, person_id=person_id, confirmed=True
             )
             conditions.begin(cx, key, alarm_class, facts, lasting=True)
+            if not known and not silences.active(cx.state):
+                incident_id = conditions.incident_of(cx, key)
+                patterns.seen(cx, PatternKind.REPEATED_SILENCE, person_id, facts, incident_id)
         elif conditions.end(cx, key, "silence-ended"):
             floods.heard_again(cx, person_id)
 
@@ -154,6 +178,7 @@ def _late(cx: Context, found: Verdict) -> None:
         return
     state = cx.state
     key = _key("late", found)
+    decisions.breach_began(cx, facts_of(found, found.reason.value), "", historic=True)
     row = state.late.get(key)
     if row is not None:
         facts = facts_of(found, found.reason.value)
@@ -188,7 +213,7 @@ def _tell_history(cx: Context, facts: Facts, count: int) -> None:
     for step in plan.steps:
         if step.audience is Audience.PROBATION and step.serves(alarm_class):
             told.extend(t for t in step.targets if t not in told)
-    for target in told:
+    for target in telling.now_reached(cx, tuple(told)):
         plain_notice(
             cx, "h", alarm_class, facts, plan.id, target, Audience.PROBATION, Purpose.HISTORY, count
         )

@@ -4,8 +4,12 @@ from typing import Final
 
 import msgspec
 
-from afstand.limits import BOOK_MASS_LOSS_RELEASE_PER_MIN, BOOK_TEXT_CHARS_MAX
-from alerting.book import alarms, conditions, silences, telling
+from afstand.limits import (
+    BOOK_MASS_LOSS_RELEASE_PER_MIN,
+    BOOK_MASS_LOSS_WINDOW_MS,
+    BOOK_TEXT_CHARS_MAX,
+)
+from alerting.book import alarms, conditions, patterns, silences, telling
 from alerting.book.context import Context
 from alerting.book.inputs import SystemSignal
 from alerting.book.outputs import Change
@@ -57,6 +61,8 @@ def fell_silent(cx: Context, person_id: str, risk_class: int) -> None:
     facts = Facts(reason=silences.MASS_LOSS, detail=silences.ranked(cx.state))
     conditions.begin(cx, f"system/{SignalKind.MASS_LOSS}", AlarmClass.SYSTEM, facts, lasting=True)
     for silent_id in sorted(cx.state.mass_silent.rows):
+        since_ms = cx.now_ms - BOOK_MASS_LOSS_WINDOW_MS
+        patterns.forget_last(cx, patterns.PatternKind.REPEATED_SILENCE, silent_id, since_ms)
         for incident_id in cx.state.open_by_person.get(silent_id) or ():
             for alarm_id in cx.state.incidents[incident_id].alarm_ids:
                 _suppress(cx, cx.state.alarms[alarm_id])

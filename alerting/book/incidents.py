@@ -35,11 +35,12 @@ class Subject(NamedTuple):
     unknown_device: bool
 
 
-def subject_of(state: State, facts: Facts) -> Subject:
+def subject_of(state: State, alarm_class: AlarmClass, facts: Facts) -> Subject:
     """The pair, else the person, else the device or the part of the service.
 
     A person tied to exactly one other by the cases is filed under that pair, so that a cut strap
-    and the approach that follows are one incident. Somebody tied to several is filed alone.
+    and the approach that follows are one incident. Somebody tied to several is filed alone. Tasks
+    of the case's owner are filed apart: what takes days must not keep an emergency open.
     """
     wearer_id, protected_id = facts.wearer_id, facts.protected_id
     if protected_id is None and wearer_id is not None:
@@ -49,6 +50,8 @@ def subject_of(state: State, facts: Facts) -> Subject:
         others = cases.counterparts(state, protected_id)
         wearer_id = others[0] if len(others) == 1 else None
     mark = "drill/" if facts.drill else ""
+    if ALARM_BOOK[alarm_class].task:
+        mark += "task/"
     if wearer_id is not None and protected_id is not None:
         return Subject(f"{mark}pair/{wearer_id}/{protected_id}", wearer_id, protected_id, False)
     person_id = wearer_id or protected_id or facts.person_id
@@ -83,7 +86,7 @@ def find_or_open(cx: Context, alarm_class: AlarmClass, facts: Facts) -> Incident
     None when the bound on open incidents keeps it out, which is said.
     """
     state = cx.state
-    subject = subject_of(state, facts)
+    subject = subject_of(state, alarm_class, facts)
     found = find(state, subject)
     if found is not None:
         return found
@@ -148,6 +151,7 @@ def record(
     reason: str,
     *,
     by: str = "",
+    countersigned_by: str = "",
     note: str = "",
     disposition: Disposition | None = None,
     related: tuple[str, ...] = (),
@@ -172,6 +176,7 @@ def record(
             related=related,
             reason=reason,
             by=by,
+            countersigned_by=countersigned_by,
             disposition=disposition,
             note=note,
             drill=incident.drill,
@@ -185,6 +190,7 @@ def close(
     reason: str,
     *,
     by: str = "",
+    countersigned_by: str = "",
     note: str = "",
     disposition: Disposition | None = None,
 ) -> None:
@@ -208,10 +214,36 @@ def close(
     _count(state, OPEN, -1)
     if incident.subject.startswith("device/"):
         _count(state, UNKNOWN, -1)
-    record(cx, closed, IncidentChange.CLOSED, reason, by=by, note=note, disposition=disposition)
+    record(
+        cx,
+        closed,
+        IncidentChange.CLOSED,
+        reason,
+        by=by,
+        countersigned_by=countersigned_by,
+        note=note,
+        disposition=disposition,
+    )
     for key in incident.plan_keys:
         release_plan(state, key)
     state.timers.set(f"purge-incident|{incident.incident_id}", cx.now_ms + KEEP_CLOSED_MS)
+
+
+def proposal_timer(incident_id: str) -> str:
+    """Name of the timer that ends a proposal to close."""
+    return f"proposal|{incident_id}"
+
+
+def void_proposal(cx: Context, incident_id: str, reason: str) -> None:
+    """A proposal to close no longer holds: something happened since, or its time is over."""
+    incident = cx.state.incidents.get(incident_id)
+    if incident is None or incident.proposal is None:
+        return
+    by = incident.proposal.said.by
+    incident = msgspec.structs.replace(incident, proposal=None)
+    cx.state.incidents.put(incident_id, incident)
+    cx.state.timers.clear(proposal_timer(incident_id))
+    record(cx, incident, IncidentChange.CLOSING_VOID, reason, by=by)
 
 
 # --- the frozen plan ------------------------------------------------------------------------------

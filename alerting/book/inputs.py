@@ -5,10 +5,12 @@ and tagged (field `type`). `at_ms` is journal time in Unix ms.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from alerting.book.words import AlarmClass, EventKind, Role, SignalKind
+from geofence.orders import Order
 from geofence.verdicts import Position, PositionRequest, Verdict
 
 
@@ -84,10 +86,11 @@ class Disposition(StrEnum):
 
 
 class Dispose(msgspec.Struct, frozen=True, kw_only=True, tag="dispose"):
-    """A person closes the incident.
+    """A person closes the incident; where a class asks for four eyes, they propose to close it.
 
     Refused while a condition lasts, unless `despite_active` says that this is known. A condition
-    that still lasts half an hour after such a closing opens a new incident.
+    that still lasts a while after such a closing opens a new incident. `alarm_id`: only this alarm
+    is closed; the incident with the last one.
     """
 
     incident_id: str
@@ -95,6 +98,14 @@ class Dispose(msgspec.Struct, frozen=True, kw_only=True, tag="dispose"):
     disposition: Disposition
     note: str = ""
     despite_active: bool = False
+    alarm_id: str | None = None
+
+
+class Countersign(msgspec.Struct, frozen=True, kw_only=True, tag="countersign"):
+    """A second person agrees with the closing that somebody proposed by a `Dispose`."""
+
+    incident_id: str
+    by: str
 
 
 class Shelve(msgspec.Struct, frozen=True, kw_only=True, tag="shelve"):
@@ -137,6 +148,31 @@ class ReturnToService(msgspec.Struct, frozen=True, kw_only=True, tag="return-to-
     by: str
 
 
+class Decision(StrEnum):
+    """What an authority decided about breaches of an order."""
+
+    PROSECUTED = "prosecuted"
+    ARRESTED = "arrested"
+    TIGHTENED = "tightened"
+    WARNED = "warned"
+    NO_ACTION = "no-action"
+    NO_BREACH = "no-breach"
+    """What was counted was none: it is taken out of the count."""
+
+
+class Decide(msgspec.Struct, frozen=True, kw_only=True, tag="decide"):
+    """The authority decided about every breach of an order (and pair) that it still owed.
+
+    `note` says why; it must not be empty.
+    """
+
+    order_id: str
+    by: str
+    decision: Decision
+    note: str
+    protected_id: str | None = None
+
+
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag="note"):
     """A remark on the incident's timeline. It goes to no target."""
 
@@ -172,6 +208,18 @@ class DefinePlan(msgspec.Struct, frozen=True, kw_only=True, tag="define-plan"):
     plan: bytes
 
 
+class DefineRoster(msgspec.Struct, frozen=True, kw_only=True, tag="define-roster"):
+    """A new or changed duty roster: the bytes of its JSON file (`rosters.py` has the schema)."""
+
+    roster: bytes
+
+
+class OrderTaken(msgspec.Struct, frozen=True, kw_only=True, tag="order-taken"):
+    """The engine took this order, or this version of it: its legal life is watched from now on."""
+
+    order: Order
+
+
 class VictimPolicy(StrEnum):
     """What the protected person is told during an alarm (domain F24)."""
 
@@ -187,10 +235,20 @@ class CaseDevice(msgspec.Struct, frozen=True, kw_only=True):
     person_id: str
 
 
+class CaseOwner(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who answers for the case, and the target at which tasks reach them."""
+
+    name: str
+    target: str
+    side: Role = Role.WEARER
+    """Whose side: the wearer's (supervision, prosecution) or the protected person's."""
+
+
 class DefineCase(msgspec.Struct, frozen=True, kw_only=True, tag="define-case"):
     """Who belongs together: a wearer, the protected persons, their devices.
 
     A case defined again replaces the earlier version. Without `wearer_id` it is a button alone.
+    `owners`: at most one for each side. `contact`: the fixed contact of the protected person.
     """
 
     case_id: str
@@ -199,19 +257,26 @@ class DefineCase(msgspec.Struct, frozen=True, kw_only=True, tag="define-case"):
     devices: tuple[CaseDevice, ...] = ()
     plan_id: str | None = None
     victim_policy: VictimPolicy = VictimPolicy.TELL
+    owners: tuple[CaseOwner, ...] = ()
+    contact: str = ""
+    risk_class: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
+    """1 is the highest risk; 0: as the orders say."""
 
 
 Command = (
     Acknowledge
     | Dispose
+    | Countersign
     | Shelve
     | Unshelve
     | OutOfService
     | ReturnToService
+    | Decide
     | Note
     | TellProtected
     | RaiseByHand
     | DefinePlan
+    | DefineRoster
     | DefineCase
 )
-Input = Verdict | PositionRequest | DeviceEvent | SystemSignal | Receipt | Command
+Input = Verdict | PositionRequest | DeviceEvent | SystemSignal | Receipt | OrderTaken | Command

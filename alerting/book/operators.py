@@ -1,15 +1,20 @@
-"""What people do: acknowledge, dispose of, silence, note, raise by hand, define."""
+"""What people do: acknowledge, silence, note, raise by hand, define. Closing is in `closing.py`."""
 
 import msgspec
 
-from afstand.limits import BOOK_OUT_OF_SERVICE_MAX, BOOK_PLANS_MAX, BOOK_TEXT_CHARS_MAX
+from afstand.limits import (
+    BOOK_OUT_OF_SERVICE_MAX,
+    BOOK_PLANS_MAX,
+    BOOK_ROSTERS_MAX,
+    BOOK_TEXT_CHARS_MAX,
+)
 from alerting.book import alarms, conditions, incidents, runs
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context
 from alerting.book.inputs import (
     Acknowledge,
     DefinePlan,
-    Dispose,
+    DefineRoster,
     Note,
     OutOfService,
     RaiseByHand,
@@ -20,6 +25,7 @@ from alerting.book.inputs import (
 )
 from alerting.book.outputs import Defined, IncidentChange, RejectReason
 from alerting.book.plans import ID_PATTERN, PlanError, parse_plan
+from alerting.book.rosters import RosterError, parse_roster
 from alerting.book.state import Alarm, Facts, Incident, Silenced
 from alerting.book.words import AlarmClass, Role
 
@@ -60,35 +66,6 @@ def acknowledge(cx: Context, said: Acknowledge) -> None:
         return
     for alarm_id in (said.alarm_id,) if said.alarm_id is not None else incident.alarm_ids:
         alarms.acknowledge(cx, cx.state.alarms[alarm_id], said.by, "operator")
-
-
-def dispose(cx: Context, said: Dispose) -> None:
-    """Close every alarm of the incident and the incident itself."""
-    incident = _open_incident(cx, "dispose", said.incident_id, said.by)
-    if incident is None or not _short(cx, "dispose", said.incident_id, said.note):
-        return
-    lasting = [
-        source
-        for alarm_id in incident.alarm_ids
-        for source in cx.state.alarms[alarm_id].sources
-        if (condition := cx.state.conditions.get(source)) is not None and condition.lasting
-    ]
-    if lasting and not said.despite_active:
-        cx.reject(
-            RejectReason.CONDITION_STILL_ACTIVE, "dispose", said.incident_id, ", ".join(lasting)
-        )
-        return
-    for alarm_id in incident.alarm_ids:
-        alarm = cx.state.alarms[alarm_id]
-        alarms.close_alarm(cx, alarm, said.disposition.value, tell=True, by=said.by)
-    incidents.close(
-        cx,
-        cx.state.incidents[incident.incident_id],
-        "disposed",
-        by=said.by,
-        note=said.note,
-        disposition=said.disposition,
-    )
 
 
 def shelve(cx: Context, said: Shelve) -> None:
@@ -236,6 +213,22 @@ def raise_by_hand(cx: Context, said: RaiseByHand) -> None:
         detail=said.reason,
     )
     conditions.begin(cx, f"hand/{cx.next_key()}", said.alarm_class, facts, lasting=False)
+
+
+def define_roster(cx: Context, said: DefineRoster) -> None:
+    """Take a roster; it holds at once. A roster that is wrong changes nothing."""
+    try:
+        roster = parse_roster(said.roster)
+    except RosterError as error:
+        first = error.problems[0]
+        cx.reject(RejectReason.BAD_ROSTER, "define-roster", first.roster, str(error))
+        return
+    if roster.id not in cx.state.rosters and len(cx.state.rosters) >= BOOK_ROSTERS_MAX:
+        detail = f"{BOOK_ROSTERS_MAX} rosters"
+        cx.reject(RejectReason.LIMIT, "define-roster", roster.id, detail)
+        return
+    cx.state.rosters.put(roster.id, roster)
+    cx.emit(Defined(what="roster", ref=roster.id, at_ms=cx.now_ms))
 
 
 def define_plan(cx: Context, said: DefinePlan) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from alerting.book.inputs import Disposition
+from alerting.book.inputs import Decision, Disposition
 from alerting.book.words import AlarmClass, Audience, Need, Priority, Purpose
 from geofence.verdicts import OrderKind, Position, VerdictState
 
@@ -218,6 +218,10 @@ class IncidentChange(StrEnum):
     """An alarm of another class joined."""
     NOTE = "note"
     PROTECTED_TOLD = "protected-told"
+    CLOSING_PROPOSED = "closing-proposed"
+    """One person would close it; a second must countersign."""
+    CLOSING_VOID = "closing-void"
+    """Something happened since, or nobody countersigned in time."""
     CLOSED = "closed"
 
 
@@ -243,9 +247,44 @@ class IncidentRecord(
     """Other incidents, open at this moment, about one of the same persons."""
     reason: str
     by: str = ""
+    countersigned_by: str = ""
     disposition: Disposition | None = None
     note: str = ""
     drill: bool = False
+
+
+class BreachChange(StrEnum):
+    """What happened to the counter of breaches of one order."""
+
+    COUNTED = "counted"
+    WITHDRAWN = "withdrawn"
+    """A person closed the incident as no breach."""
+    REMINDED = "reminded"
+    OVERDUE = "overdue"
+    DECIDED = "decided"
+
+
+class BreachRecord(
+    msgspec.Struct, frozen=True, kw_only=True, tag="breach-record", omit_defaults=True
+):
+    """One change of the counter of breaches of one order (of one pair for a contact ban).
+
+    `owed`: how many are without a decision, all of them due by `due_ms`.
+    """
+
+    order_id: str
+    change: BreachChange
+    at_ms: int
+    count: int
+    owed: int
+    wearer_id: str | None = None
+    protected_id: str | None = None
+    due_ms: int | None = None
+    incident_id: str | None = None
+    historic: bool = False
+    by: str = ""
+    decision: Decision | None = None
+    note: str = ""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, tag="observation", omit_defaults=True):
@@ -284,9 +323,13 @@ class RejectReason(StrEnum):
     IN_THE_PAST = "in-the-past"
     NOT_SHELVED = "not-shelved"
     NOT_OUT_OF_SERVICE = "not-out-of-service"
+    NOTHING_OWED = "nothing-owed"
+    NOT_PROPOSED = "not-proposed"
+    SAME_PERSON = "same-person"
     NO_PERSON = "no-person"
     NO_REASON_GIVEN = "no-reason-given"
     BAD_PLAN = "bad-plan"
+    BAD_ROSTER = "bad-roster"
     BAD_CASE = "bad-case"
     BAD_ID = "bad-id"
     LIMIT = "limit"
@@ -321,6 +364,7 @@ Output = (
     | CommandRecord
     | AlarmRecord
     | IncidentRecord
+    | BreachRecord
     | Observation
     | Rejected
     | Defined

@@ -18,6 +18,7 @@ def plain_notice(
     audience: Audience,
     purpose: Purpose,
     count: int = 1,
+    deadline_ms: int | None = None,
 ) -> None:
     """A notice without an alarm. It has an id of its own and is forgotten after a while."""
     key = cx.next_key()
@@ -38,6 +39,7 @@ def plain_notice(
             at_ms=cx.now_ms,
             opened_at_ms=cx.now_ms,
             count=count,
+            deadline_ms=deadline_ms,
             **views.visible(facts, audience, None),
         )
     )

@@ -22,6 +22,7 @@ from afstand.limits import (
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.words import (
+    TARGET_CASE_OWNER,
     TARGET_PROTECTED_DEVICE,
     TARGET_WEARER_DEVICE,
     AlarmClass,
@@ -32,6 +33,9 @@ from alerting.book.words import (
 
 ID_PATTERN: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 """What an id of a device, person, order, plan, case or target looks like."""
+
+ROSTER_MARK: Final = "@"
+"""A target that begins with it names a duty roster: whoever is on duty then."""
 
 AFTER_MAX_S: Final = 86_400
 DEADLINE_MIN_S: Final = 5
@@ -49,6 +53,13 @@ escalation of a critical alarm.
 """
 
 
+NAMED_ONLY: Final = (
+    AlarmClass.SYSTEM,
+    *(alarm_class for alarm_class, rule in ALARM_BOOK.items() if rule.task),
+)
+"""Classes that a step serves only where it names them."""
+
+
 class StepStart(StrEnum):
     """What sets a step going."""
 
@@ -58,7 +69,11 @@ class StepStart(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step. Empty `classes`: every class but SYSTEM. Times in seconds."""
+    """One step. Empty `classes`: every class that an operator handles. Times in seconds.
+
+    SYSTEM (for the shift lead) and the tasks of case owners (PATTERN, LEGAL) are named or not
+    served.
+    """
 
     audience: Audience
     targets: tuple[str, ...] = ()
@@ -75,7 +90,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Whether this step is for alarms of this class."""
         if self.classes:
             return alarm_class in self.classes
-        return alarm_class is not AlarmClass.SYSTEM
+        return alarm_class not in NAMED_ONLY
 
 
 class SelfTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,6 +124,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def serves(self, alarm_class: AlarmClass) -> bool:
         """Whether any step is for alarms of this class."""
         return any(step.serves(alarm_class) for step in self.steps)
+
+
+def rosters_of(plan: Plan) -> tuple[str, ...]:
+    """The ids of the rosters that a plan names, in order."""
+    named = [t for step in plan.steps for t in (*step.targets, *step.fallback)]
+    if plan.self_test is not None:
+        named.extend(plan.self_test.targets)
+    ids = (t.removeprefix(ROSTER_MARK) for t in named if t.startswith(ROSTER_MARK))
+    return tuple(dict.fromkeys(ids))
 
 
 class PlanFault(StrEnum):
@@ -259,16 +283,20 @@ def _target_faults(targets: tuple[str, ...], audience: Audience) -> Iterable[_Fa
         yield "targets", PlanFault.TWICE, "a target stands twice"
     for place, target in enumerate(targets):
         field = f"targets[{place}]"
-        if not ID_PATTERN.match(target):
+        if not ID_PATTERN.match(target.removeprefix(ROSTER_MARK)):
             yield field, PlanFault.BAD_ID, target
         reserved = _RESERVED.get(target)
+        if target.startswith(ROSTER_MARK) and audience in _PERSONS:
+            yield field, PlanFault.AUDIENCE_MISMATCH, f"{target}: nobody of a roster is {audience}"
         if reserved is not None and reserved is not audience:
             yield field, PlanFault.AUDIENCE_MISMATCH, f"{target} is for {reserved}, not {audience}"
 
 
+_PERSONS: Final = (Audience.PROTECTED_PERSON, Audience.WEARER)
 _RESERVED: Final = {
     TARGET_PROTECTED_DEVICE: Audience.PROTECTED_PERSON,
     TARGET_WEARER_DEVICE: Audience.WEARER,
+    TARGET_CASE_OWNER: Audience.CASE_OWNER,
 }
 
 
@@ -303,6 +331,8 @@ BUILT_IN_SERVES: Final = {
 }
 """The two plans that always exist, and what they must serve when a site replaces them."""
 
+_TASKS: Final = tuple(c for c in AlarmClass if ALARM_BOOK[c].task)
+
 BUILT_IN_PLANS: Final = (
     Plan(
         format="afstand.plan/1",
@@ -317,6 +347,19 @@ BUILT_IN_PLANS: Final = (
                 targets=("shift-lead",),
                 on=StepStart.MISSED,
                 deadline_s=120,
+            ),
+            Step(
+                audience=Audience.CASE_OWNER,
+                targets=(TARGET_CASE_OWNER,),
+                classes=_TASKS,
+                deadline_s=8 * 3600,
+            ),
+            Step(
+                audience=Audience.SHIFT_LEAD,
+                targets=("shift-lead",),
+                classes=_TASKS,
+                on=StepStart.MISSED,
+                deadline_s=8 * 3600,
             ),
         ),
     ),

@@ -134,11 +134,16 @@ def acknowledged(cx: Context, alarm: Alarm) -> Alarm:
         return _keep(cx, alarm)
     for index, step in enumerate(_script(cx, alarm)):
         now = alarm.steps[index]
-        if now.status is StepStatus.RUNNING and step.audience in IN_HAND:
+        if now.status is StepStatus.RUNNING and _own_side(alarm, step.audience):
             alarm = _met(cx, alarm, index, "in-hand")
         elif now.status is StepStatus.WAITING and _not_needed(alarm, step):
             alarm = _set(alarm, index, replace(now, status=StepStatus.SKIPPED, due_ms=None))
     return advance(cx, alarm)
+
+
+def _own_side(alarm: Alarm, audience: Audience) -> bool:
+    """Whether a step for this audience is answered when the alarm is in somebody's hand."""
+    return audience in IN_HAND or (rule_of(alarm).task and audience is Audience.CASE_OWNER)
 
 
 def _not_needed(alarm: Alarm, step: Step) -> bool:
@@ -365,6 +370,8 @@ def takes_in_hand(alarm: Alarm, audience: Audience) -> bool:
     """Whether an acknowledgement by this audience means that somebody handles the alarm."""
     if audience is Audience.PROBATION:
         return rule_of(alarm).priority is not Priority.CRITICAL
+    if audience is Audience.CASE_OWNER:
+        return rule_of(alarm).task
     return audience in HANDLERS
 
 

@@ -1,17 +1,19 @@
 """The state of the alarm book: immutable rows in tables, written and read back exactly."""
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from alerting.book.inputs import DefineCase
+from alerting.book.inputs import DefineCase, Dispose
 from alerting.book.plans import Plan
+from alerting.book.rosters import Roster
 from alerting.book.tables import ChangeLog, Table, Timers
 from alerting.book.words import AlarmClass, Audience, Purpose, Role
+from geofence.orders import Order
 from geofence.verdicts import OrderKind, Position, VerdictState
 
-DUMP_FORMAT: Final = 1
+DUMP_FORMAT: Final = 2
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,6 +52,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wearer_position: Position | None = None
     protected_position: Position | None = None
     device_position: Position | None = None
+    matter: str = ""
+    """What a task is about. Tasks about other matters are other alarms."""
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,6 +144,13 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.shelved_until_ms is not None or bool(self.suppressed or self.out_of_service)
 
 
+class Proposal(msgspec.Struct, frozen=True):
+    """A closing that waits for a second person."""
+
+    said: Dispose
+    at_ms: int
+
+
 class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The alarms of one subject that belong together. `plan_keys`: the plans frozen into it."""
 
@@ -160,6 +171,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     plan_keys: tuple[str, ...] = ()
     hour_ms: int = 0
     hour_notices: int = 0
+    proposal: Proposal | None = None
+    counted: tuple[str, ...] = ()
+    """Patterns and breach counters in which something of this incident was counted."""
 
 
 class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -196,6 +210,44 @@ class Silenced(msgspec.Struct, frozen=True):
     until_ms: int
     reason: str
     by: str
+
+
+class Occurrence(NamedTuple):
+    """One event that counts towards a pattern, and the incident it was part of."""
+
+    at_ms: int
+    incident_id: str
+
+
+class Occurrences(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was counted of one kind, oldest first. `last_ms`: the last sign, counted or not."""
+
+    seen: tuple[Occurrence, ...] = ()
+    last_ms: int | None = None
+
+
+class Breaches(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The counter of breaches of one order (and pair), and those without a decision.
+
+    `owed`: episodes without a decision, bounded; `owed_more` counts the rest. `due_ms`: by when the
+    authority decides about all of them.
+    """
+
+    facts: Facts
+    count: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    owed: tuple[Occurrence, ...] = ()
+    owed_more: int = 0
+    due_ms: int | None = None
+
+
+class LegalRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was said about the end of an order: the stage before it, and that it has lapsed."""
+
+    seen_valid: bool = False
+    stage: int | None = None
+    lapsed: bool = False
 
 
 class LateBreaches(msgspec.Struct, frozen=True):
@@ -240,6 +292,13 @@ class Rows(msgspec.Struct, kw_only=True):
     """Person silent in the mass loss -> risk class."""
     mass_suppressed: dict[str, int] = {}
     """Alarm suppressed by the mass loss -> risk class."""
+    rosters: dict[str, Roster] = {}
+    orders: dict[str, Order] = {}
+    """The legal life of every order: without its schedule."""
+    wearer_orders: dict[str, tuple[str, ...]] = {}
+    legal: dict[str, LegalRow] = {}
+    patterns: dict[str, Occurrences] = {}
+    breaches: dict[str, Breaches] = {}
     numbers: dict[str, int] = {}
     timers: dict[str, int] = {}
 
@@ -278,6 +337,12 @@ class State:
         self.mass: Table[MassLoss] = Table(rows.mass, log)
         self.mass_silent: Table[int] = Table(rows.mass_silent, log)
         self.mass_suppressed: Table[int] = Table(rows.mass_suppressed, log)
+        self.rosters: Table[Roster] = Table(rows.rosters, log)
+        self.orders: Table[Order] = Table(rows.orders, log)
+        self.wearer_orders: Table[tuple[str, ...]] = Table(rows.wearer_orders, log)
+        self.legal: Table[LegalRow] = Table(rows.legal, log)
+        self.patterns: Table[Occurrences] = Table(rows.patterns, log)
+        self.breaches: Table[Breaches] = Table(rows.breaches, log)
         self.numbers: Table[int] = Table(rows.numbers, log)
         self.timers = Timers(rows.timers, log)
 

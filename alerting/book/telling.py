@@ -10,9 +10,11 @@ from alerting.book import cases
 from alerting.book.context import Context, rule_of
 from alerting.book.inputs import VictimPolicy
 from alerting.book.outputs import Change, Notice
-from alerting.book.plans import Plan, Step
+from alerting.book.plans import ROSTER_MARK, Plan, Step
+from alerting.book.rosters import on_duty
 from alerting.book.state import Alarm, Delivery, Told
 from alerting.book.words import (
+    TARGET_CASE_OWNER,
     TARGET_PROTECTED_DEVICE,
     TARGET_WEARER_DEVICE,
     Audience,
@@ -46,9 +48,36 @@ def recipients(
         return [], TOLD_BEFORE
     if audience is Audience.PROTECTED_PERSON:
         return _protected_recipients(cx, alarm, targets)
+    if audience is Audience.CASE_OWNER:
+        return _owners(cx, alarm, targets), NOBODY
     if audience is Audience.WEARER:
         return _devices(cx, cases.wearers_of(cx.state, alarm.facts), audience, targets), NOBODY
-    return [Told(target, audience, None, None) for target in targets], NOBODY
+    reached = now_reached(cx, targets)
+    return [Told(target, audience, None, None) for target in reached], NOBODY
+
+
+def now_reached(cx: Context, targets: tuple[str, ...]) -> tuple[str, ...]:
+    """The targets of a plan with rosters taken for who is on duty now, nobody twice."""
+    found: list[str] = []
+    for target in targets:
+        reached: tuple[str, ...] = (target,)
+        if target.startswith(ROSTER_MARK):
+            roster = cx.state.rosters.get(target.removeprefix(ROSTER_MARK))
+            reached = () if roster is None else on_duty(roster, cx.now_ms)
+        found.extend(one for one in reached if one not in found)
+    return tuple(found)
+
+
+def _owners(cx: Context, alarm: Alarm, targets: tuple[str, ...]) -> list[Told]:
+    """The owners of the case, and whoever a plan names beside them."""
+    incident = cx.state.incidents[alarm.incident_id]
+    named: list[str] = []
+    for target in now_reached(cx, targets):
+        reached: tuple[str, ...] = (target,)
+        if target == TARGET_CASE_OWNER:
+            reached = cases.owner_targets(cx.state, incident.wearer_id, incident.protected_id)
+        named.extend(one for one in reached if one not in named)
+    return [Told(target, Audience.CASE_OWNER, None, None) for target in named]
 
 
 def _protected_recipients(

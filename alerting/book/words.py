@@ -7,6 +7,8 @@ TARGET_PROTECTED_DEVICE: Final = "protected-device"
 """Reserved target: every device of the protected person of the alarm, one notice each."""
 TARGET_WEARER_DEVICE: Final = "wearer-device"
 """Reserved target: every device of the wearer of the alarm, one notice each."""
+TARGET_CASE_OWNER: Final = "case-owner"
+"""Reserved target: the owners of the case, each where the case says they are reached."""
 
 
 class AlarmClass(StrEnum):
@@ -42,6 +44,8 @@ class Audience(StrEnum):
     PROBATION = "probation"
     MONITORING_CENTRE = "monitoring-centre"
     SHIFT_LEAD = "shift-lead"
+    CASE_OWNER = "case-owner"
+    """Whoever answers for the case: the wearer's side, the victim's side, or both."""
     PROTECTED_PERSON = "protected-person"
     WEARER = "wearer"
 
@@ -58,6 +62,8 @@ class Purpose(StrEnum):
     """The alarm is over: the condition went away by itself, or a person disposed of it."""
     TEST = "test"
     """A test press. Never an alarm."""
+    TASK = "task"
+    """A person owes a decision by the deadline: said at once, and once again halfway."""
     HISTORY = "history"
     """A breach in the past, found in fixes that came late. Never urgent."""
 

@@ -71,9 +71,15 @@ async def test_import_press_acknowledge_and_close(tmp_path):
             service, "incidents", "dispose", incident, "--by", "ans", "--disposition", "fax"
         )
         assert (code, "--disposition must be one of" in said) == (2, True)
-        code, said = await afstand(
-            service, "incidents", "dispose", incident, "--by", "ans", "--disposition", "handled"
-        )
+        closing = ("incidents", "dispose", incident, "--by", "ans", "--disposition", "handled")
+        code, said = await afstand(service, *closing)
+        assert (code, "no-reason-given: note" in said) == (1, True), said
+        code, said = await afstand(service, *closing, "--note", "call 12")
+        assert code == 0
+        assert "a second person must countersign" in said
+        code, said = await afstand(service, "incidents", "countersign", incident, "--by", "Ans")
+        assert (code, "same-person" in said) == (1, True), said
+        code, said = await afstand(service, "incidents", "countersign", incident, "--by", "bas")
         assert (code, said.strip()) == (0, "done"), said
         code, said = await afstand(service, "incidents", "list")
         assert (code, said) == (0, "")

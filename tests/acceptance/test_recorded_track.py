@@ -20,6 +20,7 @@ from alerting.book.types import (
     AlarmClass,
     AlarmRecord,
     AlarmState,
+    Countersign,
     Dispose,
     Disposition,
     IncidentChange,
@@ -137,14 +138,17 @@ class Operator:
                         self._left[output.alarm_id] = output.incident_id
         for alarm_id in list(self._left):
             # The stored fixes are old, so the wearer counts as silent meanwhile: known.
+            incident_id = self._left.pop(alarm_id)
             await self._service.command(
                 Dispose(
-                    incident_id=self._left.pop(alarm_id),
+                    incident_id=incident_id,
                     by="test",
                     disposition=Disposition.HANDLED,
+                    note="left again",
                     despite_active=True,
                 )
             )
+            await self._service.command(Countersign(incident_id=incident_id, by="second test"))
 
 
 async def play(service: Service, sent: list[tuple[str, bytes]]) -> None:

@@ -88,6 +88,15 @@ def test_a_walk_into_the_zone_alerts_the_police_once(watch, journal):
     assert all(notice.order_id == "ban" and notice.zone_version == 1 for notice in told)
 
 
+def test_an_order_without_its_end_is_a_task_for_somebody(watch, journal):
+    """What the engine takes is watched by the book; what it refuses is not."""
+    command = DefineOrder(order=order(version=2, title="509hh", valid_to_ms=None))
+    told = notices(outputs_of(watch.step(journal.command(command))), AlarmClass.LEGAL)
+    assert [(n.target, n.order_id, n.order_version) for n in told] == [("shift-lead", "ban", 2)]
+    older = DefineOrder(order=order(version=1, title="509hh", valid_to_ms=None))
+    assert not notices(outputs_of(watch.step(journal.command(older))), AlarmClass.LEGAL)
+
+
 def test_a_copy_of_a_frame_changes_nothing(watch, journal):
     press = journal.event("victim-2", 2, EventCode.PANIC)
     first = outputs_of(watch.step(journal.frames(press)))

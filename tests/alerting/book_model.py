@@ -20,14 +20,22 @@ from .book_model_parts import (
     RAISED_BY,
     RECHECK_MS,
     SETTLE_S,
+    TASK_TERM_S,
+    TASKS,
     UPDATE_GAP_MS,
     Facts,
     ModelAlarm,
+    ModelIncident,
 )
-from .book_model_plans import ModelPlans
+from .book_model_tasks import ModelTasks
+
+COUNTED = {
+    "jamming": "repeated-obstruction", "shielding": "repeated-obstruction",
+    "battery-critical": "repeated-empty",
+}  # fmt: skip
 
 
-class Model(ModelPlans):
+class Model(ModelTasks):
     """The plain book. Each call answers what was heard: (subject, class, target, device, person,
     purpose, step)."""
 
@@ -38,23 +46,22 @@ class Model(ModelPlans):
         if not v["escalate"]:
             for kind in ("breach", "near", "silent-wearer", "silent-protected"):
                 self.end(f"{kind}/{tail}")
+            if v["state"] == "confirmed" and v["kind"] != "location-order":
+                self.count("contact-outside-validity", tail, self.facts_of(v))
             return
-        facts = {
-            "wearer": v["wearer"], "protected": v["protected"], "device": None,
-            "person": v["wearer"], "role": "wearer", "plan": v["plan"], "order": v["kind"],
-            "silence": False, "confirmed": v["state"] == "confirmed",
-        }  # fmt: skip
+        facts = self.facts_of(v)
         blind = "pair-blind" if v["kind"] == "contact-ban" else "location-doubt"
         for role in ("wearer", "protected"):
             person = v[role]
             if person is None:
                 continue
             if v["freshness"] in (f"{role}-stale", "blind"):
-                self.begin(
-                    f"silent-{role}/{tail}",
-                    blind,
-                    {**facts, "person": person, "role": role, "silence": True, "confirmed": True},
-                )
+                name = f"silent-{role}/{tail}"
+                known = name in self.conditions
+                silent = {**facts, "person": person, "role": role, "silence": True}
+                self.begin(name, blind, {**silent, "confirmed": True})
+                if not known:
+                    self.count("repeated-silence", person, silent, self.incident_of(name))
             else:
                 self.end(f"silent-{role}/{tail}")
         if v["state"] == "unknown":
@@ -69,35 +76,60 @@ class Model(ModelPlans):
             wanted = breach if v["probability"] >= LEAST[v["risk"]] else "approach"
         if v["state"] == "possible" and f"breach/{tail}" in self.conditions:
             wanted = breach
+        before = self.conditions.get(f"breach/{tail}")
+        was_confirmed = before is not None and before["facts"]["confirmed"]
         if wanted == breach:
             self.end(f"near/{tail}")
             self.begin(f"breach/{tail}", breach, facts)
+            if facts["confirmed"] and not was_confirmed:
+                self.breach(tail, facts, self.incident_of(f"breach/{tail}"))
         else:
+            if was_confirmed:
+                self.breach_ended(tail)
             self.end(f"breach/{tail}")
             if wanted:
-                self.begin(f"near/{tail}", "approach", {**facts, "confirmed": True})
+                name = f"near/{tail}"
+                known = name in self.conditions
+                self.begin(name, "approach", {**facts, "confirmed": True})
+                if not known:
+                    contact = v["kind"] == "contact-ban"
+                    kind = "near-misses" if contact else "boundary-probing"
+                    self.count(kind, tail, facts, self.incident_of(name))
             else:
                 self.end(f"near/{tail}")
+
+    def facts_of(self, v: dict[str, Any]) -> Facts:
+        return {
+            "wearer": v["wearer"], "protected": v["protected"], "device": None,
+            "person": v["wearer"], "role": "wearer", "plan": v["plan"], "order": v["kind"],
+            "silence": False, "confirmed": v["state"] == "confirmed", "risk": v["risk"],
+            "matter": "",
+        }  # fmt: skip
 
     def event(self, kind: str, device: str, person: str | None, role: str) -> None:
         facts = {
             "wearer": person if role == "wearer" else None,
             "protected": person if role == "protected" else None,
             "device": device, "person": person, "role": role, "plan": "", "order": None,
-            "silence": False, "confirmed": True,
+            "silence": False, "confirmed": True, "risk": 0, "matter": "",
         }  # fmt: skip
         for source in ENDED_BY.get(kind, ()):
             self.end(f"{source}/{device}")
         if kind in RAISED_BY:
             alarm_class, source = RAISED_BY[kind]
+            name = f"{source}/{device}"
+            known = name in self.conditions
             self.begin(
-                f"{source}/{device}",
+                name,
                 alarm_class,
                 facts,
                 lasting=source not in FOR_EVER,
                 press=source in PRESSES,
                 expires=self.now + 900_000 if source == "shielding" else None,
             )
+            pattern = COUNTED.get(kind)
+            if pattern and person and not known:
+                self.count(pattern, person, facts, self.incident_of(name))
 
     def receipt(self, name: tuple[Any, ...], status: str) -> None:
         """A receipt for the notice of a step that reads `name`."""
@@ -107,6 +139,7 @@ class Model(ModelPlans):
         if status == "acknowledged" and (
             audience in (*OPERATORS, "police")
             or (audience == "probation" and alarm.alarm_class not in CRITICAL)
+            or (audience == "case-owner" and alarm.alarm_class in TASKS)
         ):
             self.in_hand(alarm)
         if round_ != alarm.round or alarm.steps[index]["is"] != "running":
@@ -134,16 +167,40 @@ class Model(ModelPlans):
                 for alarm in list(incident.alarms):
                     self.in_hand(alarm)
 
-    def dispose(self, subject: str, *, despite_active: bool) -> None:
+    def dispose(self, subject: str, *, despite_active: bool, was_nothing: bool) -> None:
         for incident in list(self.incidents):
             if incident.subject != subject:
                 continue
-            held_by = [s for alarm in incident.alarms for s in alarm.sources]
-            if any(self.conditions[s]["lasting"] for s in held_by) and not despite_active:
+            if self.something_lasts(incident) and not despite_active:
                 return
-            for alarm in list(incident.alarms):
-                self.close(alarm, tell=True)
-            self.incidents.remove(incident)
+            if any(alarm.latched for alarm in incident.alarms):
+                incident.proposal = {
+                    "until": self.now + 1_800_000, "despite": despite_active,
+                    "nothing": was_nothing,
+                }  # fmt: skip
+                for alarm in list(incident.alarms):
+                    self.in_hand(alarm)
+                return
+            self.finish(incident, was_nothing=was_nothing)
+
+    def countersign(self, subject: str) -> None:
+        for incident in list(self.incidents):
+            proposal = incident.proposal
+            if incident.subject != subject or proposal is None:
+                continue
+            if proposal["despite"] or not self.something_lasts(incident):
+                self.finish(incident, was_nothing=proposal["nothing"])
+
+    def something_lasts(self, incident: ModelIncident) -> bool:
+        held_by = [s for alarm in incident.alarms for s in alarm.sources]
+        return any(self.conditions[s]["lasting"] for s in held_by)
+
+    def finish(self, incident: ModelIncident, *, was_nothing: bool) -> None:
+        for alarm in list(incident.alarms):
+            self.close(alarm, tell=True)
+        self.incidents.remove(incident)
+        if was_nothing:
+            self.was_nothing(incident)
 
     def shelve(self, subject: str, alarm_class: str, until: int) -> None:
         for alarm in self.find(subject, alarm_class):
@@ -199,6 +256,7 @@ class Model(ModelPlans):
                 condition["recheck"] = old["recheck"]
         elif press:
             old["alarm"].count += 1
+            old["alarm"].incident.proposal = None
             self.learn(old["alarm"], facts)
             self.news(old["alarm"])
         else:
@@ -223,15 +281,17 @@ class Model(ModelPlans):
         condition = self.conditions[name]
         condition["recheck"] = None
         facts, alarm_class = condition["facts"], condition["class"]
-        incident = self.incident_for(facts)
+        incident = self.incident_for(alarm_class, facts)
         for alarm in incident.alarms:
             same = alarm.facts["protected"] == facts["protected"]
+            same = same and alarm.facts["matter"] == facts["matter"]
             if alarm.alarm_class == alarm_class and same:
                 condition["alarm"] = alarm
                 self.another_source(alarm, name, facts)
                 return
         alarm = ModelAlarm(incident, alarm_class, facts, self.now)
         condition["alarm"] = alarm
+        incident.proposal = None
         same_place = [a for a in incident.alarms if a.facts["protected"] == facts["protected"]]
         if alarm_class == "approach":
             alarm.covered = any(a.alarm_class in ("proximity", "area-breach") for a in same_place)
@@ -263,6 +323,7 @@ class Model(ModelPlans):
             self.learn(alarm, facts)
             return
         alarm.count += 1
+        alarm.incident.proposal = None
         self.learn(alarm, facts)
         if alarm.silent:
             if alarm.out_of_service and not self.in_repair(alarm.alarm_class, facts):
@@ -285,6 +346,7 @@ class Model(ModelPlans):
         alarm.confirmed = alarm.confirmed or facts["confirmed"]
         alarm.facts = facts
         if newly:
+            alarm.incident.proposal = None
             if not alarm.silent:
                 self.tell_again(alarm, "update")
             for step, spec in zip(alarm.steps, alarm.script, strict=True):
@@ -316,10 +378,12 @@ class Model(ModelPlans):
 
     def in_hand(self, alarm: ModelAlarm) -> None:
         alarm.acknowledged = True
-        term = alarm.plan.get("acknowledgement_expires_s", 900)
+        by_plan = alarm.plan.get("acknowledgement_expires_s", 900)
+        term = TASK_TERM_S.get(alarm.alarm_class, by_plan)
+        own_side = (*OPERATORS, "case-owner") if alarm.alarm_class in TASKS else OPERATORS
         alarm.ack_ends = self.now + term * 1000
         for step, spec in zip(alarm.steps, alarm.script, strict=True):
-            if step["is"] == "running" and spec["audience"] in OPERATORS:
+            if step["is"] == "running" and spec["audience"] in own_side:
                 step["is"] = "met"
             elif step["is"] == "waiting" and spec.get("on", "open") == "open":
                 step["is"] = "waiting" if spec.get("even_if_acknowledged") else "skipped"
@@ -329,7 +393,8 @@ class Model(ModelPlans):
         for name in alarm.sources:
             condition = self.conditions[name]
             if condition["lasting"]:
-                condition["alarm"], condition["recheck"] = None, self.now + RECHECK_MS
+                recheck = RECHECK_MS.get(alarm.alarm_class, 1_800_000)
+                condition["alarm"], condition["recheck"] = None, self.now + recheck
             else:
                 del self.conditions[name]
         if tell:
@@ -355,6 +420,8 @@ class Model(ModelPlans):
                 found.append((max(ms, self.now), what, name, len(found), thing))
 
         for incident in self.incidents:
+            if incident.proposal is not None:
+                look(incident.proposal["until"], "proposal", incident)
             for alarm in incident.alarms:
                 look(alarm.ack_ends if alarm.acknowledged else None, "ack", alarm)
                 look(alarm.again, "re-alarm", alarm)
@@ -370,6 +437,9 @@ class Model(ModelPlans):
             look(condition["recheck"], "recheck", name, name)
         for key, ms in self.repair.items():
             look(ms, "service", key)
+        for tail, book in self.ledger.items():
+            look(book["half"], "decision-half", tail, tail)
+            look(book["due"] if not book.get("late") else None, "decision-due", tail, tail)
         if not found:
             return None
         ms, what, _, _, thing = min(found, key=lambda f: f[:4])
@@ -392,6 +462,14 @@ class Model(ModelPlans):
             thing.shelved_until = None
             if not thing.acknowledged and thing.pages:
                 self.start(thing, repeats=False)
+        elif what == "proposal":
+            thing.proposal = None
+        elif what == "decision-half":
+            self.ledger[thing]["half"] = None
+            self.ask_for_decision(self.ledger[thing]["facts"])
+        elif what == "decision-due":
+            self.ledger[thing]["late"] = True
+            self.overdue(thing)
         elif what == "condition":
             self.end(thing)
         elif what == "recheck":

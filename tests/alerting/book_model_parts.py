@@ -28,7 +28,10 @@ ENDED_BY = {
     "charging": ("battery", "shutdown"), "status": ("shutdown",),
 }  # fmt: skip
 OPERATORS = ("monitoring-centre", "shift-lead")
-RECHECK_MS = 1_800_000
+RECHECK_MS = {"pattern": 86_400_000, "legal": 7 * 86_400_000}
+"""How long a condition may last after its alarm was closed; half an hour for all others."""
+TASKS = ("pattern", "legal")
+TASK_TERM_S = {"pattern": 86_400, "legal": 5 * 86_400}
 UPDATE_GAP_MS = 15_000
 
 Facts = dict[str, Any]
@@ -82,7 +85,9 @@ class ModelAlarm:
 
     def serves(self, step: dict[str, Any]) -> bool:
         classes = step.get("classes", [])
-        return self.alarm_class in classes if classes else self.alarm_class != "system"
+        if classes:
+            return self.alarm_class in classes
+        return self.alarm_class not in ("system", *TASKS)
 
 
 class ModelIncident:
@@ -94,3 +99,4 @@ class ModelIncident:
         self.alarms: list[ModelAlarm] = []
         self.numbered = 0
         self.frozen: dict[str, dict[str, Any]] = {}
+        self.proposal: dict[str, Any] | None = None

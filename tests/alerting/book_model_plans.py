@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from .book_model_parts import AGAIN_S, CRITICAL, Facts, Heard, ModelAlarm, ModelIncident, Told
+from .book_model_parts import (
+    AGAIN_S,
+    CRITICAL,
+    TASKS,
+    Facts,
+    Heard,
+    ModelAlarm,
+    ModelIncident,
+    Told,
+)
 
 
 class ModelPlans:
@@ -41,20 +50,21 @@ class ModelPlans:
             found += [d for d, p in case["devices"].items() if p == person and d not in found]
         return found
 
-    def subject(self, facts: Facts) -> tuple[str, list[str]]:
+    def subject(self, alarm_class: str, facts: Facts) -> tuple[str, list[str]]:
         wearer, protected = facts["wearer"], facts["protected"]
         if wearer and not protected and len(self.others(wearer)) == 1:
             protected = self.others(wearer)[0]
         elif protected and not wearer and len(self.others(protected)) == 1:
             wearer = self.others(protected)[0]
+        mark = "task/" if alarm_class in TASKS else ""
         if wearer and protected:
-            return f"pair/{wearer}/{protected}", [wearer, protected]
+            return f"{mark}pair/{wearer}/{protected}", [wearer, protected]
         if wearer or protected:
-            return f"person/{wearer or protected}", [wearer or protected]
-        return f"device/{facts['device']}", []
+            return f"{mark}person/{wearer or protected}", [wearer or protected]
+        return f"{mark}device/{facts['device']}", []
 
-    def incident_for(self, facts: Facts) -> ModelIncident:
-        name, persons = self.subject(facts)
+    def incident_for(self, alarm_class: str, facts: Facts) -> ModelIncident:
+        name, persons = self.subject(alarm_class, facts)
         for incident in self.incidents:
             if incident.subject == name:
                 return incident
@@ -70,14 +80,19 @@ class ModelPlans:
         self.incidents.append(incident)
         return incident
 
-    def plan_of(self, incident: ModelIncident, facts: Facts) -> str:
-        if facts["plan"]:
-            return str(facts["plan"])
+    def case_for(self, incident: ModelIncident) -> dict[str, Any] | None:
+        """The first case that names everybody of an incident."""
         for case in self.cases:
             everyone = [case["wearer"], *case["protected"]]
             if incident.persons and all(p in everyone for p in incident.persons):
-                return str(case["plan"] or "default")
-        return "default"
+                return case
+        return None
+
+    def plan_of(self, incident: ModelIncident, facts: Facts) -> str:
+        if facts["plan"]:
+            return str(facts["plan"])
+        case = self.case_for(incident)
+        return str(case["plan"] or "default") if case else "default"
 
     # --- the plan -------------------------------------------------------------------------------
 
@@ -137,6 +152,8 @@ class ModelPlans:
         able = ["police", "monitoring-centre", "shift-lead"]
         if alarm.alarm_class not in CRITICAL:
             able.append("probation")
+        if alarm.alarm_class in TASKS:
+            able.append("case-owner")
         return any(
             spec["audience"] in able
             and spec.get("needs", "acknowledged") == "acknowledged"
@@ -208,6 +225,10 @@ class ModelPlans:
     ) -> tuple[list[Told], bool]:
         """Who is told, and whether anybody may be."""
         who = spec["audience"]
+        if who == "case-owner":
+            case = self.case_for(alarm.incident)
+            owners = case["owners"] if case and "case-owner" in targets else []
+            return [(owner, who, None, None) for owner in owners], True
         if who not in ("protected-person", "wearer"):
             return [(t, who, None, None) for t in targets], True
         if again and any(told[1] == who for told in alarm.told):

@@ -14,6 +14,7 @@ one runs that is written out and read back before every step: both must say the 
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Self
 
 import msgspec
@@ -25,9 +26,12 @@ from alerting.book.types import (
     AlarmState,
     Audience,
     CaseDevice,
+    CaseOwner,
     CommandRecord,
+    Countersign,
     DefineCase,
     DefinePlan,
+    DefineRoster,
     DeviceCommand,
     DeviceEvent,
     Dispose,
@@ -38,6 +42,7 @@ from alerting.book.types import (
     Input,
     Notice,
     Observation,
+    OrderTaken,
     Output,
     Position,
     Receipt,
@@ -49,9 +54,12 @@ from alerting.book.types import (
     Verdict,
     VictimPolicy,
 )
+from geofence.orders import Order
 from geofence.verdicts import Freshness, OrderKind, VerdictReason, VerdictState
 
 START_MS = 1_750_000_000_000
+"""15 June 2025, 17:06:40 in Amsterdam."""
+DAY_MS = 86_400_000
 
 
 def plan(plan_id: str, *steps: Mapping[str, object], **rest: object) -> bytes:
@@ -119,6 +127,28 @@ def verdict(
     )
 
 
+def order(order_id: str = "order-1", **how: Any) -> Order:
+    """An order with readable defaults: signed, served and valid from the start of the story."""
+    kind = OrderKind(how.pop("kind", "contact-ban"))
+    ban = kind is OrderKind.CONTACT_BAN
+    days = how.pop("days", 90)
+    values: dict[str, Any] = {
+        "wearer_id": "W",
+        "protected_ids": ("P",) if ban else (),
+        "zone_ids": () if ban else ("zone-1",),
+        "radius_m": 1000 if ban else 0,
+        "title": "509hh Sv gedragsaanwijzing",
+        "valid_from_ms": START_MS,
+        "signed_at_ms": START_MS,
+        "served_at_ms": START_MS,
+        "immediately_enforceable": True,
+        "plan_id": "default",
+    }
+    if days is not None:
+        values["valid_to_ms"] = values["valid_from_ms"] + days * DAY_MS
+    return Order(id=order_id, kind=kind, **(values | how))
+
+
 class Story:
     """A book in virtual time, with its notices waiting to be expected."""
 
@@ -175,9 +205,34 @@ class Story:
                 return
         self.now_ms = until_ms
 
+    def hush(self) -> None:
+        """What was said so far is the business of another story."""
+        self.unexpected.clear()
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass where what is said meanwhile is the business of another story."""
+        until_ms = self.now_ms + round(seconds * 1000)
+        self.hush()
+        while (due_ms := self.book.next_due_ms()) is not None and due_ms <= until_ms:
+            self.now_ms = max(self.now_ms, due_ms)
+            self._step(())
+            self.hush()
+        self.now_ms = until_ms
+
     def plan(self, plan_id: str, *steps: Mapping[str, object], **rest: object) -> None:
         outputs = self.take(DefinePlan(plan=plan(plan_id, *steps, **rest)))
         assert not [o for o in outputs if isinstance(o, Rejected)], outputs
+
+    def roster(self, roster_id: str, *shifts: Mapping[str, object], **rest: object) -> None:
+        """A duty roster in Dutch time."""
+        content = {"format": "afstand.roster/1", "id": roster_id, "timezone": "Europe/Amsterdam",
+                   "shifts": shifts, **rest}  # fmt: skip
+        outputs = self.take(DefineRoster(roster=json.dumps(content).encode()))
+        assert not [o for o in outputs if isinstance(o, Rejected)], outputs
+
+    def until(self, local: str) -> None:
+        """Let time pass up to an instant, as in `2026-03-29T03:00+02:00`."""
+        self.forward(datetime.fromisoformat(local).timestamp() - self.now_ms / 1000)
 
     def case(
         self,
@@ -188,8 +243,13 @@ class Story:
         devices: Mapping[str, str] | None = None,
         plan_id: str | None = None,
         policy: str = "tell",
+        owners: Mapping[str, str] | None = None,
+        **rest: Any,
     ) -> None:
-        """Define a case. Devices by default: `ankle` of W and `button` of P."""
+        """Define a case. Devices by default: `ankle` of W and `button` of P.
+
+        `owners`: side -> target.
+        """
         protected = tuple(protected)
         if devices is None:
             devices = {"ankle": "W", "button": "P"}
@@ -206,6 +266,11 @@ class Story:
                 devices=tuple(CaseDevice(device_id=d, person_id=p) for d, p in devices.items()),
                 plan_id=plan_id,
                 victim_policy=VictimPolicy(policy),
+                owners=tuple(
+                    CaseOwner(name=f"owner of the {side}'s side", target=target, side=Role(side))
+                    for side, target in (owners or {}).items()
+                ),
+                **rest,
             )
         )
         assert not [o for o in outputs if isinstance(o, Rejected)], outputs
@@ -237,6 +302,10 @@ class Story:
             )
         )
 
+    def order(self, order_id: str = "order-1", **how: Any) -> list[Output]:
+        """The engine takes an order; by default a 509hh contact ban of W and P for 90 days."""
+        return self.take(OrderTaken(order=order(order_id, **how)))
+
     def verdict(self, state: str = "clear", **how: Any) -> list[Output]:
         return self.take(verdict(state, at_ms=self.now_ms, **how))
 
@@ -262,31 +331,46 @@ class Story:
         return self.take(Acknowledge(incident_id=self.incident(), by=by, alarm_id=alarm_id))
 
     def dispose(
-        self, disposition: str = "handled", *, by: str = "operator-1", despite_active: bool = False
-    ) -> list[Output]:
-        return self.take(
-            Dispose(
-                incident_id=self.incident(),
-                by=by,
-                disposition=Disposition(disposition),
-                despite_active=despite_active,
-            )
+        self,
+        disposition: str = "handled",
+        *,
+        by: str = "operator-1",
+        despite_active: bool = False,
+        lane: str = "",
+    ) -> None:
+        """Close the one open incident (of a lane), countersigned where that is asked for."""
+        self.nothing_more()
+        (incident_id,) = self.open_incidents(lane)
+        said = Dispose(
+            incident_id=incident_id,
+            by=by,
+            disposition=Disposition(disposition),
+            note="seen on the map, call 12",
+            despite_active=despite_active,
         )
+        self._step([said])
+        if self.incidents()[incident_id].change == "closing-proposed":
+            self._step([Countersign(incident_id=incident_id, by="operator-2")])
+
+    def acknowledge_all(self, by: str = "operator-1") -> None:
+        """Take every open incident in hand."""
+        for incident_id in self.open_incidents():
+            self.take(Acknowledge(incident_id=incident_id, by=by))
 
     def dispose_all(self) -> None:
         """Close every open incident, whatever is said about it."""
         self.nothing_more()
         for incident_id in self.open_incidents():
-            self._step(
-                [
-                    Dispose(
-                        incident_id=incident_id,
-                        by="operator-1",
-                        disposition=Disposition.HANDLED,
-                        despite_active=True,
-                    )
-                ]
+            said = Dispose(
+                incident_id=incident_id,
+                by="operator-1",
+                disposition=Disposition.HANDLED,
+                note="end of the story",
+                despite_active=True,
             )
+            self._step([said])
+            if self.incidents()[incident_id].change == "closing-proposed":
+                self._step([Countersign(incident_id=incident_id, by="operator-2")])
             self.unexpected.clear()
 
     # --- what must have been heard --------------------------------------------------------------
@@ -328,8 +412,13 @@ class Story:
         """The last record of every incident."""
         return {o.incident_id: o for o in self.outputs if isinstance(o, IncidentRecord)}
 
-    def open_incidents(self) -> list[str]:
-        return [i for i, r in self.incidents().items() if r.state is IncidentState.OPEN]
+    def open_incidents(self, lane: str = "") -> list[str]:
+        """Those whose subject begins with `lane` (`pair`, `task`)."""
+        return [
+            i
+            for i, r in self.incidents().items()
+            if r.state is IncidentState.OPEN and r.subject.startswith(lane)
+        ]
 
     def incident(self) -> str:
         """The one incident that is open."""

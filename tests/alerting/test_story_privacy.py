@@ -205,7 +205,7 @@ def test_who_was_told_of_an_area_does_not_hear_on_when_it_becomes_a_contact():
 
 
 def test_every_field_of_the_facts_is_either_granted_or_withheld_on_purpose():
-    withheld = {"reason", "role", "person_id", "plan_id", "risk_class"}
+    withheld = {"reason", "role", "person_id", "plan_id", "risk_class", "matter"}
     assert set(Facts.__struct_fields__) == set(GUARDED) | set(PLAIN) | withheld
     assert set(GUARDED) | set(PLAIN) <= set(Notice.__struct_fields__)
 
