@@ -156,6 +156,7 @@ WATCH_QUIET_MS: Final = 250  # a journal quiet for so long gets a tick
 WATCH_READ_ENTRIES_MAX: Final = 512  # journal entries in one read
 WATCH_RETRY_S_MAX: Final = 2.0  # between attempts while the store does not answer
 SNAPSHOTS_KEPT: Final = 3
+SNAPSHOT_AGE_MS_MAX: Final = 600_000  # of journal time, whatever the number of entries
 COMMAND_ANSWER_S_MAX: Final = 5.0  # how long the command line waits for the watch
 TAIL_SAMPLES_MAX: Final = 20_000
 TAIL_NOTICES_MAX: Final = 100_000

@@ -10,12 +10,10 @@ under the key `afstand`.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -33,6 +31,7 @@ from ingest.archive.chain import (
     follows,
     hash_of,
 )
+from ingest.archive.names import UNFINISHED, ArchiveError, ArchiveFile, padded, sync_folder
 from ingest.columns import KIND_CODES, KINDS, EntryColumns, Ints, Item
 from ingest.store import EntryId
 
@@ -48,26 +47,10 @@ SCHEMA: Final = pa.schema(
     ]
 )
 _KEY: Final = b"afstand"
-_NAME: Final = re.compile(r"(\d{20})-(\d{10,20})_(\d{20})-(\d{10,20})\.([0-9a-f]{64})\.parquet")
-UNFINISHED: Final = ".unfinished"
-DAMAGED: Final = ".damaged"
 # What reading columns out of altered bytes raises.
 _UNREADABLE: Final = (
     *(pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError),
 )
-
-
-class ArchiveError(Exception):
-    """A file of the archive that is not what it was when it was written.
-
-    `last_good` is the last entry of it that can be relied on, None for not one.
-    """
-
-    def __init__(self, path: Path, reason: str, last_good: EntryId | None = None) -> None:
-        super().__init__(f"{path.name}: {reason}")
-        self.path = path
-        self.reason = reason
-        self.last_good = last_good
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,24 +66,6 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """The hash of the entry before the first."""
     head: str
     """The hash of the last entry."""
-
-
-class ArchiveFile(NamedTuple):
-    """A file by its name."""
-
-    first: EntryId
-    last: EntryId
-    digest: str
-    path: Path
-
-    @classmethod
-    def of(cls, path: Path) -> ArchiveFile | None:
-        """Return what a name says, None for a name that is none of ours."""
-        found = _NAME.fullmatch(path.name)
-        if found is None:
-            return None
-        numbers = [int(found[k]) for k in range(1, 5)]
-        return cls(EntryId(*numbers[:2]), EntryId(*numbers[2:]), found[5], path)
 
 
 class Rows:
@@ -129,11 +94,6 @@ class Rows:
         )
 
 
-def day_of(entry_id: EntryId) -> str:
-    """Return the day of an entry, in UTC."""
-    return datetime.fromtimestamp(entry_id.ms / 1000, UTC).strftime("%Y-%m-%d")
-
-
 def write_file(
     folder: Path,
     partition: str,
@@ -148,7 +108,7 @@ def write_file(
     """
     folder.mkdir(parents=True, exist_ok=True)
     first, last = items[0].id, items[-1].id
-    unfinished = folder / f"{_padded(first)}{UNFINISHED}"
+    unfinished = folder / f"{padded(first)}{UNFINISHED}"
     meta = Meta(
         format=FORMAT,
         partition=partition,
@@ -165,7 +125,7 @@ def write_file(
         os.fsync(file.fileno())
     raw = unfinished.read_bytes()
     digest = sha256(raw).hexdigest()
-    path = folder / f"{_padded(first)}_{_padded(last)}.{digest}.parquet"
+    path = folder / f"{padded(first)}_{padded(last)}.{digest}.parquet"
     made = ArchiveFile(first, last, digest, path)
     _compare(made, raw, previous, items)
     unfinished.rename(path)
@@ -341,16 +301,3 @@ def _last_good(file: ArchiveFile, raw: bytes) -> tuple[str, EntryId | None]:
 def rechained(previous: bytes, item: Item, salt: bytes) -> Link:
     """Return the link of an entry behind another hash, with the salt that it has."""
     return Link(item.id, salt, hash_of(previous, item.id, digest_of(salt, item.kind, item.blob)))
-
-
-def _padded(entry_id: EntryId) -> str:
-    return f"{entry_id.ms:020d}-{entry_id.seq:010d}"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.archive.chain import StreamName
-from ingest.archive.files import DAMAGED, UNFINISHED, ArchiveFile, day_of, sync_folder
+from ingest.archive.names import DAMAGED, UNFINISHED, ArchiveFile, day_of, sync_folder
 from ingest.store import BEGINNING, EntryId
 
 

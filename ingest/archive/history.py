@@ -13,26 +13,14 @@ from pathlib import Path
 
 from afstand.limits import ARCHIVE_READ_ENTRIES_MAX
 from ingest.archive.chain import StreamName
-from ingest.archive.files import ArchiveError, ArchiveFile, read_file, salvage
 from ingest.archive.folder import ArchiveFolder
+from ingest.archive.names import ArchiveError, ArchiveFile, GapError
 from ingest.columns import OUTPUTS, EntryColumns, Item
 from ingest.entries import Entry
 from ingest.journal import Journal
 from ingest.outbox import Outbox, OutboxEntry
 from ingest.readers import read_floor
 from ingest.store import BEGINNING, EntryId, Store
-
-
-class GapError(Exception):
-    """Entries that were trimmed are in no archive that this machine can read."""
-
-    def __init__(self, stream: StreamName, after: EntryId, floor: EntryId, why: str) -> None:
-        super().__init__(
-            f"{stream} entries behind {after} and before {floor} are neither in the store nor "
-            f"in the archive: {why}"
-        )
-        self.after = after
-        self.floor = floor
 
 
 async def read_stream(
@@ -53,6 +41,10 @@ class History:
         self._store = store
         self._partition = partition
         self._root = root
+
+    async def trimmed_before(self) -> EntryId:
+        """Return below which id the journal's entries are in the archive alone."""
+        return await read_floor(self._store, self._partition, StreamName.JOURNAL)
 
     async def journal(
         self, after: EntryId = BEGINNING, until: EntryId | None = None
@@ -103,6 +95,8 @@ class History:
         )
 
     async def _archived(self, folder: ArchiveFolder, after: EntryId) -> AsyncIterator[EntryColumns]:
+        from ingest.archive.files import read_file  # noqa: PLC0415 - only who reads files loads pyarrow
+
         files = list(folder.files(after))
         for file in files:
             parts = read_file(file)
@@ -121,6 +115,8 @@ class History:
         self, folder: ArchiveFolder, file: ArchiveFile, after: EntryId, error: ArchiveError
     ) -> AsyncIterator[EntryColumns]:
         """Read the good entries of a damaged file, and the others where the store has them yet."""
+        from ingest.archive.files import salvage  # noqa: PLC0415 - only who reads files loads pyarrow
+
         _, items, _ = await asyncio.to_thread(salvage, file)
         good = EntryColumns.of(items).after(after)
         if len(good):

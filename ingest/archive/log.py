@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from afstand.limits import CHAIN_SEGMENT_LINKS
 from ingest.archive.chain import HASH_BYTES, SALT_BYTES, Link
-from ingest.archive.files import sync_folder
+from ingest.archive.names import sync_folder
 from ingest.store import EntryId
 
 _MAGIC: Final = b"AFCHAIN1"

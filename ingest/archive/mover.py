@@ -22,18 +22,11 @@ from afstand.limits import (
     ARCHIVE_READ_ENTRIES_MAX,
 )
 from ingest.archive.chain import Link, StreamName, follows, genesis, link
-from ingest.archive.files import (
-    ArchiveError,
-    ArchiveFile,
-    day_of,
-    read_file,
-    read_meta,
-    salvage,
-    write_file,
-)
+from ingest.archive.files import read_file, read_meta, salvage, write_file
 from ingest.archive.folder import ArchiveFolder
 from ingest.archive.history import read_stream
 from ingest.archive.log import ChainLog
+from ingest.archive.names import ArchiveError, ArchiveFile, day_of
 from ingest.columns import Item
 from ingest.readers import raise_floor, read_floor
 from ingest.store import BEGINNING, EntryId, Store, command

@@ -14,19 +14,12 @@ import msgspec
 
 from afstand.limits import ARCHIVE_READ_ENTRIES_MAX
 from ingest.archive.chain import Link, StreamName, follows, genesis
-from ingest.archive.files import (
-    DAMAGED,
-    ArchiveError,
-    ArchiveFile,
-    Rows,
-    day_of,
-    read_file,
-    read_meta,
-)
+from ingest.archive.files import Rows, read_file, read_meta
 from ingest.archive.folder import ArchiveFolder
 from ingest.archive.history import read_stream
 from ingest.archive.log import ChainLog
 from ingest.archive.mover import FAULTS_FILE, Fault
+from ingest.archive.names import DAMAGED, ArchiveError, ArchiveFile, day_of
 from ingest.columns import Item
 from ingest.readers import read_floor
 from ingest.store import BEGINNING, EntryId, Store

@@ -14,10 +14,11 @@ from ingest.archive import history as history_module
 from ingest.archive import mover as mover_module
 from ingest.archive.archiver import Expected
 from ingest.archive.chain import StreamName
-from ingest.archive.files import SCHEMA, ArchiveError, ArchiveFile, read_file
+from ingest.archive.files import SCHEMA, read_file
 from ingest.archive.folder import ArchiveFolder
-from ingest.archive.history import GapError, History
+from ingest.archive.history import History
 from ingest.archive.mover import Ages
+from ingest.archive.names import ArchiveError, ArchiveFile, GapError
 from ingest.archive.verify import verify_stream
 from ingest.columns import Item
 from ingest.entries import EntryKind
