@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     watch = add_configured("watch", "fold the journal into the outbox", _watch)
     watch.add_argument("--replica", type=int, help="run this replica alone, in this process")
     add_configured("notify", "deliver what the watches decided", _notify)
+    add_configured("archiver", "move old entries of the store into the archive", _archiver)
+
+    verify = add_configured("verify", "find what is not as it was written", _verify)
+    verify.add_argument("--partition", help="this one alone")
+    _add_range(verify)
+    _add_reader_commands(commands)
 
     simulate = add_configured("simulate", "simulated devices against the broker", _simulate)
     simulate.add_argument("scenario", type=Path, help="a scenario file")
@@ -122,6 +128,26 @@ def _add_conform(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="verdicts as JSON")
 
 
+def _add_range(command: argparse.ArgumentParser) -> None:
+    from afstand.evidence import moment
+
+    text = "an entry id or a time, such as 2026-11-21T22:00"
+    command.add_argument("--from", dest="since", type=moment, help=f"from here on: {text}")
+    command.add_argument("--to", dest="until", type=moment, help=f"up to here: {text}")
+
+
+def _add_reader_commands(commands: Any) -> None:
+    readers = commands.add_parser("readers", help="who still needs entries of the store")
+    kinds = readers.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    shown = kinds.add_parser("list", help="all readers and how far each is")
+    shown.set_defaults(action=_readers_list)
+    shown.add_argument("--config", type=Path)
+    forget = kinds.add_parser("forget", help="keep nothing for a reader that is gone for good")
+    forget.set_defaults(action=_readers_forget)
+    forget.add_argument("name")
+    forget.add_argument("--config", type=Path)
+
+
 def _add_incident_commands(incidents: argparse.ArgumentParser) -> None:
     commands = incidents.add_subparsers(title="commands", metavar="COMMAND", required=True)
     shown = commands.add_parser("list", help="open incidents")
@@ -182,6 +208,31 @@ def _notify(options: argparse.Namespace) -> int:
 
     config = _configured(options, "notify")
     return _run_role(lambda stop: roles.notify(config, stop))
+
+
+def _archiver(options: argparse.Namespace) -> int:
+    from afstand import archiving
+
+    config = _configured(options, "archiver")
+    return _run_role(lambda stop: archiving.archiver(config, stop))
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from afstand import evidence
+
+    return _tool(evidence.verify(_configured(options, "verify"), options))
+
+
+def _readers_list(options: argparse.Namespace) -> int:
+    from afstand import evidence
+
+    return _tool(evidence.list_readers(_configured(options, "readers")))
+
+
+def _readers_forget(options: argparse.Namespace) -> int:
+    from afstand import evidence
+
+    return _tool(evidence.forget_reader(_configured(options, "readers"), options))
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -260,10 +311,14 @@ def _incident_command(options: argparse.Namespace) -> int:
 
 
 def _tool(work: Coroutine[Any, Any, int]) -> int:
+    from ingest.archive.names import ArchiveError, GapError
     from ingest.store import StoreUnavailableError
 
     try:
         return asyncio.run(work)
+    except (ArchiveError, GapError) as error:
+        print(f"the past cannot be read whole: {error}", file=sys.stderr)
+        return 1
     except StoreUnavailableError as error:
         print(f"the store does not answer: {error}", file=sys.stderr)
         return 1

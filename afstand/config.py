@@ -92,6 +92,18 @@ class Watch(Section, frozen=True, kw_only=True):
     """Of replica 0; replica n listens on the n-th port after it (0: any free port)."""
 
 
+class Archive(Section, frozen=True, kw_only=True):
+    """Where the archiver moves old entries, and where all others read them."""
+
+    dir: str = "afstand-archive"
+    keep_minutes: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    """So long entries stay in the store at least."""
+    file_minutes: Annotated[float, msgspec.Meta(ge=0)] = 15.0
+    """So much time goes into one file."""
+    reader_silent_minutes: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    health_port: Port = 9103
+
+
 class Notify(Section, frozen=True, kw_only=True):
     """The notifier; receivers post their later acknowledgements to `port`."""
 
@@ -130,6 +142,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     broker: Broker = Broker()
     intake: Intake = Intake()
     watch: Watch = Watch()
+    archive: Archive = Archive()
     notify: Notify = Notify()
     registry: Registry = Registry()
     http: Http = Http()
@@ -225,6 +238,7 @@ _SECTIONS: Final[Mapping[str, Any]] = {
     "broker": Broker,
     "intake": Intake,
     "watch": Watch,
+    "archive": Archive,
     "notify": Notify,
     "registry": Registry,
     "http": Http,

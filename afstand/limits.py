@@ -63,6 +63,15 @@ INTAKE_RETRY_MS_MIN: Final = 50
 INTAKE_RETRY_MS_MAX: Final = 500
 REGISTRY_POLL_MS: Final = 1_000
 
+# --- ingest/archive ---------------------------------------------------------------------------
+ARCHIVE_ROW_GROUP_ENTRIES: Final = 16_384  # entries that are unpacked at once
+ARCHIVE_FILE_ENTRIES_MAX: Final = 200_000  # in one file; a full one is written before its time
+ARCHIVE_FILE_BYTES_MAX: Final = 128 * 1024 * 1024  # of blobs in one file, before compression
+ARCHIVE_READ_ENTRIES_MAX: Final = 512  # entries in one read of a stream
+ARCHIVE_PAUSE_S: Final = 1.0  # between two looks at whether something is old enough to move
+CHAIN_SEGMENT_LINKS: Final = 65_536  # in one file of the chain log
+READER_REGISTER_S: Final = 5.0  # how often a reader says how far it is
+
 # --- geofence ---------------------------------------------------------------------------------
 ZONE_VERTICES_MAX: Final = 40_000
 ZONE_CHAIN_VERTICES_MAX: Final = 160_000  # after long edges were divided
@@ -155,6 +164,7 @@ WATCH_QUIET_MS: Final = 250  # a journal quiet for so long gets a tick
 WATCH_READ_ENTRIES_MAX: Final = 512  # journal entries in one read
 WATCH_RETRY_S_MAX: Final = 2.0  # between attempts while the store does not answer
 SNAPSHOTS_KEPT: Final = 3
+SNAPSHOT_AGE_MS_MAX: Final = 600_000  # of journal time, whatever the number of entries
 COMMAND_ANSWER_S_MAX: Final = 5.0  # how long the command line waits for the watch
 TAIL_SAMPLES_MAX: Final = 20_000
 TAIL_NOTICES_MAX: Final = 100_000

@@ -28,6 +28,7 @@ from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.outbox import Outbox
 from ingest.outbox import OutboxEntry as StreamEntry
+from ingest.readers import NOTHING_NEEDED, Readers
 from ingest.store import BEGINNING, EntryId, StoreUnavailableError
 
 log = structlog.get_logger()
@@ -38,8 +39,15 @@ _ENVELOPE: Final = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw
 class StreamSource:
     """Entries of all partitions' outboxes, each until it is acknowledged."""
 
-    def __init__(self, outbox: Outbox, partitions: Sequence[str], consumer: str) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        partitions: Sequence[str],
+        consumer: str,
+        readers: Readers | None = None,
+    ) -> None:
         self._outbox = outbox
+        self._readers = readers
         self._partitions = tuple(partitions)
         self._consumer = consumer
         self._queue: asyncio.Queue[OutboxEntry] = asyncio.Queue(NOTIFY_TAKE_MAX)
@@ -108,6 +116,7 @@ class StreamSource:
         while True:
             if loop.time() >= claim_at:
                 claim_at = loop.time() + OUTBOX_CLAIM_PAUSE_S
+                await self._say_alive(partition)
                 left = await self._outbox.claim(
                     partition, GROUP, self._consumer, OUTBOX_CLAIM_IDLE_MS, NOTIFY_TAKE_MAX
                 )
@@ -116,6 +125,12 @@ class StreamSource:
                 partition, GROUP, self._consumer, NOTIFY_TAKE_MAX, int(OUTBOX_WAIT_S * 1000)
             )
             await self._offer(partition, entries, redelivered=False)
+
+    async def _say_alive(self, partition: str) -> None:
+        """What the group still needs, the store knows; that there is somebody, it does not."""
+        if self._readers is not None:
+            name = f"{GROUP}:{self._consumer}"
+            await self._readers.register(partition, name, NOTHING_NEEDED, NOTHING_NEEDED)
 
     async def _offer(
         self, partition: str, entries: Sequence[StreamEntry], *, redelivered: bool

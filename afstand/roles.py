@@ -27,10 +27,12 @@ from alerting.notify.metrics import Metrics as NotifyMetrics
 from alerting.notify.notifier import Notifier
 from alerting.notify.source import MemoryDeliveryLog
 from geofence.warming import warm_up
+from ingest.archive.history import History
 from ingest.intake import IntakeSettings, new_health, run_intake
 from ingest.journal import Journal
 from ingest.mqtt import MqttSettings, TlsSettings
 from ingest.outbox import Outbox
+from ingest.readers import Readers
 from ingest.registry import KeyBox, Registry
 from ingest.store import Store, StoreUnavailableError, connect_store
 
@@ -48,9 +50,10 @@ async def open_store(config: Config) -> AsyncIterator[Store]:
 
 
 @contextlib.asynccontextmanager
-async def _observed(
+async def observed(
     config: Config, port: int, registry: CollectorRegistry, not_ready: NotReady
 ) -> AsyncIterator[None]:
+    """Serve metrics and health while the block runs."""
     async with serving(health_app(registry, not_ready), config.http.host, port) as at:
         log.info("serving metrics and health", port=at)
         yield
@@ -87,7 +90,7 @@ async def intake(config: Config, stop: asyncio.Event) -> None:
 
     async with (
         open_store(config) as store,
-        _observed(config, config.intake.health_port, registry, not_ready),
+        observed(config, config.intake.health_port, registry, not_ready),
     ):
         await run_intake(settings, store=store, box=box, metrics=registry, stop=stop, health=health)
 
@@ -106,7 +109,7 @@ async def watch(config: Config, index: int, stop: asyncio.Event) -> None:
         return "; ".join(each.not_ready for each in replicas if each.not_ready)
 
     port = config.watch.health_port + index if config.watch.health_port else 0
-    async with open_store(config) as store, _observed(config, port, registry, not_ready):
+    async with open_store(config) as store, observed(config, port, registry, not_ready):
         await asyncio.to_thread(warm_up)
         journal, outbox = Journal(store), Outbox(store)
         replicas += [
@@ -118,6 +121,8 @@ async def watch(config: Config, index: int, stop: asyncio.Event) -> None:
                 Snapshots(folder, partition),
                 metrics.of(partition),
                 snapshot_entries=config.watch.snapshot_entries,
+                past=History(store, Path(config.archive.dir), partition),
+                readers=Readers(store),
             )
             for partition in config.partitions
         ]
@@ -137,9 +142,11 @@ async def notify(config: Config, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(config))
         keys = DeviceKeys(Registry(store, KeyBox(config.master_key())))
-        source = StreamSource(Outbox(store), config.partitions, config.notify.consumer)
+        source = StreamSource(
+            Outbox(store), config.partitions, config.notify.consumer, Readers(store)
+        )
         await stack.enter_async_context(
-            _observed(
+            observed(
                 config,
                 config.notify.health_port,
                 registry,

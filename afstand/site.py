@@ -69,7 +69,7 @@ class Site:
         return bytes.fromhex(self.environ[MASTER_KEY_VARIABLE])
 
     def command(self, role: str) -> tuple[list[str], dict[str, str]]:
-        """Command line and environment of a role: `intake`, `watch-N` or `notify`."""
+        """Command line and environment of a role: `intake`, `watch-N`, `notify` or `archiver`."""
         name, _, index = role.partition("-")
         arguments = [name, "--config", str(self.config_file)]
         environ = dict(self.environ)
@@ -77,7 +77,8 @@ class Site:
         if index:
             arguments += ["--replica", index]
             port -= int(index)
-        environ[f"AFSTAND_{name.upper()}__HEALTH_PORT"] = str(port)
+        section = "ARCHIVE" if name == "archiver" else name.upper()
+        environ[f"AFSTAND_{section}__HEALTH_PORT"] = str(port)
         return afstand_command(*arguments), environ
 
     def start(self, roles: Sequence[str] = ROLES) -> None:
@@ -157,9 +158,10 @@ def write_config(
     *,
     replicas: int = 2,
     snapshot_entries: int = 2_000,
+    archive: Mapping[str, float] | None = None,
 ) -> Site:
     """Write the configuration of a site into `folder`."""
-    ports = {"intake": free_port(), "notify": free_port()}
+    ports = {"intake": free_port(), "notify": free_port(), "archiver": free_port()}
     ports |= {f"watch-{index}": free_port() for index in range(replicas)}
     environ = {MASTER_KEY_VARIABLE: secrets.token_hex(32)}
     tables: dict[str, dict[str, Any]] = {
@@ -171,6 +173,7 @@ def write_config(
             "data_dir": str(folder / "snapshots"),
             "snapshot_entries": snapshot_entries,
         },
+        "archive": {"dir": str(folder / "archive"), **(archive or {})},
         "notify": {"port": free_port()},
         "log": {"level": "warning"},
     }

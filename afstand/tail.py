@@ -7,6 +7,7 @@ benchmarks compare it with what receivers got.
 import asyncio
 import time
 from collections import deque
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,12 +16,14 @@ from afstand.limits import TAIL_NOTICES_MAX, TAIL_SAMPLES_MAX, WATCH_READ_ENTRIE
 from afstand.watch.envelope import decode_envelope, output_key
 from alerting.book.types import IncidentRecord, IncidentState, Notice
 from firmware_contracts.batch import decode_batch
+from ingest.archive.history import History
 from ingest.entries import Entry, EntryKind, FrameBatch
 from ingest.journal import Journal
 from ingest.outbox import Outbox, OutboxEntry
 from ingest.store import BEGINNING, Store, StoreUnavailableError
 
 PAUSE_S: Final = 0.2
+NO_ARCHIVE: Final = Path("no-archive")
 
 
 def wall_ms() -> int:
@@ -61,7 +64,8 @@ class Samples:
 class Tail:
     """What is seen of one partition from now on."""
 
-    def __init__(self, store: Store, partition: str) -> None:
+    def __init__(self, store: Store, partition: str, archive: Path = NO_ARCHIVE) -> None:
+        self._history = History(store, archive, partition)
         self._journal = Journal(store)
         self._outbox = Outbox(store)
         self._partition = partition
@@ -102,6 +106,15 @@ class Tail:
 
     async def _follow_outbox(self) -> None:
         after = BEGINNING
+        while True:
+            try:
+                async for entries in self._history.outbox(after):
+                    after = entries[-1].id
+                    for entry in entries:
+                        self._outputs(entry, wall_ms())
+                break
+            except StoreUnavailableError:
+                await asyncio.sleep(PAUSE_S)
         while True:
             try:
                 entries = await self._outbox.read(

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import aiomqtt
 
@@ -25,11 +26,12 @@ from alerting.book.types import (
     Output,
     Rejected,
 )
+from ingest.archive.history import History
 from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.outbox import Outbox
 from ingest.registry import KeyBox, Registry, RegistryError
-from ingest.store import BEGINNING, EntryId, Store
+from ingest.store import EntryId, Store
 
 
 async def import_orders(config: Config, cases: Cases) -> int:
@@ -73,13 +75,10 @@ async def device_access(config: Config, device_id: str) -> tuple[Broker, bytes]:
     ), record.key
 
 
-async def open_incidents(store: Store, partition: str) -> dict[str, IncidentRecord]:
-    """The newest record of every open incident, as the outbox tells it."""
-    outbox = Outbox(store)
+async def open_incidents(config: Config, store: Store, partition: str) -> dict[str, IncidentRecord]:
+    """The newest record of every open incident, as the outbox tells it, archived or not."""
     found: dict[str, IncidentRecord] = {}
-    after = BEGINNING
-    while entries := await outbox.read(partition, after, WATCH_READ_ENTRIES_MAX):
-        after = entries[-1].id
+    async for entries in History(store, Path(config.archive.dir), partition).outbox():
         for entry in entries:
             for output in decode_envelope(entry.blob).outputs:
                 if not isinstance(output, IncidentRecord):
@@ -95,7 +94,7 @@ async def list_incidents(config: Config) -> int:
     """Print the open incidents of all partitions, most urgent first."""
     async with open_store(config) as store:
         for partition in config.partitions:
-            for incident in (await open_incidents(store, partition)).values():
+            for incident in (await open_incidents(config, store, partition)).values():
                 opened = datetime.fromtimestamp(incident.opened_at_ms / 1000, UTC)
                 classes = ", ".join(incident.alarm_classes)
                 print(
@@ -127,7 +126,7 @@ async def incident_command(config: Config, options: argparse.Namespace) -> int:
         )
     async with open_store(config) as store:
         for partition in config.partitions:
-            if options.incident in await open_incidents(store, partition):
+            if options.incident in await open_incidents(config, store, partition):
                 outputs = await command_and_answer(store, partition, command)
                 return _print_answer(outputs)
     print(f"no open incident {options.incident}", file=sys.stderr)

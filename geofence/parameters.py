@@ -31,7 +31,7 @@ BELIEF_FLOOR: Final = 0.025
 # --- evidence -------------------------------------------------------------------------------------
 MEMORY_MS: Final = 30_000
 """w = tanh(dt / 30 s): how much of a fix is news. The error within its accuracy is in P already;
-what time has to rule out is a jump (docs/adr/0007)."""
+what time has to rule out is a jump (docs/adr/0008)."""
 LEAP_MEMORY_MS: Final = 120_000
 """The same for a breach by one who leapt there from standstill, counted from the leap on: what
 reflects a signal stays a while."""

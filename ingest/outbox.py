@@ -134,6 +134,20 @@ class Outbox:
         if ids:
             await command(self._store, "XACK", outbox_key(partition), group, *ids)
 
+    async def groups(self, partition: str) -> list[str]:
+        """Return the names of the consumer groups."""
+        infos = await self._info("GROUPS", outbox_key(partition))
+        return [info[b"name"].decode("utf-8", "replace") for info in infos]
+
+    async def _info(self, *what: Any) -> list[dict[bytes, Any]]:
+        try:
+            answer = await command(self._store, "XINFO", *what)
+        except StoreUnavailableError as error:
+            if str(error.__cause__) == "no such key":
+                return []
+            raise
+        return [dict(zip(raw[::2], raw[1::2], strict=True)) for raw in answer]
+
     async def done_before(self, partition: str) -> EntryId:
         """Return the id that every group has passed.
 
@@ -142,15 +156,8 @@ class Outbox:
         `0-0` when there is no group, because then nobody has read anything.
         """
         key = outbox_key(partition)
-        try:
-            groups = await command(self._store, "XINFO", "GROUPS", key)
-        except StoreUnavailableError as error:
-            if str(error.__cause__) == "no such key":
-                return BEGINNING
-            raise
         floor: EntryId | None = None
-        for raw in groups:
-            info = dict(zip(raw[::2], raw[1::2], strict=True))
+        for info in await self._info("GROUPS", key):
             passed = EntryId.parse(info[b"last-delivered-id"]).next()
             if info[b"pending"]:
                 summary = await command(self._store, "XPENDING", key, info[b"name"])

@@ -59,6 +59,12 @@ class EntryId(NamedTuple):
         """Return the smallest id that is greater."""
         return EntryId(self.ms, self.seq + 1)
 
+    def before(self) -> EntryId:
+        """Return an id that is smaller and behind every other smaller one; `0-0` for itself."""
+        if self.seq:
+            return EntryId(self.ms, self.seq - 1)
+        return EntryId(self.ms - 1, 2**63 - 1) if self.ms else self
+
 
 BEGINNING = EntryId(0, 0)
 

@@ -8,16 +8,24 @@ a fault of the program or the machine, and is journalled as such.
 
 import asyncio
 import contextlib
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
 
 from afstand import __version__
-from afstand.limits import WATCH_QUIET_MS, WATCH_READ_ENTRIES_MAX, WATCH_RETRY_S_MAX
+from afstand.limits import (
+    READER_REGISTER_S,
+    SNAPSHOT_AGE_MS_MAX,
+    WATCH_QUIET_MS,
+    WATCH_READ_ENTRIES_MAX,
+    WATCH_RETRY_S_MAX,
+)
 from afstand.watch.fold import Watch, WatchError
 from afstand.watch.metrics import PartitionMetrics
 from afstand.watch.snapshots import Snapshot, SnapshotError, Snapshots
+from ingest.archive.names import ArchiveError, GapError
 from ingest.entries import Entry, EntryKind, EntryVersionError
 from ingest.journal import Journal
 from ingest.outbox import Appended, Outbox, OutboxEntry
@@ -34,6 +42,31 @@ class Computed(NamedTuple):
     blob: bytes
 
 
+def reader_name(index: int) -> str:
+    """The name under which replica number `index` says how far it is."""
+    return f"watch-{index}"
+
+
+class Past(Protocol):
+    """The journal of a partition with what was moved into the archive."""
+
+    async def trimmed_before(self) -> EntryId:
+        """Return below which id the stream was trimmed."""
+        ...
+
+    def journal(self, after: EntryId) -> AsyncIterator[list[Entry]]:
+        """Return all entries behind an id, page by page."""
+        ...
+
+
+class Registry(Protocol):
+    """Where readers say how far they are, so that nothing is trimmed that they need."""
+
+    async def register(self, partition: str, name: str, journal: EntryId, outbox: EntryId) -> None:
+        """Say it."""
+        ...
+
+
 class Replica:
     """Runs one `Watch`. `index` only staggers the ticks of quiet times."""
 
@@ -47,6 +80,8 @@ class Replica:
         metrics: PartitionMetrics,
         *,
         snapshot_entries: int,
+        past: Past | None = None,
+        readers: Registry | None = None,
     ) -> None:
         self._partition = partition
         self._block_ms = WATCH_QUIET_MS + STAGGER_MS * index
@@ -55,10 +90,16 @@ class Replica:
         self._snapshots = snapshots
         self._metrics = metrics
         self._snapshot_entries = snapshot_entries
+        self._past = past
+        self._readers = readers
+        self._name = reader_name(index)
+        self._registered_s = -READER_REGISTER_S
         self._watch = Watch(partition)
         self._at = BEGINNING
+        self._safe = BEGINNING  # a snapshot holds everything up to here
         self._written = BEGINNING  # the outbox has this id and none below it is missing
         self._since_snapshot = 0
+        self._snapshot_ms = 0
         self._snapshot_writer: asyncio.Task[None] | None = None
         self._divergence_reported = False
         self.not_ready = "starting"
@@ -73,7 +114,14 @@ class Replica:
         while not stop.is_set():
             try:
                 self._written = await self._outbox.last_id(self._partition)
+                await self._read_past(stop)
                 await self._follow(stop)
+            except (GapError, ArchiveError) as error:
+                # Without these entries the state would be another one: better none.
+                self.not_ready = str(error)
+                log.error("journal has a gap", partition=self._partition, error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), WATCH_RETRY_S_MAX)
             except StoreUnavailableError as error:
                 # The fold is ahead of the outbox by what was not confirmed. It is folded again from
                 # the last snapshot, or simply kept: see _deliver, which asks the outbox what it has
@@ -96,14 +144,37 @@ class Replica:
             except (SnapshotError, WatchError) as error:
                 log.warning("snapshot passed over", partition=self._partition, reason=str(error))
                 continue
-            self._at = snapshot.entry_id
+            self._at = self._safe = snapshot.entry_id
+            self._snapshot_ms = self._at.ms
             log.info("snapshot loaded", partition=self._partition, entry=str(self._at))
             return
+
+    async def _read_past(self, stop: asyncio.Event) -> None:
+        """Fold what is in the archive alone. From `_register` on nothing more is trimmed."""
+        await self._register(now=True)
+        if self._past is None or await self._past.trimmed_before() <= self._at.next():
+            return
+        self.not_ready = "replaying the archive"
+        await self._settle()
+        async for entries in self._past.journal(self._at):
+            await self._fold(entries)
+            await self._register()
+            if stop.is_set():
+                return
+
+    async def _register(self, *, now: bool = False) -> None:
+        """Say from time to time what this replica will never need again: what a snapshot holds."""
+        now_s = asyncio.get_running_loop().time()
+        if self._readers is None or (not now and now_s - self._registered_s < READER_REGISTER_S):
+            return
+        self._registered_s = now_s
+        await self._readers.register(self._partition, self._name, self._safe, self._safe)
 
     async def _follow(self, stop: asyncio.Event) -> None:
         self.not_ready = self.not_ready and "replaying the journal"
         while not stop.is_set():
             await self._settle()
+            await self._register()
             entries = await self._journal.read(
                 self._partition, self._at, WATCH_READ_ENTRIES_MAX, self._block_ms
             )
@@ -118,6 +189,7 @@ class Replica:
 
     async def _fold(self, entries: list[Entry]) -> None:
         others: list[Computed] = []
+        self._snapshot_ms = self._snapshot_ms or entries[0].id.ms
         with self._metrics.reading(entries):
             for entry in entries:
                 step = self._watch.step(entry)
@@ -133,7 +205,10 @@ class Replica:
                 self._unsettled = None
         if others:
             await self._compare(others)
-        if self._since_snapshot >= self._snapshot_entries:
+        if (
+            self._since_snapshot >= self._snapshot_entries
+            or self._at.ms - self._snapshot_ms >= SNAPSHOT_AGE_MS_MAX
+        ):
             await self._snapshot()
 
     _unsettled: Computed | None = None
@@ -208,6 +283,7 @@ class Replica:
         if self._snapshot_writer is not None and not self._snapshot_writer.done():
             return
         self._since_snapshot = 0
+        self._snapshot_ms = self._at.ms
         snapshot = Snapshot(self._at, __version__, self._watch.dump())
         self._snapshot_writer = asyncio.create_task(self._write_snapshot(snapshot))
 
@@ -219,6 +295,8 @@ class Replica:
             self._metrics.snapshot_errors.inc()
             log.error("snapshot not written", partition=self._partition, error=str(error))
         else:
+            self._safe = snapshot.entry_id
+            self._registered_s = -READER_REGISTER_S
             self._metrics.snapshots.inc()
 
     async def _finish(self) -> None:

@@ -22,6 +22,9 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Signal)
 _KINDS: Final = {
     "quarantine": SignalKind.QUARANTINE_BURST,
     "replica-divergence": SignalKind.REPLICA_DIVERGENCE,
+    "reader-silent": SignalKind.READER_SILENT,
+    "archive-fault": SignalKind.ARCHIVE_FAULT,
+    "shadow-differs": SignalKind.SHADOW_DIFFERS,
 }
 CLOCK_FAULT: Final = "clock-fault"
 

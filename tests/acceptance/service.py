@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from afstand.tail import Tail
 from afstand.tools import command_and_answer
 from afstand.watch.envelope import decode_envelope, output_key
 from alerting.book.types import Output
+from ingest.archive.history import History
 from ingest.entries import EntryKind, FrameBatch
 from ingest.journal import Journal
 from ingest.outbox import Outbox
@@ -66,6 +67,18 @@ class Service:
         after = BEGINNING
         while entries := await Outbox(self.store).read(self.partition, after, 500):
             after = entries[-1].id
+            for entry in entries:
+                found += [
+                    (output_key(self.partition, entry.id, index), output)
+                    for index, output in enumerate(decode_envelope(entry.blob).outputs)
+                ]
+        return found
+
+    async def archived_outputs(self) -> list[tuple[str, Output]]:
+        """All outputs since the beginning, those that were trimmed too."""
+        found: list[tuple[str, Output]] = []
+        archive = Path(self.site.config.archive.dir)
+        async for entries in History(self.store, archive, self.partition).outbox():
             for entry in entries:
                 found += [
                     (output_key(self.partition, entry.id, index), output)
@@ -132,7 +145,11 @@ RECEIVERS = (
 
 @contextlib.asynccontextmanager
 async def running_service(
-    folder: Path, *, roles: Sequence[str] = (), snapshot_entries: int = 500
+    folder: Path,
+    *,
+    roles: Sequence[str] = (),
+    snapshot_entries: int = 500,
+    archive: Mapping[str, float] | None = None,
 ) -> AsyncIterator[Service]:
     """Start servers and receivers, and then the given roles."""
     receivers: dict[str, Receiver] = {}
@@ -156,7 +173,9 @@ async def running_service(
                 )
             endpoint = Endpoint("mosquitto", broker.port, "5")
             url = f"{redis.url}/0"
-            site = write_config(folder, url, endpoint, targets, snapshot_entries=snapshot_entries)
+            site = write_config(
+                folder, url, endpoint, targets, snapshot_entries=snapshot_entries, archive=archive
+            )
             try:
                 async with open_store(site.config) as store:
                     service = Service(site, store, broker, redis, receivers)

@@ -1,0 +1,1 @@
+"""The archive: old entries in files, chained by hashes, read as one with the streams."""

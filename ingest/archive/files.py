@@ -1,0 +1,303 @@
+"""One file of the archive: consecutive entries of a stream of one day, as compressed columns.
+
+A file has the name `{first id}_{last id}.{SHA-256 of its bytes}.parquet`, so that every single byte
+of it is covered by its name. It is written whole under another name, synced, read back, compared
+with what was to be written, and renamed: a name that exists is a file that was complete. Any
+Parquet reader can open it; the schema is `SCHEMA`, what belongs to the whole file stands as JSON
+under the key `afstand`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from afstand.limits import ARCHIVE_ROW_GROUP_ENTRIES
+from ingest.archive.chain import (
+    HASH_BYTES,
+    SALT_BYTES,
+    Link,
+    StreamName,
+    digest_of,
+    follows,
+    hash_of,
+)
+from ingest.archive.names import UNFINISHED, ArchiveError, ArchiveFile, padded, sync_folder
+from ingest.columns import KIND_CODES, KINDS, EntryColumns, Ints, Item
+from ingest.store import EntryId
+
+FORMAT: Final = "afstand.archive/1"
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("ms", pa.int64(), nullable=False),
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("kind", pa.dictionary(pa.int8(), pa.string()), nullable=False),
+        pa.field("blob", pa.binary(), nullable=False),
+        pa.field("salt", pa.binary(SALT_BYTES), nullable=False),
+        pa.field("hash", pa.binary(HASH_BYTES), nullable=False),
+    ]
+)
+_KEY: Final = b"afstand"
+# What reading columns out of altered bytes raises.
+_UNREADABLE: Final = (
+    *(pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError),
+)
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file says of itself. Hashes in hexadecimal."""
+
+    format: str
+    partition: str
+    stream: StreamName
+    entries: int
+    first: str
+    last: str
+    previous: str
+    """The hash of the entry before the first."""
+    head: str
+    """The hash of the last entry."""
+
+
+class Rows:
+    """A part of a file: entries with their links."""
+
+    __slots__ = ("columns", "hashes", "salts")
+
+    def __init__(
+        self, columns: EntryColumns, salts: npt.NDArray[np.void], hashes: npt.NDArray[np.void]
+    ) -> None:
+        self.columns = columns
+        self.salts = salts
+        self.hashes = hashes
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def item(self, index: int) -> Item:
+        """Return one entry."""
+        return self.columns.item(index)
+
+    def link(self, index: int) -> Link:
+        """Return the link of one."""
+        return Link(
+            self.columns.id(index), self.salts[index].tobytes(), self.hashes[index].tobytes()
+        )
+
+
+def write_file(
+    folder: Path,
+    partition: str,
+    stream: StreamName,
+    previous: bytes,
+    items: Sequence[Item],
+    links: Sequence[Link],
+) -> ArchiveFile:
+    """Write entries durably; returns when file and folder are synced and the file reads back.
+
+    Raises OSError, and ArchiveError when what was read back is not what was written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first, last = items[0].id, items[-1].id
+    unfinished = folder / f"{padded(first)}{UNFINISHED}"
+    meta = Meta(
+        format=FORMAT,
+        partition=partition,
+        stream=stream,
+        entries=len(items),
+        first=str(first),
+        last=str(last),
+        previous=previous.hex(),
+        head=links[-1].hash.hex(),
+    )
+    with unfinished.open("wb") as file:
+        _write_table(file, meta, items, links)
+        file.flush()
+        os.fsync(file.fileno())
+    raw = unfinished.read_bytes()
+    digest = sha256(raw).hexdigest()
+    path = folder / f"{padded(first)}_{padded(last)}.{digest}.parquet"
+    made = ArchiveFile(first, last, digest, path)
+    _compare(made, raw, previous, items)
+    unfinished.rename(path)
+    sync_folder(folder)
+    return made
+
+
+def _write_table(file: Any, meta: Meta, items: Sequence[Item], links: Sequence[Link]) -> None:
+    codes = pa.array([KIND_CODES[item.kind] for item in items], pa.int8())
+    table = pa.table(
+        [
+            pa.array([item.id.ms for item in items], pa.int64()),
+            pa.array([item.id.seq for item in items], pa.int64()),
+            pa.DictionaryArray.from_arrays(codes, pa.array(KINDS)),
+            pa.array([item.blob for item in items], pa.binary()),
+            pa.array([one.salt for one in links], pa.binary(SALT_BYTES)),
+            pa.array([one.hash for one in links], pa.binary(HASH_BYTES)),
+        ],
+        schema=SCHEMA.with_metadata({_KEY: msgspec.json.encode(meta)}),
+    )
+    pq.write_table(
+        table,
+        file,
+        row_group_size=ARCHIVE_ROW_GROUP_ENTRIES,
+        compression="zstd",
+        use_dictionary=["kind"],
+        write_statistics=["ms", "seq"],
+        column_encoding={"ms": "DELTA_BINARY_PACKED", "seq": "DELTA_BINARY_PACKED"},
+        write_page_checksum=True,
+    )
+
+
+def _compare(made: ArchiveFile, raw: bytes, previous: bytes, items: Sequence[Item]) -> None:
+    at = 0
+    for rows in _parts(made, raw):
+        for index in range(len(rows)):
+            item, its = rows.item(index), rows.link(index)
+            if item != items[at] or not follows(previous, item, its):
+                raise ArchiveError(made.path, f"entry {items[at].id} does not read back")
+            previous = its.hash
+            at += 1
+    if at != len(items):
+        raise ArchiveError(made.path, f"{at} of {len(items)} entries read back")
+
+
+def read_file(file: ArchiveFile) -> Iterator[Rows]:
+    """Return the entries of a file, part by part.
+
+    Raises ArchiveError before the first part when a byte of the file is not as it was written.
+    """
+    raw = _read_bytes(file)
+    if sha256(raw).hexdigest() != file.digest:
+        raise ArchiveError(file.path, *_last_good(file, raw))
+    yield from _parts(file, raw)
+
+
+def read_meta(file: ArchiveFile) -> Meta:
+    """Return what a file says of itself. Raises ArchiveError."""
+    return _meta(file, _open(file, _read_bytes(file)))
+
+
+def salvage(file: ArchiveFile) -> tuple[bytes, list[Item], list[Link]]:
+    """Return the hash before the first entry and the entries up to the last good one.
+
+    For a file that `read_file` refuses.
+    """
+    raw = _read_bytes(file)
+    items: list[Item] = []
+    links: list[Link] = []
+    try:
+        previous = bytes.fromhex(_meta(file, _open(file, raw)).previous)
+    except (ArchiveError, ValueError):
+        return b"", items, links
+    for item, its in _good(file, raw, previous):
+        items.append(item)
+        links.append(its)
+    return previous, items, links
+
+
+def _read_bytes(file: ArchiveFile) -> bytes:
+    try:
+        return file.path.read_bytes()
+    except OSError as error:
+        raise ArchiveError(file.path, f"cannot be read: {error}") from None
+
+
+def _open(file: ArchiveFile, raw: bytes) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+    except _UNREADABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise ArchiveError(file.path, f"torn, or not a file of the archive: {reason}") from None
+
+
+def _meta(file: ArchiveFile, opened: pq.ParquetFile) -> Meta:
+    try:
+        meta = msgspec.json.decode((opened.metadata.metadata or {})[_KEY], type=Meta)
+    except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ArchiveError(file.path, f"does not say what it holds: {error}") from None
+    if meta.format != FORMAT:
+        raise ArchiveError(file.path, f"format {meta.format}; this program reads {FORMAT}")
+    return meta
+
+
+def _parts(file: ArchiveFile, raw: bytes) -> Iterator[Rows]:
+    opened = _open(file, raw)
+    _meta(file, opened)
+    for group in range(opened.num_row_groups):
+        try:
+            table = opened.read_row_group(group)
+            yield _rows(table)
+        except _UNREADABLE as error:
+            reason = str(error).partition("\n")[0]
+            raise ArchiveError(file.path, f"row group {group}: {reason}") from None
+
+
+def _rows(table: pa.Table) -> Rows:
+    """Take a row group apart without a copy of the blobs."""
+    columns = {name: table.column(name).combine_chunks() for name in SCHEMA.names}
+    kind = columns["kind"]
+    names = np.array([KIND_CODES[name] for name in kind.dictionary.to_pylist()], np.uint8)
+    blob = columns["blob"]
+    _, ends, data = blob.buffers()
+    bounds = np.frombuffer(ends, np.int32)[blob.offset : blob.offset + len(blob) + 1]
+    starts: Ints = bounds[:-1].astype(np.int64)
+    found = EntryColumns(
+        columns["ms"].to_numpy(),
+        columns["seq"].to_numpy(),
+        names[kind.indices.to_numpy()],
+        starts,
+        bounds[1:] - starts,
+        np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8),
+    )
+    return Rows(found, _fixed(columns["salt"], SALT_BYTES), _fixed(columns["hash"], HASH_BYTES))
+
+
+def _fixed(column: Any, width: int) -> npt.NDArray[np.void]:
+    raw = np.frombuffer(column.buffers()[1], f"V{width}")
+    return raw[column.offset : column.offset + len(column)]
+
+
+def _good(file: ArchiveFile, raw: bytes, previous: bytes) -> Iterator[tuple[Item, Link]]:
+    """The entries up to the first that cannot be read or does not follow the one before."""
+    try:
+        for rows in _parts(file, raw):
+            for index in range(len(rows)):
+                item, its = rows.item(index), rows.link(index)
+                if not follows(previous, item, its):
+                    return
+                previous = its.hash
+                yield item, its
+    except (ArchiveError, UnicodeDecodeError):  # a kind that is no text any more
+        return
+
+
+def _last_good(file: ArchiveFile, raw: bytes) -> tuple[str, EntryId | None]:
+    """Why a file whose bytes changed is refused, and how far it can be relied on."""
+    try:
+        previous = bytes.fromhex(_meta(file, _open(file, raw)).previous)
+    except ArchiveError as error:
+        return error.reason, None
+    except ValueError:
+        return "does not say what it follows", None
+    last: EntryId | None = None
+    count = 0
+    for item, _ in _good(file, raw, previous):
+        last, count = item.id, count + 1
+    if last == file.last:
+        return "a byte outside its entries has changed", last
+    return f"changed or torn after {count} good entries", last
+
+
+def rechained(previous: bytes, item: Item, salt: bytes) -> Link:
+    """Return the link of an entry behind another hash, with the salt that it has."""
+    return Link(item.id, salt, hash_of(previous, item.id, digest_of(salt, item.kind, item.blob)))
