@@ -1,36 +1,28 @@
 """From an area in degrees to a compiled zone: plane, chain of vertices, grid, boxes."""
 
 import math
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from afstand.limits import ZONE_CHAIN_VERTICES_MAX, ZONE_EXTENT_KM_MAX
-from geofence.geojson import Area, GeoJSONError, Limits, Reason, parse_geometry
+from geofence.geojson import Area, GeoJSONError, Limits, Reason, parse_geometries
 from geofence.kernels.arrays import (
     BOX_COLUMNS,
     BOX_EDGES,
     CELL_COLUMNS,
     EDGE_MM_MAX,
-    H_BOX,
-    H_CELL,
-    H_GRID,
-    H_RUN,
-    H_STATE,
     H_UPPER,
     H_VX,
-    H_VY,
-    H_X0,
-    H_X1,
-    H_Y0,
-    H_Y1,
     HEAD_COLUMNS,
     KIND_CIRCLE,
     KIND_POLYGON,
     RUN_COLUMNS,
 )
+from geofence.kernels.chain import N_COLUMNS, link
 from geofence.kernels.grid import (
     CELLS_PER_VERTEX_MAX,
     CELLS_SPARE,
@@ -48,7 +40,7 @@ from geofence.kernels.projection import (
     RD_SOUTH_DEG,
     RD_WEST_DEG,
     local_plane,
-    plane_from_degrees_many,
+    plane_from_degrees,
     rd_plane,
     scale_at,
 )
@@ -65,15 +57,18 @@ _CELLS_PER_VERTEX: Final = 0.5
 _CELLS_MIN: Final = 1
 _CELLS_MAX: Final = 16_384
 _SHIFT_MIN: Final = 12
+_NO_DATA: Final = np.empty(0, np.int32)
 
 
-class ZoneGrid(msgspec.Struct, frozen=True, kw_only=True):
+class ZoneGrid(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One compiled zone, ready to be put into a ZoneSet; see `arrays` for the columns."""
 
     source: bytes  # the geometry as given: evidence, and what a later version compiles again
     asked: tuple[str, ...]  # the repairs that were allowed
     repairs: tuple[str, ...]  # the repairs that were made
     plane: npt.NDArray[np.float64] | None  # None is RD
+    box: tuple[int, int, int, int]  # south, north, west, east in degrees x 1e7
+    radius_mm: int  # of a circle, whose box is its centre; else 0
     head: npt.NDArray[np.int64]  # places in `data` counted from its beginning
     data: npt.NDArray[np.int32]
     vertices: int  # with the repeated ends of rings
@@ -84,21 +79,43 @@ class ZoneGrid(msgspec.Struct, frozen=True, kw_only=True):
         return self.head.nbytes + self.data.nbytes
 
 
+class Given(NamedTuple):
+    """A geometry to compile: its text as given, the same decoded, the repairs it may have."""
+
+    source: bytes
+    decoded: Any
+    repairs: tuple[str, ...]
+
+
 def compile_zone(source: bytes, given: Any, repairs: tuple[str, ...], limits: Limits) -> ZoneGrid:
     """Read and compile; raises GeoJSONError. The same source gives the same arrays anywhere."""
-    area = parse_geometry(given, limits=limits, repairs=repairs)
-    points = (
-        np.array([area.circle[:2]])
-        if area.circle
-        else np.concatenate([ring for polygon in area.polygons for ring in polygon])
-    )
-    plane = _plane_for(points)
-    head = np.zeros(HEAD_COLUMNS, np.int64)
-    if area.circle:
-        return _circle(area, source, repairs, plane, head)
-    vx, vy, ends = _chain(area, plane)
-    left, low = int(vx.min()), int(vy.min())
-    right, top = int(vx.max()), int(vy.max())
+    (grid,) = compile_zones([Given(source, given, repairs)], limits)
+    if isinstance(grid, GeoJSONError):
+        raise grid
+    return grid
+
+
+def compile_zones(given: Sequence[Given], limits: Limits) -> list[ZoneGrid | GeoJSONError]:
+    """Read and compile many: each its arrays or what is wrong with it."""
+    areas = parse_geometries([(one.decoded, one.repairs) for one in given], limits=limits)
+    return [_compiled(one, area) for one, area in zip(given, areas, strict=True)]
+
+
+def _compiled(given: Given, area: Area | GeoJSONError) -> ZoneGrid | GeoJSONError:
+    if isinstance(area, GeoJSONError):
+        return area
+    try:
+        return compile_circle(given, area) if area.circle else _polygon(given, area)
+    except GeoJSONError as error:
+        return error
+
+
+def _polygon(given: Given, area: Area) -> ZoneGrid:
+    rings = [ring for polygon in area.polygons for ring in polygon]
+    points = rings[0] if len(rings) == 1 else np.concatenate(rings)
+    (west, south), (east, north) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    plane = _plane_for(south, north, west, east)
+    vx, vy, ends, (left, low, right, top) = _chain(points, rings, plane)
     if max(right - left, top - low) > ZONE_EXTENT_KM_MAX * 1_000_000:
         raise GeoJSONError(Reason.TOO_WIDE, f"wider than {ZONE_EXTENT_KM_MAX} km")
     shift, columns, rows = _grid_shape(right - left, top - low, vx.size)
@@ -107,124 +124,125 @@ def compile_zone(source: bytes, given: Any, repairs: tuple[str, ...], limits: Li
     vy32 = (vy - (low - pad)).astype(np.int32)
     cells, runs = _grid(vx32, vy32, ends, (shift, columns, rows))
     boxes, upper = _boxes(vx32, vy32, ends)
-    head[H_STATE] = KIND_POLYGON
-    head[H_X0], head[H_Y0], head[H_X1], head[H_Y1] = left, low, right, top
-    head[H_GRID] = shift | columns << 8 | rows << 32
-    head[H_UPPER] = upper
-    parts = (cells, vx32, vy32, runs, boxes)
-    places = np.cumsum([0, *(part.size for part in parts)])
-    head[[H_CELL, H_VX, H_VY, H_RUN, H_BOX]] = places[:-1]
+    head = np.zeros(HEAD_COLUMNS, np.int64)
+    cell, x = 0, cells.size
+    y, run = x + vx.size, x + 2 * vx.size
+    head[: H_UPPER + 1] = (
+        KIND_POLYGON,
+        left,
+        low,
+        right,
+        top,
+        shift | columns << 8 | rows << 32,
+        cell,
+        x,
+        y,
+        run,
+        run + runs.size,
+        upper,
+    )
     return ZoneGrid(
-        source=source,
-        asked=repairs,
+        source=given.source,
+        asked=given.repairs,
         repairs=area.repairs,
         plane=plane if plane[0] else None,
+        box=(
+            math.floor(south * 1e7),
+            math.ceil(north * 1e7),
+            math.floor(west * 1e7),
+            math.ceil(east * 1e7),
+        ),
+        radius_mm=0,
         head=head,
-        data=np.concatenate(parts),
+        data=np.concatenate((cells, vx32, vy32, runs, boxes)),
         vertices=vx.size,
     )
 
 
-def _plane_for(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _plane_for(south: float, north: float, west: float, east: float) -> npt.NDArray[np.float64]:
     """RD where it is at home; else a plane that touches the earth in the middle of the zone."""
-    west, south = points.min(axis=0)
-    east, north = points.max(axis=0)
-    plane = np.zeros(PLANE_COLUMNS, np.float64)
     if (
         west >= RD_WEST_DEG
         and east <= RD_EAST_DEG
         and south >= RD_SOUTH_DEG
         and north <= RD_NORTH_DEG
     ):
-        rd_plane(plane)
-    else:
-        local_plane(plane, float((south + north) / 2.0), float((west + east) / 2.0))
+        return _RD
+    plane = np.zeros(PLANE_COLUMNS, np.float64)
+    local_plane(plane, (south + north) / 2.0, (west + east) / 2.0)
     return plane
 
 
-def _circle(
-    area: Area,
-    source: bytes,
-    repairs: tuple[str, ...],
-    plane: npt.NDArray[np.float64],
-    head: npt.NDArray[np.int64],
-) -> ZoneGrid:
+def _rd() -> npt.NDArray[np.float64]:
+    plane = np.zeros(PLANE_COLUMNS, np.float64)
+    rd_plane(plane)
+    return plane
+
+
+_RD: Final = _rd()
+
+
+def compile_circle(given: Given, area: Area) -> ZoneGrid:
     """A circle: a centre, a radius, and a box with room for the growth of the scale."""
     assert area.circle is not None
     longitude, latitude, radius_m = area.circle
-    x, y = _project(np.array([[longitude, latitude]]), plane)
-    cx, cy = int(x[0]), int(y[0])
+    plane = _plane_for(latitude, latitude, longitude, longitude)
+    x, y = plane_from_degrees(plane, latitude, longitude)
     radius_mm = math.floor(radius_m * 1000.0 + 0.5)
-    reach = int(radius_mm * scale_at(plane, cx, cy) * 1.01) + 1
-    head[H_STATE] = KIND_CIRCLE
-    head[H_X0], head[H_X1] = cx - reach, cx + reach
-    head[H_Y0], head[H_Y1] = cy - reach, cy + reach
-    head[H_GRID], head[H_CELL], head[H_VX] = cx, cy, radius_mm
+    reach = int(radius_mm * scale_at(plane, x, y) * 1.01) + 1
+    head = np.zeros(HEAD_COLUMNS, np.int64)
+    head[: H_VX + 1] = (
+        KIND_CIRCLE,
+        x - reach,
+        y - reach,
+        x + reach,
+        y + reach,
+        x,
+        y,
+        radius_mm,
+    )
+    lat_e7, lon_e7 = latitude * 1e7, longitude * 1e7
     return ZoneGrid(
-        source=source,
-        asked=repairs,
+        source=given.source,
+        asked=given.repairs,
         repairs=area.repairs,
         plane=plane if plane[0] else None,
+        box=(math.floor(lat_e7), math.ceil(lat_e7), math.floor(lon_e7), math.ceil(lon_e7)),
+        radius_mm=radius_mm,
         head=head,
-        data=np.empty(0, np.int32),
+        data=_NO_DATA,
         vertices=0,
     )
 
 
-def _project(
-    points: npt.NDArray[np.float64], plane: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    x = np.empty(len(points), np.int64)
-    y = np.empty(len(points), np.int64)
-    longitude, latitude = (np.ascontiguousarray(column) for column in points.T)
-    plane_from_degrees_many(plane, latitude, longitude, x, y)
-    return x, y
-
-
 def _chain(
-    area: Area, plane: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """All rings one behind another in plane millimetres, and where each ends."""
-    xs, ys, ends = [], [], []
-    vertices = 0
-    for polygon in area.polygons:
-        for ring in polygon:
-            x, y = _project(ring, plane)
-            pieces = np.ceil(np.hypot(np.diff(x), np.diff(y)) / (EDGE_M_MAX * 1000.0))
-            pieces = np.maximum(pieces, 1.0)
-            vertices += int(pieces.sum()) + 1
-            if vertices > ZONE_CHAIN_VERTICES_MAX:
-                raise GeoJSONError(
-                    Reason.TOO_MANY_VERTICES,
-                    f"over {ZONE_CHAIN_VERTICES_MAX}, edges over {EDGE_M_MAX:g} m divided",
-                )
-            if pieces.max() > 1.0:
-                x, y = _project(_divided(ring, pieces.astype(np.int64)), plane)
-            moved = np.concatenate(([True], (np.diff(x) != 0) | (np.diff(y) != 0)))
-            x, y = x[moved], y[moved]
-            if len(x) < 4:
-                # Smaller than the millimetre: no shell can be, a hole is nothing.
-                continue
-            assert max(np.abs(np.diff(x)).max(), np.abs(np.diff(y)).max()) <= EDGE_MM_MAX
-            xs.append(x)
-            ys.append(y)
-            end = np.zeros(len(x), np.bool_)
-            end[-1] = True
-            ends.append(end)
-    if not xs:
+    points: npt.NDArray[np.float64],
+    rings: Sequence[npt.NDArray[np.float64]],
+    plane: npt.NDArray[np.float64],
+) -> tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_], tuple[int, int, int, int]
+]:
+    """All rings one behind another in plane millimetres, where each ends, the extent of all."""
+    starts = np.cumsum([0, *map(len, rings)])
+    room = len(points)
+    while True:
+        x, y = np.empty(room, np.int64), np.empty(room, np.int64)
+        ends = np.empty(room, np.bool_)
+        found = np.empty(N_COLUMNS, np.int64)
+        link(points, starts, plane, EDGE_M_MAX * 1000.0, x, y, ends, found)
+        count, pieces, longest, left, low, right, top = found.tolist()
+        if pieces <= room:
+            break
+        if pieces > ZONE_CHAIN_VERTICES_MAX:
+            raise GeoJSONError(
+                Reason.TOO_MANY_VERTICES,
+                f"over {ZONE_CHAIN_VERTICES_MAX}, edges over {EDGE_M_MAX:g} m divided",
+            )
+        room = pieces
+    if count == 0:
         raise GeoJSONError(Reason.NO_AREA, "smaller than a millimetre")
-    return np.concatenate(xs), np.concatenate(ys), np.concatenate(ends)
-
-
-def _divided(
-    ring: npt.NDArray[np.float64], pieces: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """The ring with edge i in so many equal pieces (in degrees)."""
-    edge = np.repeat(np.arange(len(pieces)), pieces)
-    first = np.concatenate(([0], np.cumsum(pieces)))[:-1]
-    part = (np.arange(len(edge)) - first[edge]) / pieces[edge]
-    points = ring[edge] + part[:, None] * (ring[edge + 1] - ring[edge])
-    return np.concatenate((points, ring[-1:]))
+    assert longest <= EDGE_MM_MAX
+    return x[:count], y[:count], ends[:count], (left, low, right, top)
 
 
 def _grid(
