@@ -141,7 +141,7 @@ class Docket:
                 return None
             detail = f"zone {zone.id!r} has version {self.zone_set.version(zone.id)} already"
             raise OrderRejected(RejectReason.OLDER_VERSION, detail)
-        if (zone.geometry is None) == (zone.circle is None):
+        if not has_one_shape(zone):
             detail = f"zone {zone.id!r} needs a geometry or a circle, and not both"
             raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
         if grid is None:
@@ -158,9 +158,24 @@ class Docket:
             and zone.version == known.version(zone.id)
             and zone.name == self.zone_texts.get(index, "")
             and zone.repairs == known.asked(zone.id)
-            and (zone.geometry is None) != (zone.circle is None)
+            and has_one_shape(zone)
             and _is_same_text(source_of(_shape(zone)), known.source(zone.id))
         )
+
+    def put_new_zones(self, zones: Sequence[Zone], grids: Sequence[ZoneGrid]) -> None:
+        """Put zones of names that are not known yet, each of another name."""
+        known = self.zone_set
+
+        def undo() -> None:
+            for zone in reversed(zones):
+                self._forget_zone(zone.id)
+
+        self.undo.later(undo)
+        first = known.add([zone.id for zone in zones], [zone.version for zone in zones], grids)
+        for index, zone in zip(first, zones, strict=True):
+            if zone.name:
+                self.zone_texts[index] = zone.name
+        self.zone_arrays = known.arrays()
 
     def put_zone(self, prepared: PreparedZone) -> list[OrderEntry]:
         """Put a zone in its place; return the orders that use it."""
@@ -170,10 +185,10 @@ class Docket:
         else:
             version, grid = known.version(zone.id), known.grid(zone.id)
             assert version is not None
-            text = self.zone_texts.get(self.zone_index(zone.id), "")
+            text = self.zone_texts.get(known.indexes()[zone.id], "")
             self.undo.later(lambda: self._place_zone(zone.id, version, grid, text))
         self._place_zone(zone.id, zone.version, prepared.grid, zone.name)
-        index = self.zone_index(zone.id)
+        index = known.indexes()[zone.id]
         users = [self.entries[user] for user in sorted(self.users.get(index, ()))]
         for entry in users:
             self._replace_legs(entry)
@@ -187,37 +202,40 @@ class Docket:
         self.zone_arrays = self.zone_set.arrays()
 
     def _forget_zone(self, zone_id: str) -> None:
-        self.zone_texts.pop(self.zone_index(zone_id), None)
+        index = self.zone_set.index(zone_id)
+        if index is None:
+            return
+        self.zone_texts.pop(index, None)
         self.zone_set.take_back(zone_id)
         self.zone_arrays = self.zone_set.arrays()
 
-    def zone_index(self, zone_id: str) -> int:
-        """Return the index of a zone that is known."""
-        index = self.zone_set.index(zone_id)
-        assert index is not None
-        return index
-
     # --- orders -------------------------------------------------------------------------------
 
-    def put_order(self, order: Order) -> tuple[OrderEntry, bool] | None:
-        """Take an order or a newer version of it: (entry, whether its evidence starts anew).
+    def prepare_order(self, order: Order) -> bool:
+        """Check an order or a newer version of it; False: it is known already.
 
-        None: known already. Raises OrderRejected before anything has changed.
+        Changes nothing. Raises OrderRejected.
         """
         known = self.orders.get(order.id)
         entry = None if known is None else self.entries[known]
         if entry is not None and order.version <= entry.order.version:
             if order == entry.order:
-                return None
+                return False
             detail = f"order {order.id!r} has version {entry.order.version} already"
             raise OrderRejected(RejectReason.OLDER_VERSION, detail)
         self._check(order, entry)
-        if entry is None:
+        return True
+
+    def put_order(self, order: Order) -> tuple[OrderEntry, bool]:
+        """Put an order that was checked: (entry, whether its evidence starts anew)."""
+        known = self.orders.get(order.id)
+        if known is None:
             return self._new_order(order), True
+        entry = self.entries[known]
         return entry, self._change_order(entry, order)
 
     def _check(self, order: Order, entry: OrderEntry | None) -> None:
-        found = problems(order, Known(self.persons, self.zone_set))
+        found = problems(order, Known(self.persons, self.zone_set.indexes()))
         if found:
             first = found[0]
             detail = f"order {order.id!r}, {first.field}: {first.detail}"
@@ -282,21 +300,22 @@ class Docket:
 
     def use_zones(self, index: int, old: Iterable[str], new: Iterable[str]) -> None:
         """Note which zones an order does not use any more, and which it does."""
+        indexes = self.zone_set.indexes()
         for zone_id in old:
-            zone = self.zone_index(zone_id)
+            zone = indexes[zone_id]
             users = self.users[zone]
             users.remove(index)
             if not users:
                 del self.users[zone]
         for zone_id in new:
-            self.users.setdefault(self.zone_index(zone_id), []).append(index)
+            self.users.setdefault(indexes[zone_id], []).append(index)
 
     # --- units and legs -----------------------------------------------------------------------
 
     def unit_of(self, entry: OrderEntry) -> int:
         """Return the row of the unit of an order about zones."""
         units = self.tables.units_of(entry.person)
-        slot = int(np.flatnonzero(units["order"] == entry.index)[0])
+        slot: int = units["order"].tolist().index(entry.index)
         return int(self.tables.world.persons[entry.person]["unit0"]) + slot
 
     def _unit_row(self, entry: OrderEntry) -> Rows:
@@ -311,7 +330,8 @@ class Docket:
         return row
 
     def _leg_rows(self, order: Order) -> Rows:
-        zones = np.array([self.zone_set.index(zone_id) for zone_id in order.zone_ids], np.int64)
+        indexes = self.zone_set.indexes()
+        zones = np.array([indexes[zone_id] for zone_id in order.zone_ids], np.int64)
         rows = np.empty(len(zones), LEG)
         widen(self.zone_set.boxes(), zones, order.buffer_m * 1000, rows)
         return rows
@@ -439,6 +459,11 @@ class Docket:
         """Build the heap from the orders, after a load."""
         self._edges = [(e.edge_ms, e.index) for e in self.entries if e.edge_ms != NEVER_MS]
         heapq.heapify(self._edges)
+
+
+def has_one_shape(zone: Zone) -> bool:
+    """Return whether a zone has a geometry or a circle, and not both."""
+    return (zone.geometry is None) != (zone.circle is None)
 
 
 def compile_zones(zones: Sequence[Zone]) -> list[ZoneGrid | GeoJSONError]:

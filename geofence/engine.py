@@ -4,8 +4,9 @@ Every public method that changes something either returns or raises with the sta
 was. All rows that a call changes are copied first; findings are made before the call counts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from afstand.limits import DEFINITIONS_MAX, FIX_BATCH_MAX
 from geofence import kernel
-from geofence.docket import Docket, compile_zones
+from geofence.docket import Docket, PreparedZone, compile_zones, has_one_shape
 from geofence.findings import read_findings
 from geofence.geojson import GeoJSONError
 from geofence.kernel import FixBatch
@@ -104,10 +105,12 @@ class Engine:
         not. The same version again is nothing. Raises OrderRejected for an older version or a bad
         geometry.
         """
+        prepared = self._docket.prepare_zone(zone, grid)
         with self._atomic():
             self._fire(now_ms)
             found = read_findings(self._docket)
-            self._take_zone(zone, grid, now_ms)
+            if prepared is not None:
+                self._take_zone(prepared, now_ms)
             return found + read_findings(self._docket)
 
     def put_order(self, order: Order, now_ms: int) -> list[Finding]:
@@ -116,10 +119,12 @@ class Engine:
         The same version again is nothing. Raises OrderRejected for an order that refers to nothing,
         is not complete, or is older than the one known.
         """
+        is_new = self._docket.prepare_order(order)
         with self._atomic():
             self._fire(now_ms)
             found = read_findings(self._docket)
-            self._take_order(order, now_ms)
+            if is_new:
+                self._take_order(order, now_ms)
             return found + read_findings(self._docket)
 
     def put_many(self, definitions: Sequence[Definition], now_ms: int) -> PutMany:
@@ -133,33 +138,41 @@ class Engine:
             raise ValueError(f"{len(definitions)} definitions, at most {DEFINITIONS_MAX}")
         docket = self._docket
         grids = self._compiled(definitions)
-        findings: list[Finding] = []
-        rejected: list[Rejected] = []
+        told = PutMany([], [])
         persons = docket.tables.persons
         with self._atomic():
             docket.undo.later(lambda: docket.forget_persons(persons))
-            fires = True
-            for place, definition in enumerate(definitions):
-                if isinstance(definition, Person):
-                    try:
-                        docket.put_person(definition.id, definition.role)
-                    except OrderRejected as error:
-                        rejected.append(Rejected(place, error.reason, error.detail))
-                    continue
-                if fires:
-                    self._fire(now_ms)
-                    findings += read_findings(docket)
-                    fires = False
+            due_ms = NONE_MS
+            place = 0
+            while place < len(definitions):
+                definition = definitions[place]
+                taken = 1
                 try:
-                    if isinstance(definition, Zone):
-                        self._take_zone(definition, grids.get(place), now_ms)
+                    if isinstance(definition, Person):
+                        docket.put_person(definition.id, definition.role)
                     else:
-                        fires = self._take_order(definition, now_ms) <= now_ms
+                        prepared = self._prepared(definition, grids.get(place))
+                        if due_ms <= now_ms:
+                            self._fire(now_ms)
+                            told.findings.extend(read_findings(docket))
+                            due_ms = NEVER_MS
+                        if isinstance(prepared, Order):
+                            due_ms = self._take_order(prepared, now_ms)
+                        elif prepared is not None:
+                            taken = self._take_zones(prepared, definitions, grids, place, now_ms)
                 except OrderRejected as error:
-                    rejected.append(Rejected(place, error.reason, error.detail))
+                    told.rejected.append(Rejected(place, error.reason, error.detail))
                 if docket.undo.ledger.counts[EVENTS]:
-                    findings += read_findings(docket)
-        return PutMany(findings, rejected)
+                    told.findings.extend(read_findings(docket))
+                place += taken
+        return told
+
+    def _prepared(
+        self, definition: Zone | Order, grid: ZoneGrid | GeoJSONError | None
+    ) -> PreparedZone | Order | None:
+        if isinstance(definition, Zone):
+            return self._docket.prepare_zone(definition, grid)
+        return definition if self._docket.prepare_order(definition) else None
 
     def _compiled(self, definitions: Sequence[Definition]) -> dict[int, ZoneGrid | GeoJSONError]:
         """Compile the zones among definitions that are not known yet."""
@@ -170,22 +183,40 @@ class Engine:
         }
         return dict(zip(new, compile_zones(list(new.values())), strict=True))
 
-    def _take_zone(self, zone: Zone, grid: ZoneGrid | GeoJSONError | None, now_ms: int) -> None:
-        docket = self._docket
-        prepared = docket.prepare_zone(zone, grid)
-        if prepared is None:
-            return
-        for entry in docket.put_zone(prepared):
-            turn_order(docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
+    def _take_zones(
+        self,
+        first: PreparedZone,
+        definitions: Sequence[Definition],
+        grids: Mapping[int, ZoneGrid | GeoJSONError],
+        place: int,
+        now_ms: int,
+    ) -> int:
+        """Take a zone, and with a new one the new ones that follow it at once; how many."""
+        if not first.is_new:
+            self._take_zone(first, now_ms)
+            return 1
+        known = self._docket.zone_set.indexes()
+        found = {first.zone.id: (first.zone, first.grid)}
+        for zone in islice(definitions, place + 1, None):
+            grid = grids.get(place + len(found))
+            if not isinstance(zone, Zone) or not isinstance(grid, ZoneGrid):
+                break
+            if zone.id in known or zone.id in found or not has_one_shape(zone):
+                break
+            found[zone.id] = (zone, grid)
+        zones, compiled = zip(*found.values(), strict=True)
+        self._docket.put_new_zones(zones, compiled)
+        return len(found)
+
+    def _take_zone(self, prepared: PreparedZone, now_ms: int) -> None:
+        for entry in self._docket.put_zone(prepared):
+            turn_order(self._docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
 
     def _take_order(self, order: Order, now_ms: int) -> int:
         """Take an order; return when the silence of one of its persons is due next."""
         docket = self._docket
         known = order.id in docket.orders
-        put = docket.put_order(order)
-        if put is None:
-            return NEVER_MS
-        entry, seed = put
+        entry, seed = docket.put_order(order)
         persons = [entry.person]
         if order.kind is OrderKind.CONTACT_BAN:
             persons += [docket.persons[name] for name in order.protected_ids]

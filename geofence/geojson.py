@@ -31,6 +31,7 @@ from afstand.limits import (
     ZONE_GEOJSON_BYTES_MAX,
     ZONE_VERTICES_MAX,
 )
+from geofence.kernels.rings import bounds_of, turn_of
 
 Ring = npt.NDArray[
     np.float64
@@ -370,11 +371,10 @@ class _Reader:
         if len(positions) < 4:
             raise GeoJSONError(Reason.TOO_FEW_POSITIONS, f"{where} is a ring of fewer than 4")
         vertices = _vertices(positions)
-        # Twice the signed area, about the first vertex; 0 is judged with the shape. A ring over the
-        # antimeridian has no turn in degrees; it is refused where an area is wanted.
-        x, y = (vertices - vertices[0]).T
-        turn = float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
-        if turn != 0.0 and (turn > 0.0) == hole and not np.any(np.abs(np.diff(x)) > 180.0):
+        # 0 is judged with the shape. A ring over the antimeridian has no turn in degrees; it is
+        # refused where an area is wanted.
+        turn, widest = turn_of(vertices)
+        if turn != 0.0 and (turn > 0.0) == hole and widest <= 180.0:
             if not self._repair(Repair.WINDING_REVERSED):
                 side = "clockwise" if hole else "counterclockwise"
                 raise GeoJSONError(Reason.WRONG_WINDING, f"{where} does not turn {side}")
@@ -517,10 +517,10 @@ def _names_crs84(crs: Any) -> bool:
 
 
 def _in_range(ring: Ring) -> None:
-    longitude, latitude = ring.T
-    if np.any(np.abs(longitude) > 180.0) or np.any(np.abs(latitude) > 90.0):
+    south, north, west, east = bounds_of(ring)
+    if west < -180.0 or east > 180.0 or south < -90.0 or north > 90.0:
         raise GeoJSONError(Reason.OUT_OF_RANGE, _OFF_EARTH)
-    if np.any(np.abs(np.diff(longitude)) > 180.0):
+    if turn_of(ring)[1] > 180.0:
         raise GeoJSONError(
             Reason.ANTIMERIDIAN, "an edge spans more than 180 degrees: cut it at the antimeridian"
         )

@@ -235,7 +235,7 @@ class Undo:
     def reserve(self, needed: int) -> None:
         """Make room for `needed` more rows of every kind."""
         ledger = self.ledger
-        used = int(ledger.counts[:FIXES].max())
+        used = max(ledger.counts[:FIXES].tolist())
         if used + needed <= len(ledger.events):
             return
         grown = {

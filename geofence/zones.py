@@ -18,7 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from geofence.bounds import BOX_COLUMNS
-from geofence.geojson import DEFAULT_LIMITS, GeoJSONError, Limits, circle_area
+from geofence.geojson import (
+    DEFAULT_LIMITS,
+    Area,
+    GeoJSONError,
+    Limits,
+    circle_area,
+    parse_geometries,
+)
 from geofence.kernels.arrays import (
     FREE,
     H_BOX,
@@ -35,9 +42,8 @@ from geofence.kernels.build import (
     KERNEL_VERSION,
     Given,
     ZoneGrid,
-    compile_circle,
+    compile_areas,
     compile_zone,
-    compile_zones,
 )
 from geofence.kernels.projection import PLANE_COLUMNS, rd_plane
 
@@ -67,13 +73,11 @@ class Circle(msgspec.Struct, frozen=True, gc=False):
 
     def geojson(self) -> dict[str, Any]:
         """The same as the Feature that `geojson.parse_geometry` reads."""
+        place = [self.lon_e7 / 1e7, self.lat_e7 / 1e7]
         return {
             "type": "Feature",
             "properties": {"radius_m": self.radius_mm / 1000},
-            "geometry": {
-                "type": "Point",
-                "coordinates": [self.lon_e7 / 1e7, self.lat_e7 / 1e7],
-            },
+            "geometry": {"type": "Point", "coordinates": place},
         }
 
 
@@ -104,27 +108,31 @@ def build_many(
     geometries: Sequence[tuple[Geometry | Circle, Iterable[str]]], limits: Limits = DEFAULT_LIMITS
 ) -> list[ZoneGrid | GeoJSONError]:
     """Read and compile many, each with the repairs it may have: its arrays or what is wrong."""
-    found: list[ZoneGrid | GeoJSONError | None] = []
-    given: list[Given] = []
-    for geometry, repairs in geometries:
-        one = Given(source_of(geometry), geometry, tuple(repairs))
-        if isinstance(geometry, Circle):
-            found.append(_circle(one, geometry, limits))
-        else:
-            found.append(None)
-            given.append(one)
-    others = iter(compile_zones(given, limits))
-    return [next(others) if grid is None else grid for grid in found]
+    given = [
+        Given(source_of(geometry), geometry, tuple(repairs)) for geometry, repairs in geometries
+    ]
+    areas = iter(
+        parse_geometries(
+            [(one.decoded, one.repairs) for one in given if not isinstance(one.decoded, Circle)],
+            limits=limits,
+        )
+    )
+    return compile_areas(
+        given,
+        [
+            _circle_area(one.decoded, limits) if isinstance(one.decoded, Circle) else next(areas)
+            for one in given
+        ],
+    )
 
 
-def _circle(given: Given, circle: Circle, limits: Limits) -> ZoneGrid | GeoJSONError:
+def _circle_area(circle: Circle, limits: Limits) -> Area | GeoJSONError:
     try:
-        area = circle_area(
+        return circle_area(
             circle.lon_e7 / 1e7, circle.lat_e7 / 1e7, circle.radius_mm / 1000, limits
         )
     except GeoJSONError as error:
         return error
-    return compile_circle(given, area)
 
 
 class _Pool:
@@ -229,6 +237,44 @@ class ZoneSet:
         self._place(index, version, grid)
         return index
 
+    def add(
+        self, zone_ids: Sequence[str], versions: Sequence[int], grids: Sequence[ZoneGrid]
+    ) -> list[int]:
+        """Add zones that are not there yet, as `put` of one after another would; their indexes."""
+        again = [self._free_indexes.pop() for _ in zone_ids[: len(self._free_indexes)]]
+        first = len(self._ids)
+        fresh = range(first, first + len(zone_ids) - len(again))
+        indexes = [*again, *fresh]
+        self._ids += [None] * len(fresh)
+        self._sources += [b""] * len(fresh)
+        if len(self._ids) > len(self._head):
+            self._grow(len(self._ids) + len(self._ids) // 2)
+        if not grids:
+            return indexes
+        heads = np.array([grid.head for grid in grids])
+        counts = np.array([len(grid.data) for grid in grids])
+        starts = np.where(counts > 0, np.cumsum(counts) - counts, 0)
+        data = np.concatenate([grid.data for grid in grids])
+        if len(data):
+            starts += np.where(counts > 0, self._data.take(data), 0)
+        spans = np.flatnonzero(counts)
+        heads[spans[:, None], _PLACES] += starts[spans, None]
+        for k, (index, grid) in enumerate(zip(indexes, grids, strict=True)):
+            self._ids[index] = zone_ids[k]
+            self._indexes[zone_ids[k]] = index
+            self._sources[index] = grid.source
+            if grid.asked or grid.repairs:
+                self._repairs[index] = (grid.asked, grid.repairs)
+            if grid.plane is not None:
+                heads[k, H_STATE] |= self._planes.take(grid.plane[None, :]) << 1
+        at = np.array(indexes)
+        self._head[at] = heads
+        vertices = [grid.vertices for grid in grids]
+        self._rows[at] = np.column_stack((versions, starts, counts, vertices))
+        self._boxes[at] = np.array([(*grid.box, grid.radius_mm) for grid in grids])
+        self._arrays = None
+        return indexes
+
     def _name(self, zone_id: str, index: int) -> None:
         self._ids[index] = zone_id
         self._indexes[zone_id] = index
@@ -298,6 +344,10 @@ class ZoneSet:
     def index(self, zone_id: str) -> int | None:
         """Where kernels find the zone."""
         return self._indexes.get(zone_id)
+
+    def indexes(self) -> Mapping[str, int]:
+        """The indexes of all zones."""
+        return self._indexes
 
     def name(self, index: int) -> str | None:
         """The zone at an index; None for no zone."""

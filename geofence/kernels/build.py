@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -10,28 +11,15 @@ import numpy.typing as npt
 
 from afstand.limits import ZONE_CHAIN_VERTICES_MAX, ZONE_EXTENT_KM_MAX
 from geofence.geojson import Area, GeoJSONError, Limits, Reason, parse_geometries
-from geofence.kernels.arrays import (
-    BOX_COLUMNS,
-    BOX_EDGES,
-    CELL_COLUMNS,
-    EDGE_MM_MAX,
-    H_UPPER,
-    H_VX,
-    HEAD_COLUMNS,
-    KIND_CIRCLE,
-    KIND_POLYGON,
-    RUN_COLUMNS,
-)
-from geofence.kernels.chain import N_COLUMNS, link
-from geofence.kernels.grid import (
-    CELLS_PER_VERTEX_MAX,
-    CELLS_SPARE,
-    LEVELS_MAX,
-    RUN_ROWS_MAX,
-    STACK_COLUMNS,
-    STACK_ROWS,
-    build_boxes,
-    build_grid,
+from geofence.kernels.arrays import H_VX, HEAD_COLUMNS
+from geofence.kernels.polygon import (
+    EDGE_M_MAX,
+    MADE,
+    NOTHING,
+    TOO_MANY,
+    TOO_WIDE,
+    circle_heads,
+    compile_polygon,
 )
 from geofence.kernels.projection import (
     PLANE_COLUMNS,
@@ -40,23 +28,14 @@ from geofence.kernels.projection import (
     RD_SOUTH_DEG,
     RD_WEST_DEG,
     local_plane,
-    plane_from_degrees,
     rd_plane,
-    scale_at,
 )
+from geofence.kernels.rings import bounds_of
 
 # Changes whenever the same source would compile to other arrays; a dump of another version is
 # compiled anew.
 KERNEL_VERSION: Final = 1
 
-# Longer edges are divided, in degrees: RFC 7946 means a straight line in longitude and latitude.
-# What is left of the difference to a straight line in the plane is 0.1 m in the middle of a 2 km
-# edge at 52 degrees.
-EDGE_M_MAX: Final = 2_000.0
-_CELLS_PER_VERTEX: Final = 0.5
-_CELLS_MIN: Final = 1
-_CELLS_MAX: Final = 16_384
-_SHIFT_MIN: Final = 12
 _NO_DATA: Final = np.empty(0, np.int32)
 
 
@@ -89,63 +68,56 @@ class Given(NamedTuple):
 
 def compile_zone(source: bytes, given: Any, repairs: tuple[str, ...], limits: Limits) -> ZoneGrid:
     """Read and compile; raises GeoJSONError. The same source gives the same arrays anywhere."""
-    (grid,) = compile_zones([Given(source, given, repairs)], limits)
+    areas = parse_geometries([(given, repairs)], limits=limits)
+    (grid,) = compile_areas([Given(source, given, repairs)], areas)
     if isinstance(grid, GeoJSONError):
         raise grid
     return grid
 
 
-def compile_zones(given: Sequence[Given], limits: Limits) -> list[ZoneGrid | GeoJSONError]:
-    """Read and compile many: each its arrays or what is wrong with it."""
-    areas = parse_geometries([(one.decoded, one.repairs) for one in given], limits=limits)
-    return [_compiled(one, area) for one, area in zip(given, areas, strict=True)]
+def compile_areas(
+    given: Sequence[Given], areas: Sequence[Area | GeoJSONError]
+) -> list[ZoneGrid | GeoJSONError]:
+    """Compile areas, each beside what it was read from: its arrays or what is wrong with it."""
+    circles = [
+        (one, area, area.circle)
+        for one, area in zip(given, areas, strict=True)
+        if isinstance(area, Area) and area.circle
+    ]
+    compiled = iter(_circles(circles))
+    found: list[ZoneGrid | GeoJSONError] = []
+    for one, area in zip(given, areas, strict=True):
+        if isinstance(area, GeoJSONError):
+            found.append(area)
+        else:
+            found.append(next(compiled) if area.circle else _polygon(one, area))
+    return found
 
 
-def _compiled(given: Given, area: Area | GeoJSONError) -> ZoneGrid | GeoJSONError:
-    if isinstance(area, GeoJSONError):
-        return area
-    try:
-        return compile_circle(given, area) if area.circle else _polygon(given, area)
-    except GeoJSONError as error:
-        return error
+_FAULTS: Final = {
+    TOO_MANY: (
+        Reason.TOO_MANY_VERTICES,
+        f"over {ZONE_CHAIN_VERTICES_MAX}, edges over {EDGE_M_MAX:g} m divided",
+    ),
+    NOTHING: (Reason.NO_AREA, "smaller than a millimetre"),
+    TOO_WIDE: (Reason.TOO_WIDE, f"wider than {ZONE_EXTENT_KM_MAX} km"),
+}
 
 
-def _polygon(given: Given, area: Area) -> ZoneGrid:
+def _polygon(given: Given, area: Area) -> ZoneGrid | GeoJSONError:
     rings = [ring for polygon in area.polygons for ring in polygon]
     points = rings[0] if len(rings) == 1 else np.concatenate(rings)
-    (west, south), (east, north) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    south, north, west, east = bounds_of(points)
     plane = _plane_for(south, north, west, east)
-    vx, vy, ends, (left, low, right, top) = _chain(points, rings, plane)
-    if max(right - left, top - low) > ZONE_EXTENT_KM_MAX * 1_000_000:
-        raise GeoJSONError(Reason.TOO_WIDE, f"wider than {ZONE_EXTENT_KM_MAX} km")
-    shift, columns, rows = _grid_shape(right - left, top - low, vx.size)
-    pad = (1 << shift) >> 1
-    vx32 = (vx - (left - pad)).astype(np.int32)
-    vy32 = (vy - (low - pad)).astype(np.int32)
-    cells, runs = _grid(vx32, vy32, ends, (shift, columns, rows))
-    boxes, upper = _boxes(vx32, vy32, ends)
-    head = np.zeros(HEAD_COLUMNS, np.int64)
-    cell, x = 0, cells.size
-    y, run = x + vx.size, x + 2 * vx.size
-    head[: H_UPPER + 1] = (
-        KIND_POLYGON,
-        left,
-        low,
-        right,
-        top,
-        shift | columns << 8 | rows << 32,
-        cell,
-        x,
-        y,
-        run,
-        run + runs.size,
-        upper,
-    )
+    starts = np.array([0, *accumulate(map(len, rings))])
+    became, vertices, head, data = compile_polygon(points, starts, plane)
+    if became != MADE:
+        return GeoJSONError(*_FAULTS[became])
     return ZoneGrid(
         source=given.source,
         asked=given.repairs,
         repairs=area.repairs,
-        plane=plane if plane[0] else None,
+        plane=None if plane is _RD else plane,
         box=(
             math.floor(south * 1e7),
             math.ceil(north * 1e7),
@@ -154,8 +126,8 @@ def _polygon(given: Given, area: Area) -> ZoneGrid:
         ),
         radius_mm=0,
         head=head,
-        data=np.concatenate((cells, vx32, vy32, runs, boxes)),
-        vertices=vx.size,
+        data=data,
+        vertices=vertices,
     )
 
 
@@ -182,106 +154,33 @@ def _rd() -> npt.NDArray[np.float64]:
 _RD: Final = _rd()
 
 
-def compile_circle(given: Given, area: Area) -> ZoneGrid:
-    """A circle: a centre, a radius, and a box with room for the growth of the scale."""
-    assert area.circle is not None
-    longitude, latitude, radius_m = area.circle
-    plane = _plane_for(latitude, latitude, longitude, longitude)
-    x, y = plane_from_degrees(plane, latitude, longitude)
-    radius_mm = math.floor(radius_m * 1000.0 + 0.5)
-    reach = int(radius_mm * scale_at(plane, x, y) * 1.01) + 1
-    head = np.zeros(HEAD_COLUMNS, np.int64)
-    head[: H_VX + 1] = (
-        KIND_CIRCLE,
-        x - reach,
-        y - reach,
-        x + reach,
-        y + reach,
-        x,
-        y,
-        radius_mm,
-    )
-    lat_e7, lon_e7 = latitude * 1e7, longitude * 1e7
-    return ZoneGrid(
-        source=given.source,
-        asked=given.repairs,
-        repairs=area.repairs,
-        plane=plane if plane[0] else None,
-        box=(math.floor(lat_e7), math.ceil(lat_e7), math.floor(lon_e7), math.ceil(lon_e7)),
-        radius_mm=radius_mm,
-        head=head,
-        data=_NO_DATA,
-        vertices=0,
-    )
-
-
-def _chain(
-    points: npt.NDArray[np.float64],
-    rings: Sequence[npt.NDArray[np.float64]],
-    plane: npt.NDArray[np.float64],
-) -> tuple[
-    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_], tuple[int, int, int, int]
-]:
-    """All rings one behind another in plane millimetres, where each ends, the extent of all."""
-    starts = np.cumsum([0, *map(len, rings)])
-    room = len(points)
-    while True:
-        x, y = np.empty(room, np.int64), np.empty(room, np.int64)
-        ends = np.empty(room, np.bool_)
-        found = np.empty(N_COLUMNS, np.int64)
-        link(points, starts, plane, EDGE_M_MAX * 1000.0, x, y, ends, found)
-        count, pieces, longest, left, low, right, top = found.tolist()
-        if pieces <= room:
-            break
-        if pieces > ZONE_CHAIN_VERTICES_MAX:
-            raise GeoJSONError(
-                Reason.TOO_MANY_VERTICES,
-                f"over {ZONE_CHAIN_VERTICES_MAX}, edges over {EDGE_M_MAX:g} m divided",
+def _circles(
+    circles: Sequence[tuple[Given, Area, tuple[float, float, float]]],
+) -> list[ZoneGrid]:
+    """Circles: a centre, a radius, and a box with room for the growth of the scale."""
+    where = np.array([circle for _, _, circle in circles]).reshape(-1, 3)
+    heads = np.zeros((len(circles), HEAD_COLUMNS), np.int64)
+    circle_heads(where, _RD, heads)
+    degrees = where[:, [1, 1, 0, 0]] * 1e7
+    degrees[:, ::2] = np.floor(degrees[:, ::2])
+    degrees[:, 1::2] = np.ceil(degrees[:, 1::2])
+    boxes = degrees.astype(np.int64).tolist()
+    found = []
+    for k, (given, area, (longitude, latitude, _)) in enumerate(circles):
+        plane = _plane_for(latitude, latitude, longitude, longitude)
+        if plane is not _RD:
+            circle_heads(where[k : k + 1], plane, heads[k : k + 1])
+        found.append(
+            ZoneGrid(
+                source=given.source,
+                asked=given.repairs,
+                repairs=area.repairs,
+                plane=None if plane is _RD else plane,
+                box=tuple(boxes[k]),
+                radius_mm=int(heads[k, H_VX]),
+                head=heads[k],
+                data=_NO_DATA,
+                vertices=0,
             )
-        room = pieces
-    if count == 0:
-        raise GeoJSONError(Reason.NO_AREA, "smaller than a millimetre")
-    assert longest <= EDGE_MM_MAX
-    return x[:count], y[:count], ends[:count], (left, low, right, top)
-
-
-def _grid(
-    vx: npt.NDArray[np.int32],
-    vy: npt.NDArray[np.int32],
-    ends: npt.NDArray[np.bool_],
-    grid: tuple[int, int, int],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Cells and lists of runs."""
-    work = np.empty(5 * vx.size, np.float64)
-    waiting = np.empty((STACK_ROWS, STACK_COLUMNS), np.int64)
-    cells_max = grid[1] * grid[2] + CELLS_PER_VERTEX_MAX * vx.size + CELLS_SPARE
-    cells = np.empty(CELL_COLUMNS * cells_max, np.int32)
-    runs = np.empty(RUN_COLUMNS * RUN_ROWS_MAX * cells_max, np.int32)
-    arena = np.empty(LEVELS_MAX * vx.size, np.int32)
-    cells_used, runs_used = build_grid(vx, vy, ends, grid, cells, runs, arena, work, waiting)
-    return cells[: CELL_COLUMNS * cells_used], runs[: RUN_COLUMNS * runs_used]
-
-
-def _boxes(
-    vx: npt.NDArray[np.int32], vy: npt.NDArray[np.int32], ends: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int32], int]:
-    """All boxes, and how many of them are upper ones."""
-    rings = np.diff(np.concatenate(([-1], np.flatnonzero(ends)))) - 1
-    lower = int(np.sum(-(-rings // BOX_EDGES)))
-    upper = -(-lower // BOX_EDGES)
-    boxes = np.empty(BOX_COLUMNS * (upper + lower), np.int32)
-    used = build_boxes(vx, vy, ends, upper, boxes)
-    assert used == upper + lower
-    return boxes, upper
-
-
-def _grid_shape(width: int, height: int, vertices: int) -> tuple[int, int, int]:
-    """Shift, columns and rows of the finest root grid that the number of vertices pays for."""
-    cells_max = min(max(int(vertices * _CELLS_PER_VERTEX), _CELLS_MIN), _CELLS_MAX)
-    shift = _SHIFT_MIN
-    while True:
-        columns = (width >> shift) + 2
-        rows = (height >> shift) + 2
-        if columns * rows <= cells_max or (1 << shift) > max(width, height):
-            return shift, columns, rows
-        shift += 1
+        )
+    return found
