@@ -19,11 +19,11 @@ Python.
 """
 
 import hashlib
+import linecache
 import re
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numba
@@ -68,10 +68,10 @@ def imports_of(source: bytes) -> set[str]:
 
 
 @lru_cache(maxsize=64)
-def sources_digest(file: Path) -> str:
-    """Return a digest of the source of a module and of all that it is made of."""
+def sources_digest(file: str) -> str:
+    """Return a digest of the source in a file and of all that it is made of."""
     sources = _sources()
-    source = file.read_bytes() if file.exists() else b""
+    source = "".join(linecache.getlines(file)).encode()
     digest = hashlib.sha256(source)
     waiting = sorted(imports_of(source))
     seen = set(waiting)
@@ -90,7 +90,7 @@ def jit(function: _Function) -> _Function:
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if file is not None:
         # numba has no public way to say it.
-        file._source_stamp = sources_digest(Path(function.__code__.co_filename))  # noqa: SLF001
+        file._source_stamp = sources_digest(function.__code__.co_filename)  # noqa: SLF001
     return compiled
 
 

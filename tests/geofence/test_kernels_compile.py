@@ -107,16 +107,16 @@ def test_the_key_of_a_kernel_changes_with_everything_it_is_made_of(
     while more := {m for name in needed for m in imported(file_of(name))} - needed:
         needed |= more
     assert {"geofence.areas", "geofence.parameters", "geofence.kernels.distance"} <= needed
-    before = sources_digest(KERNEL)
+    before = sources_digest(str(KERNEL))
     sources = compile_module._sources()
     for name in sorted(needed):
         changed = {**sources, name: sources[name] + b"#"}
         with monkeypatch.context() as patch:
             patch.setattr(compile_module, "_sources", lambda found=changed: found)
             sources_digest.cache_clear()
-            assert sources_digest(KERNEL) != before, name
+            assert sources_digest(str(KERNEL)) != before, name
     sources_digest.cache_clear()
-    assert sources_digest(KERNEL) == before
+    assert sources_digest(str(KERNEL)) == before
 
 
 def file_of(module: str) -> Path:
@@ -126,10 +126,10 @@ def file_of(module: str) -> Path:
 
 def test_a_kernel_is_kept_under_its_key() -> None:
     compiled: Any = jit(module_of)
-    assert compiled._cache._cache_file._source_stamp == sources_digest(Path(__file__))
+    assert compiled._cache._cache_file._source_stamp == sources_digest(__file__)
     work: Any = kernel.work
-    assert work._cache._cache_file._source_stamp == sources_digest(KERNEL)
-    assert sources_digest(KERNEL) != sources_digest(Path(__file__))
+    assert work._cache._cache_file._source_stamp == sources_digest(str(KERNEL))
+    assert sources_digest(str(KERNEL)) != sources_digest(__file__)
 
 
 def test_a_hint_changes_nothing() -> None:
