@@ -89,6 +89,7 @@ SCHEDULE_EXCEPTIONS_MAX: Final = 400
 DISTANCE_M_MAX: Final = 100_000  # of a radius or a ring around it
 ORDER_TEXT_CHARACTERS_MAX: Final = 300
 ORDER_BYTES_MAX: Final = 262_144
+DEFINITIONS_MAX: Final = 20_000  # persons, zones and orders in one call of the engine
 FIX_BATCH_MAX: Final = 1_000_000  # fixes in one call of the engine
 
 # --- alerting/book ----------------------------------------------------------------------------

@@ -6,10 +6,10 @@ transaction commits; whatever is not a row has its way back in the undo.
 """
 
 import heapq
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from afstand.limits import (
@@ -18,7 +18,7 @@ from afstand.limits import (
     PERSONS_MAX,
     ZONES_PER_PERSON_MAX,
 )
-from geofence.bounds import Box, widened, zone_box
+from geofence.bounds import widen
 from geofence.decision import UNKNOWN
 from geofence.geojson import GeoJSONError
 from geofence.kernel import State
@@ -54,7 +54,7 @@ from geofence.parameters import (
 )
 from geofence.rows import Tables, Undo
 from geofence.verdicts import OrderKind
-from geofence.zones import Circle, ZoneGrid, ZoneSet, build
+from geofence.zones import Circle, ZoneGrid, ZoneSet, build_many, source_of
 
 
 class OrderEntry:
@@ -70,20 +70,11 @@ class OrderEntry:
         self.edge_ms = NEVER_MS
 
 
-class ZoneEntry(msgspec.Struct, frozen=True):
-    """A zone as put, its box, and where kernels find it."""
-
-    zone: Zone
-    box: Box
-    index: int
-
-
 class PreparedZone(NamedTuple):
     """A zone that has been checked and compiled."""
 
     zone: Zone
     grid: ZoneGrid
-    box: Box
     is_new: bool
 
 
@@ -98,10 +89,10 @@ class Docket:
         self.names: list[str] = []
         self.roles: list[Role] = []
         self.persons: dict[str, int] = {}
-        self.zones: dict[str, ZoneEntry] = {}
-        self.zone_names: dict[int, str] = {}
-        self.users: dict[str, dict[int, None]] = {}
-        """Orders by index that refer to a zone."""
+        self.zone_texts: dict[int, str] = {}
+        """What zones are called, by their index, where they are called anything."""
+        self.users: dict[int, list[int]] = {}
+        """Orders by index that refer to a zone, by its index."""
         self.entries: list[OrderEntry] = []
         self.orders: dict[str, int] = {}
         self._edges: list[tuple[int, int]] = []
@@ -125,71 +116,126 @@ class Docket:
         self.persons[person_id] = handle
         return handle
 
+    def forget_persons(self, count: int) -> None:
+        """Forget all but the first `count` persons: they came with the call that is undone."""
+        for name in self.names[count:]:
+            del self.persons[name]
+        del self.names[count:], self.roles[count:]
+        self.tables.forget_persons(count)
+
     # --- zones --------------------------------------------------------------------------------
 
-    def prepare_zone(self, zone: Zone, grid: ZoneGrid | None) -> PreparedZone | None:
+    def is_old(self, zone: Zone) -> bool:
+        """Return whether this version of a zone, or a later one, is known already."""
+        known = self.zone_set.version(zone.id)
+        return known is not None and zone.version <= known
+
+    def prepare_zone(self, zone: Zone, grid: ZoneGrid | GeoJSONError | None) -> PreparedZone | None:
         """Check and compile a zone or a newer version of it. None: it is known already.
 
-        Changes nothing. Raises OrderRejected for an older version or a bad shape.
+        `grid` is what compiling gave elsewhere. Changes nothing. Raises OrderRejected for an older
+        version or a bad shape.
         """
-        old = self.zones.get(zone.id)
-        if old is not None and zone.version <= old.zone.version:
-            if zone == old.zone:
+        if self.is_old(zone):
+            if self._is_same(zone):
                 return None
-            detail = f"zone {zone.id!r} has version {old.zone.version} already"
+            detail = f"zone {zone.id!r} has version {self.zone_set.version(zone.id)} already"
             raise OrderRejected(RejectReason.OLDER_VERSION, detail)
-        if (zone.geometry is None) == (zone.circle is None):
+        if not has_one_shape(zone):
             detail = f"zone {zone.id!r} needs a geometry or a circle, and not both"
             raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
-        try:
-            compiled = grid if grid is not None else build(_shape(zone), zone.repairs)
-            box = zone_box(zone)
-        except (GeoJSONError, ValueError) as error:
-            raise OrderRejected(RejectReason.BAD_GEOMETRY, f"zone {zone.id!r}: {error}") from error
-        return PreparedZone(zone, compiled, box, old is None)
+        if grid is None:
+            (grid,) = compile_zones([zone])
+        if isinstance(grid, GeoJSONError):
+            raise OrderRejected(RejectReason.BAD_GEOMETRY, f"zone {zone.id!r}: {grid}") from grid
+        return PreparedZone(zone, grid, zone.id not in self.zone_set)
+
+    def _is_same(self, zone: Zone) -> bool:
+        """Return whether a zone is the one that is known under its name and version."""
+        known, index = self.zone_set, self.zone_set.index(zone.id)
+        return (
+            index is not None
+            and zone.version == known.version(zone.id)
+            and zone.name == self.zone_texts.get(index, "")
+            and zone.repairs == known.asked(zone.id)
+            and has_one_shape(zone)
+            and _is_same_text(source_of(_shape(zone)), known.source(zone.id))
+        )
+
+    def put_new_zones(self, zones: Sequence[Zone], grids: Sequence[ZoneGrid]) -> None:
+        """Put zones of names that are not known yet, each of another name."""
+        known = self.zone_set
+
+        def undo() -> None:
+            for zone in reversed(zones):
+                self._forget_zone(zone.id)
+
+        self.undo.later(undo)
+        first = known.add([zone.id for zone in zones], [zone.version for zone in zones], grids)
+        for index, zone in zip(first, zones, strict=True):
+            if zone.name:
+                self.zone_texts[index] = zone.name
+        self.zone_arrays = known.arrays()
 
     def put_zone(self, prepared: PreparedZone) -> list[OrderEntry]:
-        """Put a zone in its place; return the orders that use it.
-
-        A new zone has to be the last thing a call does: its index does not come back.
-        """
-        zone = prepared.zone
-        if not prepared.is_new:
-            old, grid = self.zones[zone.id], self.zone_set.grid(zone.id)
-            self.undo.later(lambda: self._place_zone(old.zone, grid, old.box))
-        self._place_zone(zone, prepared.grid, prepared.box)
-        users = [self.entries[index] for index in sorted(self.users.setdefault(zone.id, {}))]
+        """Put a zone in its place; return the orders that use it."""
+        zone, known = prepared.zone, self.zone_set
+        if prepared.is_new:
+            self.undo.later(lambda: self._forget_zone(zone.id))
+        else:
+            version, grid = known.version(zone.id), known.grid(zone.id)
+            assert version is not None
+            text = self.zone_texts.get(known.indexes()[zone.id], "")
+            self.undo.later(lambda: self._place_zone(zone.id, version, grid, text))
+        self._place_zone(zone.id, zone.version, prepared.grid, zone.name)
+        index = known.indexes()[zone.id]
+        users = [self.entries[user] for user in sorted(self.users.get(index, ()))]
         for entry in users:
             self._replace_legs(entry)
         return users
 
-    def _place_zone(self, zone: Zone, grid: ZoneGrid, box: Box) -> None:
-        index = self.zone_set.put(zone.id, zone.version, grid)
-        self.zones[zone.id] = ZoneEntry(zone, box, index)
-        self.zone_names[index] = zone.id
+    def _place_zone(self, zone_id: str, version: int, grid: ZoneGrid, text: str) -> None:
+        index = self.zone_set.put(zone_id, version, grid)
+        self.zone_texts.pop(index, None)
+        if text:
+            self.zone_texts[index] = text
+        self.zone_arrays = self.zone_set.arrays()
+
+    def _forget_zone(self, zone_id: str) -> None:
+        index = self.zone_set.index(zone_id)
+        if index is None:
+            return
+        self.zone_texts.pop(index, None)
+        self.zone_set.take_back(zone_id)
         self.zone_arrays = self.zone_set.arrays()
 
     # --- orders -------------------------------------------------------------------------------
 
-    def put_order(self, order: Order) -> tuple[OrderEntry, bool] | None:
-        """Take an order or a newer version of it: (entry, whether its evidence starts anew).
+    def prepare_order(self, order: Order) -> bool:
+        """Check an order or a newer version of it; False: it is known already.
 
-        None: known already. Raises OrderRejected before anything has changed.
+        Changes nothing. Raises OrderRejected.
         """
         known = self.orders.get(order.id)
         entry = None if known is None else self.entries[known]
         if entry is not None and order.version <= entry.order.version:
             if order == entry.order:
-                return None
+                return False
             detail = f"order {order.id!r} has version {entry.order.version} already"
             raise OrderRejected(RejectReason.OLDER_VERSION, detail)
         self._check(order, entry)
-        if entry is None:
+        return True
+
+    def put_order(self, order: Order) -> tuple[OrderEntry, bool]:
+        """Put an order that was checked: (entry, whether its evidence starts anew)."""
+        known = self.orders.get(order.id)
+        if known is None:
             return self._new_order(order), True
+        entry = self.entries[known]
         return entry, self._change_order(entry, order)
 
     def _check(self, order: Order, entry: OrderEntry | None) -> None:
-        found = problems(order, Known(self.persons, self.zones))
+        found = problems(order, Known(self.persons, self.zone_set.indexes()))
         if found:
             first = found[0]
             detail = f"order {order.id!r}, {first.field}: {first.detail}"
@@ -222,12 +268,10 @@ class Docket:
         def undo() -> None:
             self.entries.pop()
             del self.orders[order.id]
-            for zone_id in order.zone_ids:
-                self.users[zone_id].pop(entry.index, None)
+            self.use_zones(entry.index, order.zone_ids, ())
 
         self.undo.later(undo)
-        for zone_id in order.zone_ids:
-            self.users[zone_id][entry.index] = None
+        self.use_zones(entry.index, (), order.zone_ids)
         if order.kind is OrderKind.CONTACT_BAN:
             entry.pairs = tuple(self._add_pair(entry, name) for name in order.protected_ids)
         else:
@@ -241,11 +285,11 @@ class Docket:
 
         def undo() -> None:
             entry.order, entry.pairs = old, pairs
-            self._use_zones(entry.index, order.zone_ids, old.zone_ids)
+            self.use_zones(entry.index, order.zone_ids, old.zone_ids)
 
         self.undo.later(undo)
         entry.order = order
-        self._use_zones(entry.index, old.zone_ids, order.zone_ids)
+        self.use_zones(entry.index, old.zone_ids, order.zone_ids)
         if order.kind is OrderKind.CONTACT_BAN:
             return self._change_pairs(entry, old)
         self._replace_legs(entry)
@@ -254,18 +298,24 @@ class Docket:
             row[field] = value
         return (old.zone_ids, old.buffer_m) != (order.zone_ids, order.buffer_m)
 
-    def _use_zones(self, index: int, old: Iterable[str], new: Iterable[str]) -> None:
+    def use_zones(self, index: int, old: Iterable[str], new: Iterable[str]) -> None:
+        """Note which zones an order does not use any more, and which it does."""
+        indexes = self.zone_set.indexes()
         for zone_id in old:
-            self.users[zone_id].pop(index, None)
+            zone = indexes[zone_id]
+            users = self.users[zone]
+            users.remove(index)
+            if not users:
+                del self.users[zone]
         for zone_id in new:
-            self.users[zone_id][index] = None
+            self.users.setdefault(indexes[zone_id], []).append(index)
 
     # --- units and legs -----------------------------------------------------------------------
 
     def unit_of(self, entry: OrderEntry) -> int:
         """Return the row of the unit of an order about zones."""
         units = self.tables.units_of(entry.person)
-        slot = int(np.flatnonzero(units["order"] == entry.index)[0])
+        slot: int = units["order"].tolist().index(entry.index)
         return int(self.tables.world.persons[entry.person]["unit0"]) + slot
 
     def _unit_row(self, entry: OrderEntry) -> Rows:
@@ -280,12 +330,11 @@ class Docket:
         return row
 
     def _leg_rows(self, order: Order) -> Rows:
-        rows = []
-        for zone_id in order.zone_ids:
-            zone = self.zones[zone_id]
-            box = widened(zone.box, order.buffer_m * 1000)
-            rows.append((box.south, box.north, box.west, box.east, zone.index, 0))
-        return np.array(rows, LEG)
+        indexes = self.zone_set.indexes()
+        zones = np.array([indexes[zone_id] for zone_id in order.zone_ids], np.int64)
+        rows = np.empty(len(zones), LEG)
+        widen(self.zone_set.boxes(), zones, order.buffer_m * 1000, rows)
+        return rows
 
     def _replace_legs(self, entry: OrderEntry) -> None:
         """Write the legs of an order anew, into a new run, so that the old one can come back."""
@@ -360,22 +409,27 @@ class Docket:
 
     # --- silence ------------------------------------------------------------------------------
 
-    def watch_silence(self, person: int, budget_ms: int, now_ms: int) -> None:
-        """Count the silence of a person against one more budget. Keep the row before."""
+    def watch_silence(self, person: int, budget_ms: int, now_ms: int) -> int:
+        """Count the silence of a person against one more budget; return when it is due next.
+
+        Keep the row before.
+        """
         row = self.tables.world.persons[person]
         if row["since_ms"] == NONE_MS:
             row["since_ms"] = now_ms
         smallest = int(row["silence_ms"])
         row["silence_ms"] = min(smallest, budget_ms) if smallest else budget_ms
         since = int(row["last_ms"] if row["last_ms"] != NONE_MS else row["since_ms"])
-        self.set_due(person, max(since + budget_ms, now_ms))
+        return self.set_due(person, max(since + budget_ms, now_ms))
 
-    def set_due(self, person: int, due_ms: int) -> None:
+    def set_due(self, person: int, due_ms: int) -> int:
         """Look at the silence of a person at `due_ms`, or earlier when that was so."""
         world = self.tables.world
-        world.due[person] = min(int(world.due[person]), due_ms)
+        due_ms = min(int(world.due[person]), due_ms)
+        world.due[person] = due_ms
         block = person // BLOCK
         world.floors[block] = min(int(world.floors[block]), due_ms)
+        return due_ms
 
     # --- edges --------------------------------------------------------------------------------
 
@@ -407,11 +461,25 @@ class Docket:
         heapq.heapify(self._edges)
 
 
+def has_one_shape(zone: Zone) -> bool:
+    """Return whether a zone has a geometry or a circle, and not both."""
+    return (zone.geometry is None) != (zone.circle is None)
+
+
+def compile_zones(zones: Sequence[Zone]) -> list[ZoneGrid | GeoJSONError]:
+    """Compile the shapes of zones: their arrays, or what is wrong. Pure, for any thread."""
+    return build_many([(_shape(zone), zone.repairs) for zone in zones])
+
+
 def _shape(zone: Zone) -> dict[str, Any] | Circle:
     if zone.circle is not None:
         return Circle(zone.circle.lat_e7, zone.circle.lon_e7, zone.circle.radius_m * 1000)
-    assert zone.geometry is not None
-    return zone.geometry
+    return zone.geometry or {}
+
+
+def _is_same_text(one: bytes, other: bytes) -> bool:
+    """Return whether two texts are the same JSON; members may stand in another order."""
+    return one == other or bool(json.loads(one) == json.loads(other))
 
 
 def _unit_fields(order: Order) -> dict[str, int]:

@@ -4,22 +4,25 @@ Every public method that changes something either returns or raises with the sta
 was. All rows that a call changes are copied first; findings are made before the call counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from afstand.limits import FIX_BATCH_MAX
+from afstand.limits import DEFINITIONS_MAX, FIX_BATCH_MAX
 from geofence import kernel
-from geofence.docket import Docket
+from geofence.docket import Docket, PreparedZone, compile_zones, has_one_shape
 from geofence.findings import read_findings
+from geofence.geojson import GeoJSONError
 from geofence.kernel import FixBatch
 from geofence.layout import (
     COUNTS,
     DOUBTED,
     DUPLICATES,
+    EVENTS,
     FIXES,
     FUTURE,
     LATE,
@@ -27,7 +30,7 @@ from geofence.layout import (
     NONE_MS,
     UNUSABLE,
 )
-from geofence.orders import Order, OrderRejected, RejectReason, Role, Zone, silence_ms
+from geofence.orders import Order, OrderRejected, Person, RejectReason, Role, Zone, silence_ms
 from geofence.silence import due_persons, next_due
 from geofence.snapshot import dump_docket, load_docket
 from geofence.turning import turn_order
@@ -35,11 +38,14 @@ from geofence.verdicts import Finding, OrderKind, Position, VerdictReason
 from geofence.zones import ZoneGrid
 
 __all__ = [
+    "Definition",
     "Engine",
     "FixBatch",
     "Fixes",
     "OrderRejected",
+    "PutMany",
     "RejectReason",
+    "Rejected",
     "Role",
 ]
 
@@ -56,6 +62,24 @@ class Fixes(NamedTuple):
     doubted: int
     from_future: int
     unusable: int
+
+
+class Rejected(NamedTuple):
+    """One definition of many that was not taken: its place among them, and why."""
+
+    place: int
+    reason: RejectReason
+    detail: str
+
+
+class PutMany(NamedTuple):
+    """What many definitions led to, in their order."""
+
+    findings: list[Finding]
+    rejected: list[Rejected]
+
+
+Definition = Person | Zone | Order
 
 
 class Engine:
@@ -81,15 +105,13 @@ class Engine:
         not. The same version again is nothing. Raises OrderRejected for an older version or a bad
         geometry.
         """
-        docket = self._docket
+        prepared = self._docket.prepare_zone(zone, grid)
         with self._atomic():
             self._fire(now_ms)
-            found = read_findings(docket)
-            prepared = docket.prepare_zone(zone, grid)
+            found = read_findings(self._docket)
             if prepared is not None:
-                for entry in docket.put_zone(prepared):
-                    turn_order(docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
-            return found + ([] if prepared is None or prepared.is_new else read_findings(docket))
+                self._take_zone(prepared, now_ms)
+            return found + read_findings(self._docket)
 
     def put_order(self, order: Order, now_ms: int) -> list[Finding]:
         """Take an order or a newer version of it, and judge it at this instant.
@@ -97,24 +119,114 @@ class Engine:
         The same version again is nothing. Raises OrderRejected for an order that refers to nothing,
         is not complete, or is older than the one known.
         """
-        docket = self._docket
+        is_new = self._docket.prepare_order(order)
         with self._atomic():
             self._fire(now_ms)
-            found = read_findings(docket)
-            known = order.id in docket.orders
-            put = docket.put_order(order)
-            if put is None:
-                return found
-            entry, seed = put
-            persons = [entry.person]
-            if order.kind is OrderKind.CONTACT_BAN:
-                persons += [docket.persons[name] for name in order.protected_ids]
-            for person in persons:
-                docket.undo.keep_person(docket.tables, person)
-                docket.watch_silence(person, silence_ms(order), now_ms)
-            cause = VerdictReason.ORDER_CHANGED if known else None
-            turn_order(docket, entry, now_ms, cause, seed=seed)
-            return found + read_findings(docket)
+            found = read_findings(self._docket)
+            if is_new:
+                self._take_order(order, now_ms)
+            return found + read_findings(self._docket)
+
+    def put_many(self, definitions: Sequence[Definition], now_ms: int) -> PutMany:
+        """Take persons, zones and orders in their order, as an import brings them.
+
+        The state and the findings are those of `put_person`, `put_zone` and `put_order` one after
+        another; what these would reject is left out and told. Raises ValueError for more than
+        DEFINITIONS_MAX.
+        """
+        if len(definitions) > DEFINITIONS_MAX:
+            raise ValueError(f"{len(definitions)} definitions, at most {DEFINITIONS_MAX}")
+        docket = self._docket
+        grids = self._compiled(definitions)
+        told = PutMany([], [])
+        persons = docket.tables.persons
+        with self._atomic():
+            docket.undo.later(lambda: docket.forget_persons(persons))
+            due_ms = NONE_MS
+            place = 0
+            while place < len(definitions):
+                definition = definitions[place]
+                taken = 1
+                try:
+                    if isinstance(definition, Person):
+                        docket.put_person(definition.id, definition.role)
+                    else:
+                        prepared = self._prepared(definition, grids.get(place))
+                        if due_ms <= now_ms:
+                            self._fire(now_ms)
+                            told.findings.extend(read_findings(docket))
+                            due_ms = NEVER_MS
+                        if isinstance(prepared, Order):
+                            due_ms = self._take_order(prepared, now_ms)
+                        elif prepared is not None:
+                            taken = self._take_zones(prepared, definitions, grids, place, now_ms)
+                except OrderRejected as error:
+                    told.rejected.append(Rejected(place, error.reason, error.detail))
+                if docket.undo.ledger.counts[EVENTS]:
+                    told.findings.extend(read_findings(docket))
+                place += taken
+        return told
+
+    def _prepared(
+        self, definition: Zone | Order, grid: ZoneGrid | GeoJSONError | None
+    ) -> PreparedZone | Order | None:
+        if isinstance(definition, Zone):
+            return self._docket.prepare_zone(definition, grid)
+        return definition if self._docket.prepare_order(definition) else None
+
+    def _compiled(self, definitions: Sequence[Definition]) -> dict[int, ZoneGrid | GeoJSONError]:
+        """Compile the zones among definitions that are not known yet."""
+        new = {
+            place: one
+            for place, one in enumerate(definitions)
+            if isinstance(one, Zone) and not self._docket.is_old(one)
+        }
+        return dict(zip(new, compile_zones(list(new.values())), strict=True))
+
+    def _take_zones(
+        self,
+        first: PreparedZone,
+        definitions: Sequence[Definition],
+        grids: Mapping[int, ZoneGrid | GeoJSONError],
+        place: int,
+        now_ms: int,
+    ) -> int:
+        """Take a zone, and with a new one the new ones that follow it at once; how many."""
+        if not first.is_new:
+            self._take_zone(first, now_ms)
+            return 1
+        known = self._docket.zone_set.indexes()
+        found = {first.zone.id: (first.zone, first.grid)}
+        for zone in islice(definitions, place + 1, None):
+            grid = grids.get(place + len(found))
+            if not isinstance(zone, Zone) or not isinstance(grid, ZoneGrid):
+                break
+            if zone.id in known or zone.id in found or not has_one_shape(zone):
+                break
+            found[zone.id] = (zone, grid)
+        zones, compiled = zip(*found.values(), strict=True)
+        self._docket.put_new_zones(zones, compiled)
+        return len(found)
+
+    def _take_zone(self, prepared: PreparedZone, now_ms: int) -> None:
+        for entry in self._docket.put_zone(prepared):
+            turn_order(self._docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
+
+    def _take_order(self, order: Order, now_ms: int) -> int:
+        """Take an order; return when the silence of one of its persons is due next."""
+        docket = self._docket
+        known = order.id in docket.orders
+        entry, seed = docket.put_order(order)
+        persons = [entry.person]
+        if order.kind is OrderKind.CONTACT_BAN:
+            persons += [docket.persons[name] for name in order.protected_ids]
+        due_ms = NEVER_MS
+        for person in persons:
+            docket.undo.keep_person(docket.tables, person)
+            due_ms = min(due_ms, docket.watch_silence(person, silence_ms(order), now_ms))
+        cause = VerdictReason.ORDER_CHANGED if known else None
+        turn_order(docket, entry, now_ms, cause, seed=seed)
+        return due_ms
 
     # --- input --------------------------------------------------------------------------------
 

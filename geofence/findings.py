@@ -94,7 +94,7 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
                 event.protected_ms,
                 event.protected_mechanism,
             )
-    zone_id = docket.zone_names.get(event.zone)
+    zone_id = docket.zone_set.name(event.zone)
     return Verdict(
         order_id=order.id,
         order_kind=order.kind,
@@ -111,7 +111,7 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
         at_ms=at_ms,
         fix_ms=None if event.fix_ms == NONE_MS else event.fix_ms,
         zone_id=zone_id,
-        zone_version=None if zone_id is None else docket.zones[zone_id].zone.version,
+        zone_version=None if zone_id is None else docket.zone_set.version(zone_id),
         distance_mm=event.distance if measured else None,
         accuracy_mm=event.accuracy if measured else None,
         probability_1024=event.p,

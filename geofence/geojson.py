@@ -16,8 +16,9 @@ Stricter than the letter of the RFC: the right-hand rule holds for writers only 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,7 @@ from afstand.limits import (
     ZONE_GEOJSON_BYTES_MAX,
     ZONE_VERTICES_MAX,
 )
+from geofence.kernels.rings import bounds_of, turn_of
 
 Ring = npt.NDArray[
     np.float64
@@ -126,6 +128,18 @@ _FORBIDDEN: Final = {
 }
 _CRS84: Final = ("urn:ogc:def:crs:OGC:1.3:CRS84", "urn:ogc:def:crs:OGC::CRS84")
 _HUGE: Final = 1e300
+_OFF_EARTH: Final = "a position is not on the earth in degrees"
+
+
+def circle_area(
+    longitude: float, latitude: float, radius_m: Any, limits: Limits = DEFAULT_LIMITS
+) -> Area:
+    """A circle as an area, in degrees and metres; raises GeoJSONError for one off the earth."""
+    if not _number(radius_m) or not 1.0 <= radius_m <= limits.radius_m_max:
+        raise GeoJSONError(Reason.OUT_OF_RANGE, f"radius_m is not 1 to {limits.radius_m_max:g}")
+    if not (-180.0 <= longitude <= 180.0 and -90.0 <= latitude <= 90.0):
+        raise GeoJSONError(Reason.OUT_OF_RANGE, _OFF_EARTH)
+    return Area((), (float(longitude), float(latitude), float(radius_m)), ())
 
 
 def check(
@@ -147,10 +161,37 @@ def parse_geometry(
 
     A mapping is taken as decoded JSON; only the text can show duplicate keys and its own size.
     """
-    root = _decode(source, limits)
-    reader = _Reader(frozenset(Repair(name) for name in repairs), limits)
-    reader.object(root, "$")
-    return reader.area(root)
+    (area,) = parse_geometries([(source, repairs)], limits=limits)
+    if isinstance(area, GeoJSONError):
+        raise area
+    return area
+
+
+def parse_geometries(
+    sources: Iterable[tuple[bytes | str | Mapping[str, Any], Iterable[Repair | str]]],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+) -> list[Area | GeoJSONError]:
+    """Read many areas, each with the repairs it may have: the area or what is wrong with it.
+
+    The same answers as one by one; whether rings cross is asked for all of them at once.
+    """
+    found: list[Area | GeoJSONError | None] = []
+    readers: list[_Reader] = []
+    for source, repairs in sources:
+        reader = _Reader(frozenset(Repair(name) for name in repairs), limits)
+        readers.append(reader)
+        try:
+            root = _decode(source, limits)
+            reader.object(root, "$")
+            found.append(reader.area(root))
+        except GeoJSONError as error:
+            found.append(error)
+    simple = [k for k, area in enumerate(found) if area is None and readers[k].is_simple]
+    for k, valid in zip(simple, _are_valid([readers[k].shell for k in simple]), strict=True):
+        if valid:
+            found[k] = readers[k].as_given()
+    return [readers[k].valid() if area is None else area for k, area in enumerate(found)]
 
 
 def _decode(source: bytes | str | Mapping[str, Any], limits: Limits) -> dict[str, Any]:
@@ -299,6 +340,8 @@ class _Reader:
     @staticmethod
     def _positions(positions: list[Any], where: str) -> list[list[float]]:
         """Positions are arrays of two or three finite numbers."""
+        if _are_positions(positions):
+            return positions
         for i, position in enumerate(positions):
             if type(position) is not list or not 2 <= len(position) <= 3:
                 raise GeoJSONError(
@@ -327,12 +370,11 @@ class _Reader:
             positions = [*positions, positions[0]]
         if len(positions) < 4:
             raise GeoJSONError(Reason.TOO_FEW_POSITIONS, f"{where} is a ring of fewer than 4")
-        vertices = np.array([(p[0], p[1]) for p in positions], np.float64)
-        # Twice the signed area, about the first vertex; 0 is judged with the shape. A ring over the
-        # antimeridian has no turn in degrees; it is refused where an area is wanted.
-        x, y = (vertices - vertices[0]).T
-        turn = float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
-        if turn != 0.0 and (turn > 0.0) == hole and not np.any(np.abs(np.diff(x)) > 180.0):
+        vertices = _vertices(positions)
+        # 0 is judged with the shape. A ring over the antimeridian has no turn in degrees; it is
+        # refused where an area is wanted.
+        turn, widest = turn_of(vertices)
+        if turn != 0.0 and (turn > 0.0) == hole and widest <= 180.0:
             if not self._repair(Repair.WINDING_REVERSED):
                 side = "clockwise" if hole else "counterclockwise"
                 raise GeoJSONError(Reason.WRONG_WINDING, f"{where} does not turn {side}")
@@ -348,8 +390,8 @@ class _Reader:
 
     # --- areas ---------------------------------------------------------------------------------
 
-    def area(self, root: dict[str, Any]) -> Area:
-        """The checked document as an area."""
+    def area(self, root: dict[str, Any]) -> Area | None:
+        """The checked document as a circle; None: polygons, of which `valid` has to be asked."""
         features = root["features"] if root["type"] == "FeatureCollection" else [root]
         if not features:
             raise GeoJSONError(Reason.EMPTY, "the collection has no feature")
@@ -370,20 +412,38 @@ class _Reader:
         for polygon in self._polygons:
             for ring in polygon:
                 _in_range(ring)
-        polygons = self._valid(tuple(self._polygons))
+        return None
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether this is one polygon without holes."""
+        return len(self._polygons) == 1 and len(self._polygons[0]) == 1
+
+    @property
+    def shell(self) -> Ring:
+        """The first ring."""
+        return self._polygons[0][0]
+
+    def as_given(self) -> Area:
+        """The polygons as they were read."""
+        return self._area_of(tuple(self._polygons))
+
+    def valid(self) -> Area | GeoJSONError:
+        """The polygons, repaired as far as allowed, or what is wrong with them."""
+        try:
+            return self._area_of(self._valid(tuple(self._polygons)))
+        except GeoJSONError as error:
+            return error
+
+    def _area_of(self, polygons: tuple[Polygon, ...]) -> Area:
         return Area(polygons, None, tuple(repair for repair in Repair if repair in self._made))
 
     def _circle(self, feature: dict[str, Any]) -> Area:
         radius_m = (feature["properties"] or {}).get("radius_m")
         if radius_m is None:
             raise GeoJSONError(Reason.NOT_AN_AREA, "Point without radius_m is valid, but no area")
-        if not _number(radius_m) or not 1.0 <= radius_m <= self._limits.radius_m_max:
-            raise GeoJSONError(
-                Reason.OUT_OF_RANGE, f"radius_m is not 1 to {self._limits.radius_m_max:g}"
-            )
         longitude, latitude = feature["geometry"]["coordinates"][:2]
-        _in_range(np.array([[longitude, latitude]], np.float64))
-        return Area((), (float(longitude), float(latitude), float(radius_m)), ())
+        return circle_area(longitude, latitude, radius_m, self._limits)
 
     def _valid(self, polygons: tuple[Polygon, ...]) -> tuple[Polygon, ...]:
         """The polygons if no rings cross, else repaired as far as allowed."""
@@ -412,6 +472,35 @@ class _Reader:
         )
 
 
+def _are_positions(positions: list[Any]) -> bool:
+    """Whether all is well; who is told no has to look which position is not."""
+    if set(map(type, positions)) != {list} or not set(map(len, positions)) <= {2, 3}:
+        return False
+    if not set(map(type, chain.from_iterable(positions))) <= {float, int}:
+        return False
+    values: list[float] = list(chain.from_iterable(positions))
+    return min(values) > -_HUGE and max(values) < _HUGE and sum(values) == sum(values)
+
+
+def _vertices(positions: list[Any]) -> Ring:
+    """Longitude and latitude of positions."""
+    width = len(positions[0])
+    if any(len(position) != width for position in positions):
+        return np.array([(p[0], p[1]) for p in positions], np.float64)
+    flat = np.fromiter(chain.from_iterable(positions), np.float64, width * len(positions))
+    return np.ascontiguousarray(flat.reshape(-1, width)[:, :2])
+
+
+def _are_valid(rings: Sequence[Ring]) -> list[bool]:
+    """Whether each ring is the shell of a valid polygon with an area."""
+    if not rings:
+        return []
+    which = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    shapes = shapely.polygons(shapely.linearrings(np.concatenate(rings), indices=which))
+    found: list[bool] = (shapely.is_valid(shapes) & (shapely.area(shapes) > 0.0)).tolist()
+    return found
+
+
 def _array(item: Any, where: str) -> list[Any]:
     if type(item) is not list:
         raise GeoJSONError(Reason.BAD_COORDINATES, f"{where} is not an array")
@@ -428,10 +517,10 @@ def _names_crs84(crs: Any) -> bool:
 
 
 def _in_range(ring: Ring) -> None:
-    longitude, latitude = ring.T
-    if np.any(np.abs(longitude) > 180.0) or np.any(np.abs(latitude) > 90.0):
-        raise GeoJSONError(Reason.OUT_OF_RANGE, "a position is not on the earth in degrees")
-    if np.any(np.abs(np.diff(longitude)) > 180.0):
+    south, north, west, east = bounds_of(ring)
+    if west < -180.0 or east > 180.0 or south < -90.0 or north > 90.0:
+        raise GeoJSONError(Reason.OUT_OF_RANGE, _OFF_EARTH)
+    if turn_of(ring)[1] > 180.0:
         raise GeoJSONError(
             Reason.ANTIMERIDIAN, "an edge spans more than 180 degrees: cut it at the antimeridian"
         )

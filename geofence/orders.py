@@ -112,14 +112,14 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Person(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A person the engine knows."""
 
     id: Id
     role: Role
 
 
-class CircleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CircleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A circle as the shape of a zone. Degrees x 1e7."""
 
     lat_e7: Annotated[int, msgspec.Meta(ge=-900_000_000, le=900_000_000)]
@@ -127,7 +127,7 @@ class CircleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     radius_m: Annotated[int, msgspec.Meta(ge=1, le=DISTANCE_M_MAX)]
 
 
-class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A zone: RFC 7946 GeoJSON (geometry, feature or collection) or a circle, exactly one of them.
 
     `repairs` names the repairs of geometry that may be applied; the list of names is with the
@@ -142,7 +142,7 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     repairs: tuple[str, ...] = ()
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One order of a court, prosecutor or mayor. Times in Unix ms, lengths in metres.
 
     `buffer_m` is the ring around a forbidden zone that warns; around a required zone it is the

@@ -79,6 +79,12 @@ class Tables:
         self.persons = index + 1
         return index
 
+    def forget_persons(self, count: int) -> None:
+        """Forget all but the first `count` persons, as if they had never been."""
+        self.world.persons[count : self.persons] = np.zeros((), PERSON)
+        self.world.due[count : self.persons] = NEVER_MS
+        self.persons = count
+
     @property
     def used(self) -> tuple[int, int, int, int, int]:
         """How many legs, units, pairs, links and tracks are in use."""
@@ -111,7 +117,12 @@ class Tables:
         row = self.world.persons[person]
         units, old_legs = int(row["units"]), int(row["legs"])
         if units + 1 > row["unit_room"] or old_legs + len(legs) > row["leg_room"]:
-            self.rewrite_units(person, self.units_of(person), self.legs_of(person), 1, len(legs))
+            if units == 0:
+                self._new_run(person, 1, len(legs))
+            else:
+                self.rewrite_units(
+                    person, self.units_of(person), self.legs_of(person), 1, len(legs)
+                )
         # Rows past those in use are nobody's: writing them needs no way back.
         first, leg = int(row["unit0"]), int(row["leg0"])
         unit["leg"] = old_legs
@@ -224,7 +235,7 @@ class Undo:
     def reserve(self, needed: int) -> None:
         """Make room for `needed` more rows of every kind."""
         ledger = self.ledger
-        used = int(ledger.counts[:FIXES].max())
+        used = max(ledger.counts[:FIXES].tolist())
         if used + needed <= len(ledger.events):
             return
         grown = {

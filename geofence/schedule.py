@@ -38,7 +38,7 @@ Clock = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^2
 Day = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 
 
-class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A weekly window: day 0 (Monday) to 6, local times; an end not after the start is next day."""
 
     day: Annotated[int, msgspec.Meta(ge=0, le=6)]
@@ -46,14 +46,14 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end: Clock
 
 
-class DayWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DayWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A window on each date of an exception."""
 
     start: Clock
     end: Clock
 
 
-class ScheduleException(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScheduleException(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Other windows on the dates from `date_from` to `date_to` (both included); none: free."""
 
     date_from: Day
@@ -61,7 +61,7 @@ class ScheduleException(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     windows: Annotated[tuple[DayWindow, ...], msgspec.Meta(max_length=SCHEDULE_WINDOWS_MAX)] = ()
 
 
-class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """When an order asks for something. The first exception that names a date holds for it."""
 
     timezone: str

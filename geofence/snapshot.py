@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from geofence.bounds import Box
-from geofence.docket import Docket, OrderEntry, ZoneEntry
+from geofence.docket import Docket, OrderEntry
 from geofence.layout import (
     BLOCK,
     COUNTS,
@@ -24,12 +23,12 @@ from geofence.layout import (
     UNIT_ROW,
     Rows,
 )
-from geofence.orders import Order, Role, Zone
+from geofence.orders import Order, Role
 from geofence.parameters import RULES_VERSION, TRACK_POINTS
 from geofence.rows import Tables
 from geofence.zones import ZoneSet
 
-FORMAT: Final = "afstand.engine/1"
+FORMAT: Final = "afstand.engine/2"
 
 
 class _Dump(msgspec.Struct, array_like=True):
@@ -38,7 +37,7 @@ class _Dump(msgspec.Struct, array_like=True):
     columns: str
     names: list[str]
     roles: list[Role]
-    zones: list[tuple[Zone, Box, int]]
+    zone_texts: list[tuple[int, str]]
     zone_set: bytes
     orders: list[tuple[Order, int, tuple[int, ...], int]]
     persons: bytes
@@ -76,7 +75,7 @@ def dump_docket(docket: Docket) -> bytes:
             _columns(),
             docket.names,
             docket.roles,
-            [(entry.zone, entry.box, entry.index) for entry in docket.zones.values()],
+            sorted(docket.zone_texts.items()),
             docket.zone_set.dump(),
             [(e.order, e.person, e.pairs, e.edge_ms) for e in docket.entries],
             _packed(persons),
@@ -141,17 +140,13 @@ def load_docket(raw: bytes) -> Docket:
     docket.persons = {name: handle for handle, name in enumerate(dump.names)}
     docket.zone_set = ZoneSet.load(dump.zone_set)
     docket.zone_arrays = docket.zone_set.arrays()
-    for zone, box, index in dump.zones:
-        docket.zones[zone.id] = ZoneEntry(zone, box, index)
-        docket.zone_names[index] = zone.id
-        docket.users[zone.id] = {}
+    docket.zone_texts = dict(dump.zone_texts)
     for index, (order, person, pairs, edge_ms) in enumerate(dump.orders):
         entry = OrderEntry(order, index, person)
         entry.pairs, entry.edge_ms = pairs, edge_ms
         docket.entries.append(entry)
         docket.orders[order.id] = index
-        for zone_id in order.zone_ids:
-            docket.users[zone_id][index] = None
+        docket.use_zones(index, (), order.zone_ids)
     docket.plan_all_edges()
     _load_tables(docket.tables, dump)
     counts = np.frombuffer(dump.counts, np.int64)

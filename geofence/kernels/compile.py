@@ -12,17 +12,19 @@ anyway.
 
 numba keeps machine code by the content of the file that a kernel stands in and does not see that a
 helper in another file changed: it would run the old rules without a word. Here the key is the
-content of the whole package.
+content of that file and of all of ours that it imports, directly or not.
 
 With NUMBA_DISABLE_JIT=1 all return the function as it is, so that every kernel also runs as plain
 Python.
 """
 
 import hashlib
+import linecache
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numba
 import numpy as np
@@ -36,15 +38,49 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _njit: Any = numba.njit
 _config: Any = numba.config
 
+_IMPORT: Final = re.compile(
+    rb"^[ \t]*(?:from|import)[ \t]+((?:geofence|afstand)[\w.]*)"
+    rb"(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n]*))?",
+    re.MULTILINE,
+)
+_NAME: Final = re.compile(rb"\w+")
+
 
 @lru_cache(maxsize=1)
-def sources_digest() -> str:
-    """Digest of all sources of the package."""
-    digest = hashlib.sha256()
-    for folder in (resources.files("geofence"), resources.files("geofence.kernels")):
-        for entry in sorted(folder.iterdir(), key=lambda item: item.name):
-            if entry.name.endswith(".py"):
-                digest.update(entry.name.encode() + b"\0" + entry.read_bytes() + b"\0")
+def _sources() -> dict[str, bytes]:
+    """Return the sources of all modules that kernels may be made of, by name."""
+    found = {"afstand.limits": (resources.files("afstand") / "limits.py").read_bytes()}
+    for package in ("geofence", "geofence.kernels"):
+        for entry in resources.files(package).iterdir():
+            name = entry.name.removesuffix(".py")
+            if name != entry.name:
+                found[package if name == "__init__" else f"{package}.{name}"] = entry.read_bytes()
+    return found
+
+
+def imports_of(source: bytes) -> set[str]:
+    """Return the modules of ours that a source may import: rather too many than too few."""
+    found = set()
+    for module, names in _IMPORT.findall(source):
+        found.add(module.decode())
+        found |= {f"{module.decode()}.{name.decode()}" for name in _NAME.findall(names)}
+    return found & _sources().keys()
+
+
+@lru_cache(maxsize=64)
+def sources_digest(file: str) -> str:
+    """Return a digest of the source in a file and of all that it is made of."""
+    sources = _sources()
+    source = "".join(linecache.getlines(file)).encode()
+    digest = hashlib.sha256(source)
+    waiting = sorted(imports_of(source))
+    seen = set(waiting)
+    while waiting:
+        more = imports_of(sources[waiting.pop()]) - seen
+        seen |= more
+        waiting += more
+    for name in sorted(seen):
+        digest.update(name.encode() + b"\0" + sources[name] + b"\0")
     return digest.hexdigest()
 
 
@@ -53,7 +89,8 @@ def jit(function: _Function) -> _Function:
     compiled: _Function = _njit(nogil=True, cache=True, error_model="numpy")(function)
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if file is not None:
-        file._source_stamp = sources_digest()  # noqa: SLF001 - numba has no public way to say it
+        # numba has no public way to say it.
+        file._source_stamp = sources_digest(function.__code__.co_filename)  # noqa: SLF001
     return compiled
 
 

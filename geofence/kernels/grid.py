@@ -35,7 +35,7 @@ from geofence.kernels.arrays import (
     RUN_COLUMNS,
     RUN_EDGES_MAX,
 )
-from geofence.kernels.compile import jit, jit_inline, jit_part
+from geofence.kernels.compile import jit_inline, jit_part
 from geofence.kernels.edges import bits_of, crosses, float_of, squared_distance
 
 _Int32 = npt.NDArray[np.int32]
@@ -351,7 +351,7 @@ def _narrow(
     return count, nearest, (waiting[at, _W_INSIDE] == 1) != (crossed & 1 == 1)
 
 
-@jit
+@jit_part
 def build_grid(
     vx: _Int32,
     vy: _Int32,
@@ -434,7 +434,7 @@ def _begin(boxes: _Int32, box: int, first: int) -> None:
     boxes[box + B_COUNT] = 0
 
 
-@jit
+@jit_part
 def build_boxes(
     vx: _Int32, vy: _Int32, ends: npt.NDArray[np.bool_], upper: int, boxes: _Int32
 ) -> int:

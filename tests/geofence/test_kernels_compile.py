@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geofence.kernels.compile import jit, prefetch, sources_digest
+from geofence import kernel
+from geofence.kernels import compile as compile_module
+from geofence.kernels.compile import imports_of, jit, prefetch, sources_digest
 
 PACKAGE = Path(str(resources.files("geofence")))
+KERNEL = PACKAGE / "kernel.py"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 DECORATORS = {"njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc", "generated_jit"}
@@ -74,10 +77,59 @@ def test_kernels_name_no_decorator_of_numba() -> None:
                 assert node.attr not in DECORATORS, path
 
 
-def test_the_kernels_key_is_the_content_of_the_package() -> None:
-    assert len(sources_digest()) == 64
-    compiled: Any = jit(lambda x: x)
-    assert compiled._cache._cache_file._source_stamp == sources_digest()
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> set[str]:
+    """What a module imports, by the parser: modules of ours."""
+    names = {module_of(other) for other in SOURCES} | {"afstand.limits"}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found & names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_is_overlooked(path: Path) -> None:
+    assert imported(path) <= imports_of(path.read_bytes())
+    assert "from ." not in path.read_text()
+
+
+def test_the_key_of_a_kernel_changes_with_everything_it_is_made_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needed = imported(KERNEL)
+    while more := {m for name in needed for m in imported(file_of(name))} - needed:
+        needed |= more
+    assert {"geofence.areas", "geofence.parameters", "geofence.kernels.distance"} <= needed
+    before = sources_digest(str(KERNEL))
+    sources = compile_module._sources()
+    for name in sorted(needed):
+        changed = {**sources, name: sources[name] + b"#"}
+        with monkeypatch.context() as patch:
+            patch.setattr(compile_module, "_sources", lambda found=changed: found)
+            sources_digest.cache_clear()
+            assert sources_digest(str(KERNEL)) != before, name
+    sources_digest.cache_clear()
+    assert sources_digest(str(KERNEL)) == before
+
+
+def file_of(module: str) -> Path:
+    path = PACKAGE.parent / Path(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_a_kernel_is_kept_under_its_key() -> None:
+    compiled: Any = jit(module_of)
+    assert compiled._cache._cache_file._source_stamp == sources_digest(__file__)
+    work: Any = kernel.work
+    assert work._cache._cache_file._source_stamp == sources_digest(str(KERNEL))
+    assert sources_digest(str(KERNEL)) != sources_digest(__file__)
 
 
 def test_a_hint_changes_nothing() -> None:
