@@ -39,7 +39,7 @@ FAMILIES: Final[dict[str, Callable[[int], list[Run]]]] = {
     "pair-days": lambda seed: [pair_day(seed)],
     "parked-50": lambda seed: [parked(seed, 50)],
 }
-AT_ONCE: Final = 10
+AT_ONCE: Final = 50
 """Seeds that are played side by side: one engine watches all of them."""
 HOLDS_S: Final = (15.0, 60.0)
 """How long jumps last in the worlds that ask what a rule does when the noise model is wrong."""
@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for done, (task, answer) in enumerate(played(tasks, args.jobs), 1):
         for rule, runs in answer.items():
             found[rule] += runs
-        if done % 10 == 0 or done == len(tasks):
+        if done % 4 == 0 or done == len(tasks):
             print(f"{done}/{len(tasks)} {task.family}", flush=True)
     results = {rule: result(runs) for rule, runs in found.items()}
     which = "tuning" if args.tuning else "held-out"

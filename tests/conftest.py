@@ -1,9 +1,11 @@
 """What every test may use: the real data, and the seed of this run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 SEED_FIXED = 20_261_121
 
@@ -31,3 +33,10 @@ def seed() -> int:
 def pytest_report_header() -> str:
     """Name the seed where every failure report shows it."""
     return f"AFSTAND_SEED={run_seed()}"
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """Put structlog back: a command that ran in a test leaves it with a stream that is closed."""
+    yield
+    structlog.reset_defaults()
