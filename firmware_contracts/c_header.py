@@ -57,6 +57,7 @@ def c_header() -> str:
         _ACCESS,
         *[_put(layout) + _get(layout) for layout in layouts],
         _FRAMES,
+        _TEXT,
         _check(),
         *[_encode(kind, layout) + _decode(kind, layout) for kind, layout in RECORDS.items()],
         _TAGS,
@@ -197,6 +198,7 @@ def _encode(kind: Kind, layout: Layout) -> str:
         _ENCODE.replace("@NAME@", layout.name)
         .replace("@KIND@", kind.name)
         .replace("@UPPER@", layout.name.upper())
+        .replace("@NUMBERED@", _NUMBERED if kind in (Kind.FIX, Kind.EVENT) else "")
     )
 
 
@@ -265,6 +267,41 @@ static inline size_t afs1_frame_bytes(const afs1_header_t *header)
 }
 """
 
+_TEXT: Final = """\
+/* The bytes of a command's text: up to its first zero byte. */
+static inline unsigned afs1_text_bytes(const uint8_t *text)
+{
+  unsigned size = 0;
+  while (size < 64u && text[size] != 0)
+    size++;
+  return size;
+}
+
+/* Tells whether bytes are UTF-8 as RFC 3629 has it: nothing overlong, no half of a pair. */
+static inline int afs1_is_utf8(const uint8_t *text, unsigned size)
+{
+  unsigned at = 0;
+  while (at < size) {
+    const unsigned lead = text[at];
+    const unsigned more = lead < 0x80u ? 0u : lead < 0xe0u ? 1u : lead < 0xf0u ? 2u : 3u;
+    uint32_t letter = more == 0 ? lead : lead & (0x3fu >> more);
+    unsigned i;
+    if ((lead >= 0x80u && lead < 0xc2u) || lead > 0xf4u || at + more >= size)
+      return 0;
+    for (i = 1; i <= more; i++) {
+      if ((text[at + i] & 0xc0u) != 0x80u)
+        return 0;
+      letter = letter << 6 | (text[at + i] & 0x3fu);
+    }
+    if ((more == 2 && letter < 0x800u) || (more == 3 && letter < 0x10000u) ||
+        letter > 0x10ffffu || (letter >= 0xd800u && letter <= 0xdfffu))
+      return 0;
+    at += more + 1u;
+  }
+  return 1;
+}
+"""
+
 _CHECK: Final = """\
 /* Size of a record of a kind in this version; 0 for a kind it does not know. */
 static inline unsigned afs1_record_bytes(unsigned kind)
@@ -312,6 +349,12 @@ static inline int afs1_check(const uint8_t *frame, size_t size, afs1_header_t *h
 }
 """
 
+# 0 is the last will's number.
+_NUMBERED: Final = """\
+  if (sequence == 0)
+    return 0;
+"""
+
 _ENCODE: Final = """\
 /* Writes header and records; returns the bytes written, to which afs1_seal adds the tag, or 0 for
  * what cannot be sent: no record, too many, too little room, or sequence 0 outside a last will. */
@@ -320,11 +363,12 @@ static inline size_t afs1_encode_@NAME@(uint8_t *out, size_t capacity, uint32_t 
                                         const afs1_@NAME@_t *records, unsigned count)
 {
   afs1_header_t header;
+  size_t size;
   unsigned i;
-  if (sequence == 0 && (AFS1_KIND_@KIND@ == AFS1_KIND_FIX || AFS1_KIND_@KIND@ == AFS1_KIND_EVENT))
+@NUMBERED@  if (count < 1 || count > AFS1_RECORDS_MAX)
     return 0;
-  if (count < 1 || count > AFS1_RECORDS_MAX ||
-      capacity < AFS1_HEADER_BYTES + (size_t)count * AFS1_@UPPER@_BYTES + AFS1_TAG_BYTES)
+  size = AFS1_HEADER_BYTES + (size_t)count * AFS1_@UPPER@_BYTES;
+  if (size + AFS1_TAG_BYTES > AFS1_FRAME_BYTES_MAX || size + AFS1_TAG_BYTES > capacity)
     return 0;
   memset(&header, 0, sizeof header);
   header.magic = AFS1_MAGIC;
@@ -341,7 +385,7 @@ static inline size_t afs1_encode_@NAME@(uint8_t *out, size_t capacity, uint32_t 
   afs1_put_header(out, &header);
   for (i = 0; i < count; i++)
     afs1_put_@NAME@(out + AFS1_HEADER_BYTES + (size_t)i * AFS1_@UPPER@_BYTES, &records[i]);
-  return AFS1_HEADER_BYTES + (size_t)count * AFS1_@UPPER@_BYTES;
+  return size;
 }
 """
 
@@ -367,7 +411,8 @@ _REFUSE: Final = {
     return AFS1_FAULT_IMPOSSIBLE_VALUE;
 """,
     Kind.COMMAND: """\
-  if (out->command_id < 1 || out->command_id > AFS1_COMMAND_ID_MAX)
+  if (out->command_id < 1 || out->command_id > AFS1_COMMAND_ID_MAX ||
+      !afs1_is_utf8(out->text, afs1_text_bytes(out->text)))
     return AFS1_FAULT_IMPOSSIBLE_VALUE;
 """,
 }

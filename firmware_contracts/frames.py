@@ -160,6 +160,10 @@ def seal(
             f"{len(records)} bytes are not 1 to {FRAME_RECORDS_MAX} records of {record_bytes} bytes"
         )
         raise ValueError(msg)
+    whole = HEADER_BYTES + len(records) + TAG_BYTES
+    if whole > FRAME_BYTES_MAX:
+        msg = f"a frame of {whole} bytes, at most {FRAME_BYTES_MAX}"
+        raise ValueError(msg)
     if sequence == 0 and kind in (Kind.FIX, Kind.EVENT):
         msg = "sequences start at 1; 0 is the last will's"
         raise ValueError(msg)

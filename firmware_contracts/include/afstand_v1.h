@@ -476,6 +476,39 @@ static inline size_t afs1_frame_bytes(const afs1_header_t *header)
   return AFS1_HEADER_BYTES + (size_t)header->count * header->record_bytes + AFS1_TAG_BYTES;
 }
 
+/* The bytes of a command's text: up to its first zero byte. */
+static inline unsigned afs1_text_bytes(const uint8_t *text)
+{
+  unsigned size = 0;
+  while (size < 64u && text[size] != 0)
+    size++;
+  return size;
+}
+
+/* Tells whether bytes are UTF-8 as RFC 3629 has it: nothing overlong, no half of a pair. */
+static inline int afs1_is_utf8(const uint8_t *text, unsigned size)
+{
+  unsigned at = 0;
+  while (at < size) {
+    const unsigned lead = text[at];
+    const unsigned more = lead < 0x80u ? 0u : lead < 0xe0u ? 1u : lead < 0xf0u ? 2u : 3u;
+    uint32_t letter = more == 0 ? lead : lead & (0x3fu >> more);
+    unsigned i;
+    if ((lead >= 0x80u && lead < 0xc2u) || lead > 0xf4u || at + more >= size)
+      return 0;
+    for (i = 1; i <= more; i++) {
+      if ((text[at + i] & 0xc0u) != 0x80u)
+        return 0;
+      letter = letter << 6 | (text[at + i] & 0x3fu);
+    }
+    if ((more == 2 && letter < 0x800u) || (more == 3 && letter < 0x10000u) ||
+        letter > 0x10ffffu || (letter >= 0xd800u && letter <= 0xdfffu))
+      return 0;
+    at += more + 1u;
+  }
+  return 1;
+}
+
 /* Size of a record of a kind in this version; 0 for a kind it does not know. */
 static inline unsigned afs1_record_bytes(unsigned kind)
 {
@@ -537,11 +570,14 @@ static inline size_t afs1_encode_fix(uint8_t *out, size_t capacity, uint32_t boo
                                         const afs1_fix_t *records, unsigned count)
 {
   afs1_header_t header;
+  size_t size;
   unsigned i;
-  if (sequence == 0 && (AFS1_KIND_FIX == AFS1_KIND_FIX || AFS1_KIND_FIX == AFS1_KIND_EVENT))
+  if (sequence == 0)
     return 0;
-  if (count < 1 || count > AFS1_RECORDS_MAX ||
-      capacity < AFS1_HEADER_BYTES + (size_t)count * AFS1_FIX_BYTES + AFS1_TAG_BYTES)
+  if (count < 1 || count > AFS1_RECORDS_MAX)
+    return 0;
+  size = AFS1_HEADER_BYTES + (size_t)count * AFS1_FIX_BYTES;
+  if (size + AFS1_TAG_BYTES > AFS1_FRAME_BYTES_MAX || size + AFS1_TAG_BYTES > capacity)
     return 0;
   memset(&header, 0, sizeof header);
   header.magic = AFS1_MAGIC;
@@ -558,7 +594,7 @@ static inline size_t afs1_encode_fix(uint8_t *out, size_t capacity, uint32_t boo
   afs1_put_header(out, &header);
   for (i = 0; i < count; i++)
     afs1_put_fix(out + AFS1_HEADER_BYTES + (size_t)i * AFS1_FIX_BYTES, &records[i]);
-  return AFS1_HEADER_BYTES + (size_t)count * AFS1_FIX_BYTES;
+  return size;
 }
 /* Reads record `index` of a checked frame; returns an enum afs1_fault. */
 static inline int afs1_read_fix(const uint8_t *frame, const afs1_header_t *header,
@@ -579,11 +615,14 @@ static inline size_t afs1_encode_event(uint8_t *out, size_t capacity, uint32_t b
                                         const afs1_event_t *records, unsigned count)
 {
   afs1_header_t header;
+  size_t size;
   unsigned i;
-  if (sequence == 0 && (AFS1_KIND_EVENT == AFS1_KIND_FIX || AFS1_KIND_EVENT == AFS1_KIND_EVENT))
+  if (sequence == 0)
     return 0;
-  if (count < 1 || count > AFS1_RECORDS_MAX ||
-      capacity < AFS1_HEADER_BYTES + (size_t)count * AFS1_EVENT_BYTES + AFS1_TAG_BYTES)
+  if (count < 1 || count > AFS1_RECORDS_MAX)
+    return 0;
+  size = AFS1_HEADER_BYTES + (size_t)count * AFS1_EVENT_BYTES;
+  if (size + AFS1_TAG_BYTES > AFS1_FRAME_BYTES_MAX || size + AFS1_TAG_BYTES > capacity)
     return 0;
   memset(&header, 0, sizeof header);
   header.magic = AFS1_MAGIC;
@@ -600,7 +639,7 @@ static inline size_t afs1_encode_event(uint8_t *out, size_t capacity, uint32_t b
   afs1_put_header(out, &header);
   for (i = 0; i < count; i++)
     afs1_put_event(out + AFS1_HEADER_BYTES + (size_t)i * AFS1_EVENT_BYTES, &records[i]);
-  return AFS1_HEADER_BYTES + (size_t)count * AFS1_EVENT_BYTES;
+  return size;
 }
 /* Reads record `index` of a checked frame; returns an enum afs1_fault. */
 static inline int afs1_read_event(const uint8_t *frame, const afs1_header_t *header,
@@ -621,11 +660,12 @@ static inline size_t afs1_encode_status(uint8_t *out, size_t capacity, uint32_t 
                                         const afs1_status_t *records, unsigned count)
 {
   afs1_header_t header;
+  size_t size;
   unsigned i;
-  if (sequence == 0 && (AFS1_KIND_STATUS == AFS1_KIND_FIX || AFS1_KIND_STATUS == AFS1_KIND_EVENT))
+  if (count < 1 || count > AFS1_RECORDS_MAX)
     return 0;
-  if (count < 1 || count > AFS1_RECORDS_MAX ||
-      capacity < AFS1_HEADER_BYTES + (size_t)count * AFS1_STATUS_BYTES + AFS1_TAG_BYTES)
+  size = AFS1_HEADER_BYTES + (size_t)count * AFS1_STATUS_BYTES;
+  if (size + AFS1_TAG_BYTES > AFS1_FRAME_BYTES_MAX || size + AFS1_TAG_BYTES > capacity)
     return 0;
   memset(&header, 0, sizeof header);
   header.magic = AFS1_MAGIC;
@@ -642,7 +682,7 @@ static inline size_t afs1_encode_status(uint8_t *out, size_t capacity, uint32_t 
   afs1_put_header(out, &header);
   for (i = 0; i < count; i++)
     afs1_put_status(out + AFS1_HEADER_BYTES + (size_t)i * AFS1_STATUS_BYTES, &records[i]);
-  return AFS1_HEADER_BYTES + (size_t)count * AFS1_STATUS_BYTES;
+  return size;
 }
 /* Reads record `index` of a checked frame; returns an enum afs1_fault. */
 static inline int afs1_read_status(const uint8_t *frame, const afs1_header_t *header,
@@ -663,11 +703,12 @@ static inline size_t afs1_encode_ack(uint8_t *out, size_t capacity, uint32_t boo
                                         const afs1_ack_t *records, unsigned count)
 {
   afs1_header_t header;
+  size_t size;
   unsigned i;
-  if (sequence == 0 && (AFS1_KIND_ACK == AFS1_KIND_FIX || AFS1_KIND_ACK == AFS1_KIND_EVENT))
+  if (count < 1 || count > AFS1_RECORDS_MAX)
     return 0;
-  if (count < 1 || count > AFS1_RECORDS_MAX ||
-      capacity < AFS1_HEADER_BYTES + (size_t)count * AFS1_ACK_BYTES + AFS1_TAG_BYTES)
+  size = AFS1_HEADER_BYTES + (size_t)count * AFS1_ACK_BYTES;
+  if (size + AFS1_TAG_BYTES > AFS1_FRAME_BYTES_MAX || size + AFS1_TAG_BYTES > capacity)
     return 0;
   memset(&header, 0, sizeof header);
   header.magic = AFS1_MAGIC;
@@ -684,7 +725,7 @@ static inline size_t afs1_encode_ack(uint8_t *out, size_t capacity, uint32_t boo
   afs1_put_header(out, &header);
   for (i = 0; i < count; i++)
     afs1_put_ack(out + AFS1_HEADER_BYTES + (size_t)i * AFS1_ACK_BYTES, &records[i]);
-  return AFS1_HEADER_BYTES + (size_t)count * AFS1_ACK_BYTES;
+  return size;
 }
 /* Reads record `index` of a checked frame; returns an enum afs1_fault. */
 static inline int afs1_read_ack(const uint8_t *frame, const afs1_header_t *header,
@@ -707,11 +748,12 @@ static inline size_t afs1_encode_command(uint8_t *out, size_t capacity, uint32_t
                                         const afs1_command_t *records, unsigned count)
 {
   afs1_header_t header;
+  size_t size;
   unsigned i;
-  if (sequence == 0 && (AFS1_KIND_COMMAND == AFS1_KIND_FIX || AFS1_KIND_COMMAND == AFS1_KIND_EVENT))
+  if (count < 1 || count > AFS1_RECORDS_MAX)
     return 0;
-  if (count < 1 || count > AFS1_RECORDS_MAX ||
-      capacity < AFS1_HEADER_BYTES + (size_t)count * AFS1_COMMAND_BYTES + AFS1_TAG_BYTES)
+  size = AFS1_HEADER_BYTES + (size_t)count * AFS1_COMMAND_BYTES;
+  if (size + AFS1_TAG_BYTES > AFS1_FRAME_BYTES_MAX || size + AFS1_TAG_BYTES > capacity)
     return 0;
   memset(&header, 0, sizeof header);
   header.magic = AFS1_MAGIC;
@@ -728,7 +770,7 @@ static inline size_t afs1_encode_command(uint8_t *out, size_t capacity, uint32_t
   afs1_put_header(out, &header);
   for (i = 0; i < count; i++)
     afs1_put_command(out + AFS1_HEADER_BYTES + (size_t)i * AFS1_COMMAND_BYTES, &records[i]);
-  return AFS1_HEADER_BYTES + (size_t)count * AFS1_COMMAND_BYTES;
+  return size;
 }
 /* Reads record `index` of a checked frame; returns an enum afs1_fault. */
 static inline int afs1_read_command(const uint8_t *frame, const afs1_header_t *header,
@@ -739,7 +781,8 @@ static inline int afs1_read_command(const uint8_t *frame, const afs1_header_t *h
   if (index >= header->count)
     return AFS1_FAULT_BAD_COUNT;
   afs1_get_command(out, frame + AFS1_HEADER_BYTES + (size_t)index * header->record_bytes);
-  if (out->command_id < 1 || out->command_id > AFS1_COMMAND_ID_MAX)
+  if (out->command_id < 1 || out->command_id > AFS1_COMMAND_ID_MAX ||
+      !afs1_is_utf8(out->text, afs1_text_bytes(out->text)))
     return AFS1_FAULT_IMPOSSIBLE_VALUE;
   return AFS1_OK;
 }

@@ -5,111 +5,16 @@
  *        "write KIND BOOT SEQUENCE TIME COUNT VALUE..."        out: "FRAME_HEX" ("-" when refused)
  *        "cmac MESSAGE_HEX"                                    out: "TAG_HEX"
  *        "covers BOOT FIRST LAST BOOT SEQUENCE"                out: "0" or "1"
- *
- * AES-128 and CMAC are written out here from FIPS 197 and RFC 4493; a firmware has them in hardware.
+ *        "aes BLOCK_HEX"                                       out: "BLOCK_HEX"
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "afstand_v1.h"
+#include "afstand_kit.h"
 
-/* --- AES-128 and its CMAC ---------------------------------------------------------------------- */
-
-static uint8_t s_box[256];
-
-static uint8_t doubled(uint8_t x)
-{
-  return (uint8_t)((x << 1) ^ ((x >> 7) * 0x1b));
-}
-
-static uint8_t product(uint8_t x, uint8_t y)
-{
-  uint8_t sum = 0;
-  for (; y; y = (uint8_t)(y >> 1), x = doubled(x))
-    if (y & 1)
-      sum ^= x;
-  return sum;
-}
-
-static void make_s_box(void)
-{
-  unsigned x, power;
-  for (x = 0; x < 256; x++) {
-    uint8_t inverse = 1, bits;
-    for (power = 0; power < 254; power++)
-      inverse = product(inverse, (uint8_t)x);
-    bits = x ? inverse : 0;
-    s_box[x] = (uint8_t)(bits ^ (bits << 1 | bits >> 7) ^ (bits << 2 | bits >> 6) ^
-                         (bits << 3 | bits >> 5) ^ (bits << 4 | bits >> 4) ^ 0x63);
-  }
-}
-
-static void aes_128(const uint8_t *key, uint8_t *state)
-{
-  uint8_t round_key[16], shifted[16], constant = 1;
-  unsigned round, i, column;
-  memcpy(round_key, key, 16);
-  for (i = 0; i < 16; i++)
-    state[i] ^= round_key[i];
-  for (round = 1; round <= 10; round++) {
-    for (i = 0; i < 4; i++)
-      round_key[i] ^= s_box[round_key[12 + (i + 1) % 4]];
-    round_key[0] ^= constant;
-    constant = doubled(constant);
-    for (i = 4; i < 16; i++)
-      round_key[i] ^= round_key[i - 4];
-    for (i = 0; i < 16; i++)
-      shifted[i] = s_box[state[(i + 4 * (i % 4)) % 16]];
-    for (column = 0; column < 16; column += 4) {
-      const uint8_t *a = shifted + column;
-      const uint8_t all = (uint8_t)(a[0] ^ a[1] ^ a[2] ^ a[3]);
-      for (i = 0; i < 4; i++)
-        state[column + i] =
-            round == 10 ? a[i] : (uint8_t)(a[i] ^ all ^ doubled((uint8_t)(a[i] ^ a[(i + 1) % 4])));
-    }
-    for (i = 0; i < 16; i++)
-      state[i] ^= round_key[i];
-  }
-}
-
-static void subkey(uint8_t *block)
-{
-  const uint8_t carry = block[0] >> 7;
-  unsigned i;
-  for (i = 0; i < 15; i++)
-    block[i] = (uint8_t)(block[i] << 1 | block[i + 1] >> 7);
-  block[15] = (uint8_t)(block[15] << 1);
-  if (carry)
-    block[15] ^= 0x87;
-}
-
-static int cmac(void *context, const uint8_t *prefix, size_t prefix_bytes, const uint8_t *body,
-                size_t body_bytes, uint8_t *tag)
-{
-  const uint8_t *key = context;
-  const size_t size = prefix_bytes + body_bytes;
-  uint8_t last[16] = {0};
-  size_t at, in_block = 0;
-  aes_128(key, last);
-  subkey(last);
-  if (size == 0 || size % 16)
-    subkey(last);
-  memset(tag, 0, 16);
-  for (at = 0; at < size; at++) {
-    if (at && at % 16 == 0) {
-      aes_128(key, tag);
-      in_block = 0;
-    }
-    tag[in_block++] ^= at < prefix_bytes ? prefix[at] : body[at - prefix_bytes];
-  }
-  if (in_block < 16)
-    tag[in_block] ^= 0x80;
-  for (at = 0; at < 16; at++)
-    tag[at] ^= last[at];
-  aes_128(key, tag);
-  return 0;
-}
+static afs_aes128_t aes;
+static afs_cmac_t cipher = {afs_aes128_block, &aes};
 
 /* --- the exchange ------------------------------------------------------------------------------ */
 
@@ -174,7 +79,7 @@ static int show_record(const afs1_header_t *header, unsigned index)
   }
 }
 
-static void do_read(const char *text, const char *device, uint8_t *key)
+static void do_read(const char *text, const char *device)
 {
   afs1_header_t header;
   const size_t size = from_hex(text, frame, sizeof frame);
@@ -184,7 +89,7 @@ static void do_read(const char *text, const char *device, uint8_t *key)
     printf("%d 0\n", fault);
     return;
   }
-  printf("0 %d", afs1_verify(frame, size, device, cmac, key));
+  printf("0 %d", afs1_verify(frame, size, device, afs_cmac, &cipher));
   SHOW(header.kind), SHOW(header.minor), SHOW(header.flags), SHOW(header.count);
   SHOW(header.boot), SHOW(header.sequence), SHOW(header.device_time_ms);
   for (i = 0; i < header.count; i++) {
@@ -270,7 +175,7 @@ static size_t write_records(unsigned kind, uint32_t boot, uint32_t sequence, uin
   }
 }
 
-static void do_write(char *text, const char *device, uint8_t *key)
+static void do_write(char *text, const char *device)
 {
   const unsigned kind = (unsigned)next(&text);
   const uint32_t boot = (uint32_t)next(&text);
@@ -278,7 +183,7 @@ static void do_write(char *text, const char *device, uint8_t *key)
   const uint64_t time_ms = next_unsigned(&text);
   const unsigned count = (unsigned)next(&text);
   const size_t body = write_records(kind, boot, sequence, time_ms, count, text);
-  const size_t size = afs1_seal(frame, sizeof frame, body, device, cmac, key);
+  const size_t size = afs1_seal(frame, sizeof frame, body, device, afs_cmac, &cipher);
   if (size == 0)
     printf("-");
   print_hex(frame, size);
@@ -300,16 +205,21 @@ int main(int count, char **arguments)
   uint8_t key[16], tag[16];
   if (count != 3 || from_hex(arguments[2], key, sizeof key) != sizeof key)
     return 2;
-  make_s_box();
+  afs_aes128_init(&aes, key);
   while (fgets(line, sizeof line, stdin)) {
     if (strncmp(line, "read ", 5) == 0) {
-      do_read(line + 5, arguments[1], key);
+      do_read(line + 5, arguments[1]);
     } else if (strncmp(line, "write ", 6) == 0) {
-      do_write(line + 6, arguments[1], key);
+      do_write(line + 6, arguments[1]);
     } else if (strncmp(line, "covers ", 7) == 0) {
       do_covers(line + 7);
     } else if (strncmp(line, "cmac ", 5) == 0) {
-      cmac(key, NULL, 0, frame, from_hex(line + 5, frame, sizeof frame), tag);
+      afs_cmac(&cipher, NULL, 0, frame, from_hex(line + 5, frame, sizeof frame), tag);
+      print_hex(tag, sizeof tag);
+      printf("\n");
+    } else if (strncmp(line, "aes ", 4) == 0) {
+      (void)from_hex(line + 4, frame, 16);
+      afs_aes128_block(&aes, frame, tag);
       print_hex(tag, sizeof tag);
       printf("\n");
     } else {

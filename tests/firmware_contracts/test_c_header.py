@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from firmware_contracts import (
     FAULT_NUMBER,
@@ -30,6 +33,7 @@ from firmware_contracts import (
     read_header,
 )
 from firmware_contracts.batch import decode_batch
+from simulators.firmware import SANITIZERS, build
 from tests.firmware_contracts.samples import (
     ACK,
     COMMAND,
@@ -73,20 +77,16 @@ Exchange = Callable[..., list[str]]
 
 
 def compiled(program: Path, source: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [shutil.which("gcc") or "gcc", *flags, "-o", str(program), "-x", "c", source]
+    command = [shutil.which("gcc") or "gcc", *flags, "-o", str(program), source]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory) -> Exchange:
-    """The compiled program as a function from lines to lines; sanitized where gcc can."""
-    program = tmp_path_factory.mktemp("c") / "exchange"
-    source = str(HERE / "exchange.c")
-    flags = ("-std=c99", "-O1", *STRICT)
-    sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    if compiled(program, source, *flags, *sanitizers).returncode:
-        plain = compiled(program, source, *flags)
-        assert plain.returncode == 0, plain.stderr
+    """The compiled program as a function from lines to lines."""
+    program = build(
+        tmp_path_factory.mktemp("c") / "exchange", HERE / "exchange.c", flags=("-O1", *SANITIZERS)
+    )
 
     def run(lines: list[str], *, device: str = DEVICE, key: bytes = KEY) -> list[str]:
         done = subprocess.run(
@@ -110,13 +110,15 @@ def test_the_header_compiles_without_a_warning(tmp_path, standard, optimisation)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_example_of_the_device_makers_page_compiles(tmp_path):
+def test_the_examples_of_the_device_makers_page_compile(tmp_path):
     page = (INCLUDE.parent.parent / "docs" / "device-makers" / "README.md").read_text()
-    (example,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
-    source = tmp_path / "example.c"
-    source.write_text(example)
-    done = compiled(tmp_path / "example.o", str(source), "-std=c99", "-c", *STRICT)
-    assert (done.returncode, done.stderr) == (0, "")
+    examples = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for number, example in enumerate(examples):
+        source = tmp_path / f"example{number}.c"
+        source.write_text(example)
+        done = compiled(tmp_path / "example.o", str(source), "-std=c99", "-c", *STRICT)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_packed_structs_are_the_wire(tmp_path):
@@ -138,7 +140,7 @@ def test_the_packed_structs_are_the_wire(tmp_path):
     assert subprocess.run([str(tmp_path / "packed")], check=False).returncode == 0
 
 
-def test_the_programs_cmac_is_that_of_rfc_4493(exchange):
+def test_the_kits_cmac_is_that_of_rfc_4493(exchange):
     """FC-020: so that what follows compares two implementations."""
     sizes = (0, 16, 40, 64)
     lines = [f"cmac {RFC_4493_MESSAGE[:size].hex()}" for size in sizes]
@@ -148,6 +150,19 @@ def test_the_programs_cmac_is_that_of_rfc_4493(exchange):
         "dfa66747de9ae63030ca32611497c827",
         "51f0bebf7e3b9d92fc49741779363cfe",
     ]
+
+
+def test_the_kits_aes_is_that_of_fips_197_and_of_another_implementation(exchange, seed):
+    """FC-020: the standard's example, and random blocks against the library of the server."""
+    example = bytes.fromhex("00112233445566778899aabbccddeeff")
+    (answer,) = exchange([f"aes {example.hex()}"], key=bytes(range(16)))
+    assert answer == "69c4e0d86a7b0430d8cdb78070b4c55a"
+    generator = random.Random(seed)
+    for _ in range(10):
+        key, blocks = generator.randbytes(16), [generator.randbytes(16) for _ in range(50)]
+        encryptor = Cipher(AES(key), ECB()).encryptor()
+        wanted = [encryptor.update(block).hex() for block in blocks]
+        assert exchange([f"aes {block.hex()}" for block in blocks], key=key) == wanted
 
 
 def drawn(generator: random.Random, code: str) -> int:
