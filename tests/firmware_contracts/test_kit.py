@@ -411,6 +411,14 @@ def test_a_press_needs_neither_clock_nor_position(bench):
     assert one.say("fix none").frames == []
 
 
+def test_a_test_press_is_a_self_test_and_nothing_else_is(bench):
+    """FC-071."""
+    one = bench()
+    one.say("link up")
+    for code in EventCode:
+        assert events(one.say(f"press {code.value}")) == [(code, 0)]
+
+
 def test_commands_are_answered_once_each_and_again_when_they_come_again(bench):
     """FC-080, FC-081, FC-082, FC-083."""
     one = bench()

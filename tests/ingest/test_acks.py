@@ -28,6 +28,7 @@ def ranges(acks, now_ms, limit=100):
 
 
 def test_the_first_fix_is_told_at_once_and_the_next_ones_together():
+    """FC-063."""
     acks, one = DeviceAcks(INTERVAL_MS), device()
     acks.durable(one, 1, 1, NOW_MS, at_once=False)
     assert ranges(acks, NOW_MS) == [(1, 1, 1)]
@@ -39,6 +40,7 @@ def test_the_first_fix_is_told_at_once_and_the_next_ones_together():
 
 
 def test_an_event_is_told_at_once():
+    """FC-063."""
     acks, one = DeviceAcks(INTERVAL_MS), device()
     acks.durable(one, 1, 1, NOW_MS, at_once=False)
     ranges(acks, NOW_MS)

@@ -184,6 +184,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("topic", "payload", "reason"), REFUSED)
 def test_what_is_refused_has_its_reason(topic, payload, reason):
+    """FC-051."""
     outcome = check(topic, payload)
     assert isinstance(outcome, Refuse)
     assert outcome.reason is reason

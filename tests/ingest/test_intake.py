@@ -203,6 +203,7 @@ async def test_takes_writes_and_acknowledges():
 
 
 async def test_nothing_is_acknowledged_before_it_is_written():
+    """FC-061."""
     async with running() as bench:
         bench.writer.gate.clear()
         fix = bench.send("em/d1/fix", fix_frame("d1", 1))
