@@ -113,7 +113,7 @@ class Device:
         self._last_fix_ms = now_ms
         self._next_fix_ms: int | None = None
         self._next_status_ms = now_ms
-        self._commands: dict[int, None] = {}
+        self._commands: dict[int, EventCode | None] = {}  # and how each was answered
         self._fix_now: tuple[int, int] | None = None  # command id, tries left
         self._low_told = 100
         self._full_told = False
@@ -229,6 +229,8 @@ class Device:
         asked = self._fix_now
         if sensed.place is not None:
             self.last_place, self._last_place_ms = sensed.place, now_ms
+        # A fix without a time would be refused (FC-035).
+        if sensed.place is not None and self.device_time_ms(now_ms) != CLOCK_NOT_SET:
             flags = FixFlag(0)
             flags |= FixFlag.MOVING if self.moving else FixFlag(0)
             flags |= FixFlag(0) if self.linked else FixFlag.STORED
@@ -246,8 +248,8 @@ class Device:
             if sensed.place is not None or tries <= 1:
                 self._fix_now = None
                 got = sensed.place is not None
-                self._event(
-                    EventCode.COMMAND_DONE if got else EventCode.COMMAND_REFUSED, now_ms, command_id
+                self._answer(
+                    EventCode.COMMAND_DONE if got else EventCode.COMMAND_REFUSED, command_id, now_ms
                 )
             else:
                 self._fix_now = (command_id, tries - 1)
@@ -269,21 +271,29 @@ class Device:
 
     def _obey(self, command: Command, now_ms: int, out: Output) -> None:
         if command.command_id in self._commands:
-            return  # Redelivered by the broker: its answer is on the way already.
+            answer = self._commands[command.command_id]
+            if answer is not None:  # else it is under way still
+                self._event(answer, now_ms, command.command_id)
+            return
         self._commands[command.command_id] = None
         if len(self._commands) > SIM_COMMANDS_REMEMBERED_MAX:
             del self._commands[next(iter(self._commands))]
         if self.device_time_ms(now_ms) > command.expires_ms:
-            self._event(EventCode.COMMAND_EXPIRED, now_ms, command.command_id)
+            self._answer(EventCode.COMMAND_EXPIRED, command.command_id, now_ms)
         elif command.code == CommandCode.FIX_NOW:
             if self._fix_now is not None:
-                self._event(EventCode.COMMAND_DONE, now_ms, self._fix_now[0])
+                self._answer(EventCode.COMMAND_DONE, self._fix_now[0], now_ms)
             self._fix_now = (command.command_id, FIX_NOW_TRIES)
             out.actions.append(Action(ActionKind.TAKE_FIX))
         elif self._carried_out(command, now_ms, out):
-            self._event(EventCode.COMMAND_DONE, now_ms, command.command_id)
+            self._answer(EventCode.COMMAND_DONE, command.command_id, now_ms)
         else:
-            self._event(EventCode.COMMAND_REFUSED, now_ms, command.command_id)
+            self._answer(EventCode.COMMAND_REFUSED, command.command_id, now_ms)
+
+    def _answer(self, code: EventCode, command_id: int, now_ms: int) -> None:
+        if command_id in self._commands:
+            self._commands[command_id] = code
+        self._event(code, now_ms, command_id)
 
     def _carried_out(self, command: Command, now_ms: int, out: Output) -> bool:
         first, second = command.arg1, command.arg2
@@ -401,15 +411,14 @@ class Device:
         self._next_fix_ms = now_ms + max(500, interval_ms + jitter_ms)
 
     def _flush_fixes(self, now_ms: int) -> None:
-        if not self._pending:
-            return
         sealed_ms = self.device_time_ms(now_ms)
-        if sealed_ms != CLOCK_NOT_SET:
-            # An offset may not be positive: a clock that stepped back seals at its newest fix.
-            sealed_ms = max(sealed_ms, *(fix.time_ms for fix in self._pending), 0)
+        if not self._pending or sealed_ms == CLOCK_NOT_SET:
+            return
+        # An offset may not be positive: a clock that stepped back seals at its newest fix.
+        sealed_ms = max(sealed_ms, *(fix.time_ms for fix in self._pending), 0)
         records = b"".join(
             _FIX.pack(
-                (fix.time_ms - sealed_ms) if sealed_ms and fix.time_ms else 0,
+                fix.time_ms - sealed_ms,
                 fix.place.lat_e7,
                 fix.place.lon_e7,
                 fix.place.accuracy_dm,
@@ -480,4 +489,4 @@ class Device:
             self._full_told = False
         elif not self._full_told:
             self._full_told = True
-            self._event(EventCode.MEMORY_FULL, now_ms, len(self.ring))
+            self._event(EventCode.MEMORY_FULL, now_ms, sum(self.ring.dropped.values()))

@@ -125,6 +125,10 @@ void afs_ring_keep(afs_ring_t *ring, unsigned slot, size_t size)
   afs1_header_t header;
   afs1_get_header(&header, frame);
   note(&ring->slots[slot], &header, size);
+  if (header.kind == AFS1_KIND_FIX) {
+    ring->live_boot = header.boot;
+    ring->live_sequence = header.sequence;
+  }
   if (ring->flash.save && ring->flash.save(ring->flash.context, slot, frame, size) != 0)
     ring->unsaved++;
 }
@@ -151,17 +155,17 @@ static int oldest_due(const afs_ring_t *ring, unsigned kind, uint32_t tick_ms)
   return found;
 }
 
-static int newest_fix(const afs_ring_t *ring)
+/* The fix that was sealed last, if it is still here: where somebody is now. */
+static int live_fix(const afs_ring_t *ring)
 {
-  int found = NONE;
   unsigned i;
   for (i = 0; i < ring->slot_count; i++) {
     const afs_slot_t *slot = &ring->slots[i];
-    if (slot->size && slot->kind == AFS1_KIND_FIX &&
-        (found == NONE || older(&ring->slots[found], slot)))
-      found = (int)i;
+    if (slot->size && slot->kind == AFS1_KIND_FIX && slot->boot == ring->live_boot &&
+        slot->sequence == ring->live_sequence)
+      return (int)i;
   }
-  return found;
+  return NONE;
 }
 
 int afs_ring_next(afs_ring_t *ring, uint32_t tick_ms)
@@ -170,9 +174,9 @@ int afs_ring_next(afs_ring_t *ring, uint32_t tick_ms)
   int slot = oldest_due(ring, AFS1_KIND_EVENT, tick_ms);
   if (slot != NONE)
     return send(ring, slot, tick_ms);
-  slot = newest_fix(ring);
+  slot = live_fix(ring);
   if (slot != NONE && !ring->slots[slot].sent)
-    return send(ring, slot, tick_ms); /* where somebody is now waits for no backlog */
+    return send(ring, slot, tick_ms); /* it waits for no backlog */
   for (i = 0; i < ring->slot_count; i++)
     under_way += ring->slots[i].size && ring->slots[i].kind != AFS1_KIND_EVENT &&
                  !due(&ring->slots[i], tick_ms);

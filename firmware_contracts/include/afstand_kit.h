@@ -84,6 +84,8 @@ typedef struct {
   unsigned window; /* fixes and status under way at once; events are never held back */
   afs_flash_t flash;
   uint32_t dropped; /* frames that had to go since the ring was last less than full */
+  uint32_t live_boot; /* the fix sealed last */
+  uint32_t live_sequence;
   uint32_t unsaved; /* frames that the flash did not take: they would not survive a restart */
 } afs_ring_t;
 

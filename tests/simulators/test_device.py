@@ -289,12 +289,15 @@ def test_what_is_late_or_impossible_is_answered_and_not_done(received, answer):
     assert out.actions == []
 
 
-def test_a_command_that_comes_twice_is_done_once():
+def test_a_command_that_comes_twice_is_done_once_and_answered_alike():
+    """FC-082: also when its time is over by then."""
     one = device()
     one.handle(LinkChanges(True), T0)
     assert len(one.handle(command(CommandCode.VIBRATE), T0).actions) == 1
-    out = one.handle(command(CommandCode.VIBRATE), T0 + 1)
-    assert (out.frames, out.actions) == ([], [])
+    out = one.handle(command(CommandCode.VIBRATE), T0 + 61_000)
+    assert (events(out)[-1], out.actions) == ((EventCode.COMMAND_DONE, 7), [])
+    one.handle(command(CommandCode.FIX_NOW, 8), T0 + 1)
+    assert one.handle(command(CommandCode.FIX_NOW, 8), T0 + 2).frames == []  # under way still
 
 
 def test_a_forged_or_broken_command_is_ignored():
@@ -511,6 +514,15 @@ def test_a_clock_that_was_never_set_writes_zero_and_the_press_still_counts():
     out = one.handle(Pressed(), T0)
     assert read_header(out.frames[0].payload).device_time_ms == 0
     assert decoded(out.frames).events.time_ms[0] == 0
+
+
+def test_a_fix_without_a_time_is_not_sent():
+    """FC-035: it would be refused, and be lost."""
+    one = device(clock=NotSet(until_ms=T0 + 60_000))
+    one.handle(LinkChanges(True), T0)
+    assert one.handle(Sensed(HERE), T0 + 1).frames == []
+    out = one.handle(Sensed(HERE), T0 + 60_000)
+    assert decoded(out.frames).fixes.time_ms.tolist() == [T0 + 60_000]
 
 
 def test_a_clock_may_break_while_it_runs():

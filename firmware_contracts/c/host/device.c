@@ -110,9 +110,14 @@ static afs1_status_t status_of(unsigned reason)
 static void print_will(void)
 {
   uint8_t frame[SLOT_BYTES];
-  const afs1_status_t status = status_of(AFS1_STATUS_REASON_LAST_WILL);
+  const afs1_status_t status = status_of(AFS1_STATUS_REASON_PERIODIC);
+  size_t size = afs_device_will(&device, frame, sizeof frame, &status);
+  if (broken("bad-will")) { /* any status will do, it thinks */
+    size = afs1_encode_status(frame, sizeof frame, device.boot, 0, 0, &status, 1);
+    size = afs1_seal(frame, sizeof frame, size, device_id, afs_cmac, &cmac);
+  }
   printf("will em/%s/status ", device_id);
-  print_hex(frame, afs_device_will(&device, frame, sizeof frame, &status));
+  print_hex(frame, size);
 }
 
 /* --- commands --- */
@@ -229,8 +234,7 @@ static void take_fix(char *text)
 
 static void link_changes(int up)
 {
-  if (!broken("no-resend"))
-    afs_ring_link_lost(&ring);
+  afs_ring_link_lost(&ring);
   if (up && !linked) {
     const afs1_status_t status = status_of(AFS1_STATUS_REASON_CONNECTED);
     (void)afs_device_status(&device, clock_ms(), &status);
@@ -243,7 +247,6 @@ static void link_changes(int up)
 static void receive(const char *text)
 {
   static uint8_t frame[AFS1_FRAME_BYTES_MAX + 1];
-  uint64_t now_ms = clock_ms();
   afs1_header_t header;
   size_t size = 0;
   unsigned value;
@@ -253,39 +256,73 @@ static void receive(const char *text)
     /* Seals what came anew, so that every tag looks right. */
     (void)afs1_seal(frame, sizeof frame, size - AFS1_TAG_BYTES, device_id, afs_cmac, &cmac);
   }
-  if (broken("expired-done"))
-    now_ms = 1;
+  if (broken("expired-done") && afs1_check(frame, size, &header) == AFS1_OK &&
+      header.kind == AFS1_KIND_COMMAND &&
+      afs1_verify(frame, size, device_id, afs_cmac, &cmac)) {
+    memset(frame + AFS1_HEADER_BYTES + 4, 0x7f, 8); /* an expiry that never comes */
+    (void)afs1_seal(frame, sizeof frame, size - AFS1_TAG_BYTES, device_id, afs_cmac, &cmac);
+  }
   if (broken("twice-done"))
     memset(device.answered, 0, sizeof device.answered);
+  if (broken("old-minor") && afs1_check(frame, size, &header) == AFS1_OK && header.minor > 0)
+    return;
+  if (broken("lax-ack") && afs1_check(frame, size, &header) == AFS1_OK &&
+      header.kind == AFS1_KIND_ACK && afs1_verify(frame, size, device_id, afs_cmac, &cmac)) {
+    afs1_ack_t ack;
+    unsigned i;
+    for (i = 0; i < header.count; i++) {
+      (void)afs1_read_ack(frame, &header, i, &ack);
+      (void)afs_ring_covered(&ring, &ack);
+    }
+  }
   if (broken("no-answer") && afs1_check(frame, size, &header) == AFS1_OK &&
       header.kind == AFS1_KIND_COMMAND)
     return;
-  (void)afs_device_receive(&device, now_ms, frame, size);
+  (void)afs_device_receive(&device, clock_ms(), frame, size);
 }
 
-/* A frame that is sent again as a device must not: under a number of its own (FC-031). */
-static void renumber(int slot)
+/* Changes a frame that was sealed rightly, in the ways of a fault, when it is sent. */
+static void spoil(int slot, int first)
 {
   uint8_t *frame = afs_ring_frame(&ring, (unsigned)slot);
   const size_t size = slots[slot].size;
   afs1_header_t header;
   afs1_get_header(&header, frame);
-  header.sequence = ++device.sequence;
+  if (broken("renumber") && !first)
+    header.sequence = ++device.sequence;
+  if (broken("reserved"))
+    header.reserved = 1;
   afs1_put_header(frame, &header);
   (void)afs1_seal(frame, SLOT_BYTES, size - AFS1_TAG_BYTES, device_id, afs_cmac, &cmac);
+  if (broken("no-tag"))
+    memset(frame + size - AFS1_TAG_BYTES, 0, AFS1_TAG_BYTES);
   slots[slot].sequence = header.sequence;
+}
+
+/* What goes next: as the ring says, or fixes first. */
+static int next_slot(void)
+{
+  unsigned slot;
+  if (broken("late-events"))
+    for (slot = 0; slot < slot_count; slot++)
+      if (slots[slot].size && slots[slot].kind == AFS1_KIND_FIX && !slots[slot].sent) {
+        slots[slot].sent = 1;
+        slots[slot].sent_tick_ms = tick_ms;
+        return (int)slot;
+      }
+  return afs_ring_next(&ring, tick_ms);
 }
 
 static void publish(void)
 {
   char topic[AFS1_DEVICE_ID_MAX + 16];
   int slot;
-  while (linked && (slot = afs_ring_next(&ring, tick_ms)) >= 0) {
-    static uint8_t again[SLOTS_MAX];
+  while (linked && (slot = next_slot()) >= 0) {
+    static uint32_t sent_as[SLOTS_MAX]; /* the number that a slot's frame was sent under */
     afs_slot_t *sent = &slots[slot];
-    if (broken("renumber") && again[slot])
-      renumber(slot);
-    again[slot] = 1;
+    if (*fault)
+      spoil(slot, sent_as[slot] != sent->sequence);
+    sent_as[slot] = sent->sequence;
     (void)afs_topic(topic, sizeof topic, device_id,
                     broken("wrong-topic") ? AFS1_KIND_FIX : sent->kind);
     printf("out %s ", topic);
