@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--for", dest="for_s", type=float, help="end after SECONDS")
     simulate.add_argument("--register", action="store_true", help="import its cases first")
 
+    _add_conform(add_configured("conform", "test whether a device keeps the contract", _conform))
+
     orders = commands.add_parser("orders", help="persons, devices, zones, orders and plans")
     orders_commands = orders.add_subparsers(title="commands", metavar="COMMAND", required=True)
     imports = orders_commands.add_parser("import", help="check a cases document and put it in")
@@ -82,6 +84,30 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path)
     add("warm-up", "compile all kernels and keep them", _warm_up)
     return parser
+
+
+def _add_conform(command: argparse.ArgumentParser) -> None:
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--device", help="the device to test")
+    what.add_argument("--judge", type=Path, metavar="FILE", help="judge a recorded test again")
+    what.add_argument("--owntracks", type=Path, metavar="FILE", help="judge messages of a phone")
+    command.add_argument("--key-file", type=Path, help="the device's key, 32 hexadecimal digits")
+    command.add_argument("--broker", metavar="HOST:PORT", help="instead of the configuration's")
+    command.add_argument("--mqtt", choices=("5", "3.1.1"), default="5")
+    hands = command.add_mutually_exclusive_group()
+    hands.add_argument("--rig", metavar="HOST:PORT", help="who restarts it, presses its button ...")
+    hands.add_argument("--by-hand", action="store_true", help="ask a person to")
+    hands.add_argument(
+        "--program", type=Path, help="a firmware compiled for this machine, in lockstep, no broker"
+    )
+    command.add_argument(
+        "--memory", type=int, default=0, metavar="FRAMES", help="fill a memory of so many frames"
+    )
+    command.add_argument(
+        "--patience", type=float, default=1.0, metavar="FACTOR", help="wait so many times as long"
+    )
+    command.add_argument("--record", type=Path, metavar="FILE", help="keep the whole test")
+    command.add_argument("--json", action="store_true", help="verdicts as JSON")
 
 
 def _add_incident_commands(incidents: argparse.ArgumentParser) -> None:
@@ -150,6 +176,15 @@ def _simulate(options: argparse.Namespace) -> int:
         lambda stop: simulation.simulate(
             config, options.scenario, stop, for_s=options.for_s, register=options.register
         )
+    )
+
+
+def _conform(options: argparse.Namespace) -> int:
+    from afstand import conform_command, tools
+
+    logs.configure(level="warning", role="conform")
+    return conform_command.run(
+        options, lambda: tools.device_access(load(options.config), options.device)
     )
 
 

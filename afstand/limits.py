@@ -153,6 +153,7 @@ TAIL_NOTICES_MAX: Final = 100_000
 OUTBOX_WAIT_S: Final = 0.25  # how long a read of the outbox waits for the next entry
 OUTBOX_CLAIM_IDLE_MS: Final = 60_000  # what another notifier left pending for so long is taken over
 OUTBOX_CLAIM_PAUSE_S: Final = 15.0
+CONFORM_LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_COMMANDS_AT_ONCE: Final = 200  # definitions in one write of an import
 

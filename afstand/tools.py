@@ -4,9 +4,12 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
+import aiomqtt
+
 from afstand.cases import Cases, CasesError, CasesProblem, import_cases
 from afstand.commands import JournalCommand, encode_command
 from afstand.config import Config
+from afstand.conform import Broker, ConformError
 from afstand.limits import COMMAND_ANSWER_S_MAX, WATCH_READ_ENTRIES_MAX
 from afstand.roles import open_store
 from afstand.watch.envelope import decode_envelope
@@ -41,6 +44,30 @@ async def import_orders(config: Config, cases: Cases) -> int:
         f"into partitions {', '.join(done.partitions) or 'none'}"
     )
     return 0
+
+
+async def device_access(config: Config, device_id: str) -> tuple[Broker, bytes]:
+    """The broker of a configuration and the key of a device in its registry."""
+    broker = config.broker
+    tls = aiomqtt.TLSParameters(
+        ca_certs=broker.ca_file or None,
+        certfile=broker.cert_file or None,
+        keyfile=broker.key_file or None,
+    )
+    async with open_store(config) as store:
+        registry = Registry(store, KeyBox(config.master_key()))
+        await registry.load_all()
+        record = registry.find(device_id)
+    if record is None or not record.key:
+        raise ConformError(f"the registry has no device {device_id!r} with a key")
+    return Broker(
+        broker.host,
+        broker.port,
+        broker.version,
+        broker.username or None,
+        config.optional_secret("broker.password", broker.password) or None,
+        tls if broker.tls else None,
+    ), record.key
 
 
 async def open_incidents(store: Store, partition: str) -> dict[str, IncidentRecord]:

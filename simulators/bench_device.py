@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from firmware_contracts import EventCode, Lane, Mechanism, parse_topic
+from firmware_contracts import EventCode, Lane, Mechanism
 from simulators.clock import NotSet, Steady
 from simulators.device import Device
 from simulators.happenings import (
@@ -22,7 +22,6 @@ from simulators.happenings import (
 from simulators.host_device import Said
 
 _NEVER_MS: Final = 2**62
-FIXES_PER_LINE_MAX: Final = 4
 
 
 class BenchDevice:
@@ -30,7 +29,7 @@ class BenchDevice:
 
     def __init__(self, spec: DeviceSpec, now_ms: int) -> None:
         self.device = Device(spec, now_ms)
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._unset = False
         self.first = Said([], self._will(), False, [])
 
@@ -57,7 +56,7 @@ class BenchDevice:
         # The simulated device has one time, and a clock fault for what it says.
         del tick_ms
         unset = unix_ms == 0
-        self._now_ms = self._now_ms if unset else unix_ms
+        self.now_ms = self.now_ms if unset else unix_ms
         if unset != self._unset:
             self._unset = unset
             self._happen(ClockBreaks(NotSet(_NEVER_MS) if unset else Steady()))
@@ -69,7 +68,7 @@ class BenchDevice:
         return self._happen(Received(lane, payload))
 
     def _happen(self, happening: Happening) -> Said:
-        out: Output = self.device.handle(happening, self._now_ms)
+        out: Output = self.device.handle(happening, self.now_ms)
         topics = {Lane.FIX: "fix", Lane.EVENT: "event", Lane.STATUS: "status"}
         return Said(
             [(f"em/{self.device.spec.device_id}/{topics[f.lane]}", f.payload) for f in out.frames],
@@ -87,8 +86,3 @@ def _place(text: str) -> Place | None:
         return None
     lat_e7, lon_e7, accuracy_dm = map(int, text.split())
     return Place(lat_e7, lon_e7, accuracy_dm, mechanism=Mechanism.GNSS, satellites=9)
-
-
-def device_of(topic: str) -> str:
-    """Give the device id of one of its topics."""
-    return parse_topic(topic)[0]

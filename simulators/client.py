@@ -90,6 +90,32 @@ class Observer:
     link: Callable[[str, bool, int], None] | None = None
 
 
+def mqtt_client(broker: Broker, device_id: str, last_will: bytes | None) -> aiomqtt.Client:
+    """Make the MQTT client of a device: a session that outlives the connection, and a last will."""
+    modern = broker.version == "5"
+    properties = None
+    if modern:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRES_S
+    return aiomqtt.Client(
+        broker.host,
+        broker.port,
+        identifier=device_id,
+        username=None if broker.username is None else broker.username.format(device=device_id),
+        password=None if broker.password is None else broker.password(device_id),
+        protocol=aiomqtt.ProtocolVersion.V5 if modern else aiomqtt.ProtocolVersion.V311,
+        # Each version has its own word for "keep my session" and refuses the other's.
+        clean_start=False if modern else MQTT_CLEAN_START_FIRST_ONLY,
+        clean_session=None if modern else False,
+        properties=properties,
+        will=None if last_will is None else aiomqtt.Will(status_topic(device_id), last_will, qos=1),
+        keepalive=KEEP_ALIVE_S,
+        timeout=CONNECT_TIMEOUT_S,
+        socket_options=[NO_DELAY],
+        tls_context=None if broker.tls is None else broker.tls(device_id),
+    )
+
+
 class DeviceClient:
     """Runs one carrier against one broker until it is cancelled."""
 
@@ -211,7 +237,7 @@ class DeviceClient:
     async def _session(self) -> None:
         """Hold one connection until it breaks (raises) or has to be dropped (returns)."""
         async with self._connecting:
-            client = self._client()
+            client = mqtt_client(self._broker, self.device_id, self.carrier.device.last_will())
             await client.__aenter__()
         try:
             await client.subscribe(
@@ -236,33 +262,6 @@ class DeviceClient:
         finally:
             with suppress(aiomqtt.MqttError, OSError, TimeoutError):
                 await client.__aexit__(None, None, None)
-
-    def _client(self) -> aiomqtt.Client:
-        broker = self._broker
-        modern = broker.version == "5"
-        properties = None
-        if modern:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = SESSION_EXPIRES_S
-        return aiomqtt.Client(
-            broker.host,
-            broker.port,
-            identifier=self.device_id,
-            username=None
-            if broker.username is None
-            else broker.username.format(device=self.device_id),
-            password=None if broker.password is None else broker.password(self.device_id),
-            protocol=aiomqtt.ProtocolVersion.V5 if modern else aiomqtt.ProtocolVersion.V311,
-            # Each version has its own word for "keep my session" and refuses the other's.
-            clean_start=False if modern else MQTT_CLEAN_START_FIRST_ONLY,
-            clean_session=None if modern else False,
-            properties=properties,
-            will=aiomqtt.Will(status_topic(self.device_id), self.carrier.device.last_will(), qos=1),
-            keepalive=KEEP_ALIVE_S,
-            timeout=CONNECT_TIMEOUT_S,
-            socket_options=[NO_DELAY],
-            tls_context=None if broker.tls is None else broker.tls(self.device_id),
-        )
 
     async def _hear(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:

@@ -7,7 +7,7 @@ compiled for this machine, or the simulated one.
 from collections import deque
 from typing import Final, Protocol
 
-from firmware_contracts.conformance import Action, Do, Phase, Stimulus, Tell, Tester
+from firmware_contracts.conformance import Action, Do, Examiner, Phase, Stimulus, Tell
 from simulators.host_device import Said
 
 STEP_MS: Final = 250
@@ -31,11 +31,11 @@ class Bench(Protocol):
 class Lockstep:
     """One device and one test of it."""
 
-    def __init__(self, device: Bench, tester: Tester, start_ms: int) -> None:
+    def __init__(self, device: Bench, examiner: Examiner, start_ms: int) -> None:
         self.now_ms = start_ms
         self.phases: list[str] = []
         self._device = device
-        self._tester = tester
+        self._examiner = examiner
         self._start_ms = start_ms
         self._clock_set = True
         self._linked = False
@@ -48,8 +48,8 @@ class Lockstep:
     def run(self, for_ms: int = 7_200_000) -> None:
         """Run the test to its end. RuntimeError when it has none within `for_ms`."""
         self._say_time()
-        self._actions.extend(self._tester.begin(self.now_ms))
-        while not self._tester.finished:
+        self._actions.extend(self._examiner.begin(self.now_ms))
+        while not self._examiner.finished:
             if self.now_ms - self._start_ms > for_ms:
                 raise RuntimeError(f"the test goes on after {for_ms} ms, in {self.phases[-1:]}")
             while self._actions:
@@ -63,7 +63,7 @@ class Lockstep:
         if self._up_at_ms is not None and self.now_ms >= self._up_at_ms:
             self._up_at_ms = None
             self._link_up()
-        self._actions.extend(self._tester.tick(self.now_ms))
+        self._actions.extend(self._examiner.tick(self.now_ms))
 
     def _say_time(self) -> None:
         tick_ms = (TICK_START_MS + self.now_ms - self._start_ms) % 2**32
@@ -73,7 +73,7 @@ class Lockstep:
         said = self._device.say(line)
         self._will = said.will or self._will
         for topic, payload in said.frames:
-            self._actions.extend(self._tester.hear(self.now_ms, topic, payload))
+            self._actions.extend(self._examiner.hear(self.now_ms, topic, payload))
         if said.wants_fix:
             self._say(self._fix())
 
@@ -91,7 +91,7 @@ class Lockstep:
                 self._deliver()
             case Do():
                 self._do(action.what, action.argument)
-                self._actions.extend(self._tester.done(self.now_ms, done=True))
+                self._actions.extend(self._examiner.done(self.now_ms, done=True))
 
     def _deliver(self) -> None:
         while self._linked and self._queue:
@@ -124,7 +124,7 @@ class Lockstep:
         self._linked = False
         self._say("link down")
         if will is not None:
-            self._actions.extend(self._tester.hear(self.now_ms, *will))
+            self._actions.extend(self._examiner.hear(self.now_ms, *will))
 
     def _link_up(self) -> None:
         self._linked = True

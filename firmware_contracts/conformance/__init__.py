@@ -16,7 +16,8 @@ from firmware_contracts.conformance.log import (
     read,
     written,
 )
-from firmware_contracts.conformance.script import Action, Do, Phase, Tell, Tester
+from firmware_contracts.conformance.script import Action, Do, Examiner, Phase, Tell
+from firmware_contracts.topics import Lane
 
 __all__ = [
     "JUDGED",
@@ -25,8 +26,10 @@ __all__ = [
     "Do",
     "Ended",
     "Evidence",
+    "Examiner",
     "Heard",
     "Item",
+    "Lane",
     "LogError",
     "Patience",
     "Phase",
@@ -34,7 +37,6 @@ __all__ = [
     "Result",
     "Stimulus",
     "Tell",
-    "Tester",
     "Told",
     "Verdict",
     "Withheld",

@@ -101,7 +101,7 @@ def order(case: Case) -> Findings:
             continue
         waiting = [
             frame for frame in case.first
-            if frame.at_ms >= did.at_ms and frame.kept and _sealed_before(frame, did)
+            if frame.at_ms >= did.at_ms and frame.kept and _made_before(frame, did)
         ]  # fmt: skip
         events = [place for place, frame in enumerate(waiting) if frame.kind is Kind.EVENT]
         fixes = [place for place, frame in enumerate(waiting) if frame.kind is Kind.FIX]
@@ -112,9 +112,11 @@ def order(case: Case) -> Findings:
             yield Finding("FC-065", in_order, shown.item, why)
 
 
-def _sealed_before(frame: Frame, did: Did) -> bool:
+def _made_before(frame: Frame, did: Did) -> bool:
+    """Whether an event was sealed, or a fix taken, before something was done."""
     assert frame.header is not None
-    return 0 < frame.header.device_time_ms <= did.at_ms
+    sealed_ms = frame.header.device_time_ms
+    return any(0 < sealed_ms + one["time_offset_ms"] <= did.at_ms for one in frame.records)
 
 
 def memory(case: Case) -> Findings:
@@ -177,26 +179,28 @@ def presses(case: Case) -> Findings:
     """FC-070, FC-071: a press is sent at once, as what it is."""
     at_once_ms = round(case.patience.at_once_s * 1000)
     for did in case.stimuli(Stimulus.PRESS):
-        if not case.undisturbed(did.at_ms, did.at_ms + at_once_ms):
-            continue
+        until_ms = did.at_ms + at_once_ms
         within = [
             (frame, code)
             for frame in case.first
-            if did.at_ms <= frame.at_ms <= did.at_ms + at_once_ms
+            if did.at_ms <= frame.at_ms <= until_ms
             for code, _ in frame.events()
         ]
-        same = [frame for frame, code in within if code == did.argument]
-        drills = [frame for frame, code in within if code == EventCode.SELF_TEST]
-        if did.argument in URGENT:
-            if same:
-                yield Finding("FC-070", True, same[0].item, "sent at once")
-            else:
-                yield Finding("FC-070", False, did, f"event {did.argument} did not come")
-            if drills:
-                yield Finding("FC-071", False, drills[0].item, "a drill for a real press")
-        elif did.argument == EventCode.SELF_TEST:
-            shown = same[0].item if same else did
-            yield Finding("FC-071", bool(same), shown, "a test press")
+        # What did not come after the link broke or the device restarted shows nothing.
+        waited = case.undisturbed(did.at_ms, until_ms)
+        yield from _one_press(did, within, waited=waited)
+
+
+def _one_press(did: Did, within: list[tuple[Frame, int]], *, waited: bool) -> Findings:
+    same = [frame for frame, code in within if code == did.argument]
+    drills = [frame for frame, code in within if code == EventCode.SELF_TEST]
+    sentence = "FC-070" if did.argument in URGENT else "FC-071"
+    if same:
+        yield Finding(sentence, True, same[0].item, "sent at once, as what it is")
+    elif waited:
+        yield Finding(sentence, False, did, f"event {did.argument} did not come")
+    if did.argument in URGENT and drills and waited:
+        yield Finding("FC-071", False, drills[0].item, "a drill for a real press")
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -280,9 +284,7 @@ def _hostile(case: Case) -> Findings:
     for told in hostile:
         answers = case.answers(told)
         if answers:
-            yield Finding(
-                told.sentence, False, answers[0][0].item, "acted on what is no command"
-            )
+            yield Finding(told.sentence, False, answers[0][0].item, "acted on what is no command")
         elif answered:
             yield Finding(told.sentence, True, told, "refused without a word")
 

@@ -58,7 +58,7 @@ def structure(case: Case) -> Findings:
         for sentence in ("FC-001", "FC-007", "FC-009"):
             yield Finding(sentence, True, frame.item, "a sound frame")
         assert frame.header is not None
-        spare = frame.reserved or frame.header.flags & ~FrameFlag.FROM_SERVER
+        spare = frame.reserved or frame.header.flags & ~int(FrameFlag.FROM_SERVER)
         spare = spare or any(record.get("reserved", 0) for record in frame.records)
         spare = spare or _spare_bits(frame)
         yield Finding("FC-010", not spare, frame.item, "reserved fields and unassigned bits")
@@ -147,9 +147,10 @@ def _numbers_of_boot(case: Case, mine: list[Frame]) -> Findings:
         first = mine[0].key[1]
         yield Finding("FC-031", first == 1, mine[0].item, f"the first of its boot: {first}")
     for before, after in pairwise(mine):
-        # A status may be lost with the link, and so its number; within one connection not.
-        earlier, later = sorted((before.at_ms, after.at_ms))
-        if case.undisturbed(earlier, later):
+        # What was sealed without a link may have had to go; within one connection nothing has.
+        assert before.header is not None
+        sealed_ms = min(before.header.device_time_ms, before.at_ms)
+        if sealed_ms and case.undisturbed(sealed_ms, max(before.at_ms, after.at_ms)):
             why = f"{after.key[1]} after {before.key[1]}"
             yield Finding("FC-031", after.key[1] - before.key[1] <= 1, after.item, why)
 
@@ -164,7 +165,8 @@ def wills(case: Case) -> Findings:
         )
         if frame.header.sequence == 0:
             yield Finding("FC-032", frame.kind is Kind.STATUS, frame.item, "sequence 0")
-            yield Finding("FC-052", will, frame.item, "the frame with sequence 0")
+            if frame.kind is Kind.STATUS:
+                yield Finding("FC-052", will, frame.item, "the frame with sequence 0")
         elif will:
             yield Finding("FC-052", False, frame.item, f"a last will of {frame.key}")
     for did in case.stimuli(Stimulus.LINK_CUT):

@@ -1,6 +1,6 @@
 """What a conformance test does, step by step: messages and time in, actions out.
 
-`Tester` reads no clock and does no input or output. Whoever drives it passes on what the device
+`Examiner` reads no clock and does no input or output. Whoever drives it passes on what the device
 says, calls `tick` when `due_ms` has come, tells the device what it is asked to tell, and lets
 happen what it is asked to let happen (by a rig, by hand, or not at all: then those sentences stay
 unseen).
@@ -77,7 +77,7 @@ class _Pause(NamedTuple):
 _Script = Generator[_Pause, None, None]
 
 
-class Tester:
+class Examiner:
     """One test of one device."""
 
     def __init__(
