@@ -290,6 +290,7 @@ class Bridge:
 
     async def do(self, what: Stimulus, argument: int) -> str:
         """Let something happen to the device; see `rig.Rigged`."""
+        await self._say(self._now())
         match what:
             case Stimulus.BOOT:
                 async with self._lock:
@@ -304,6 +305,7 @@ class Bridge:
                 await self._say(f"press {argument}")
             case Stimulus.FIX:
                 for _ in range(max(1, argument)):
+                    await self._say(self._now())
                     await self._say(self._fix())
             case Stimulus.NO_FIX:
                 await self._say("fix none")
