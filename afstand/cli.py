@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     watch = add_configured("watch", "fold the journal into the outbox", _watch)
     watch.add_argument("--replica", type=int, help="run this replica alone, in this process")
     add_configured("notify", "deliver what the watches decided", _notify)
+    add_configured("trackers", "carry packets of Teltonika trackers to the broker", _trackers)
 
     simulate = add_configured("simulate", "simulated devices against the broker", _simulate)
     simulate.add_argument("scenario", type=Path, help="a scenario file")
@@ -166,6 +167,13 @@ def _notify(options: argparse.Namespace) -> int:
 
     config = _configured(options, "notify")
     return _run_role(lambda stop: roles.notify(config, stop))
+
+
+def _trackers(options: argparse.Namespace) -> int:
+    from afstand import roles
+
+    config = _configured(options, "trackers")
+    return _run_role(lambda stop: roles.trackers(config, stop))
 
 
 def _simulate(options: argparse.Namespace) -> int:
