@@ -47,6 +47,7 @@ from ingest.registry import Role as DeviceRole
 from ingest.store import StoreUnavailableError
 
 CASES_FORMAT: Final = "afstand.cases/1"
+_IMEI: Final = re.compile(r"[0-9]{15}", re.ASCII)
 _KEY: Final = re.compile(r"[0-9a-fA-F]{32}")
 
 
@@ -248,8 +249,10 @@ class _Checker:
                 self._wrong(f"{place}.role", f"{device.person} is a {roles[device.person].value}")
             if device.contract is Contract.EM1 and not _KEY.fullmatch(device.key):
                 self._wrong(f"{place}.key", "must be 32 hexadecimal digits")
-            if device.contract is Contract.OWNTRACKS and device.key:
-                self._wrong(f"{place}.key", "an OwnTracks device has none")
+            if device.contract is not Contract.EM1 and device.key:
+                self._wrong(f"{place}.key", f"a device of contract {device.contract} has none")
+            if device.contract is Contract.TELTONIKA and not _IMEI.fullmatch(device.id):
+                self._wrong(f"{place}.id", "a tracker's id is its IMEI, 15 digits")
 
     def _zone(self, index: int, entry: ZoneEntry) -> Zone | None:
         place = f"zones[{index}]"

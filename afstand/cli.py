@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--partition", help="this one alone")
     _add_range(verify)
     _add_reader_commands(commands)
+    add_configured("trackers", "carry packets of Teltonika trackers to the broker", _trackers)
 
     simulate = add_configured("simulate", "simulated devices against the broker", _simulate)
     simulate.add_argument("scenario", type=Path, help="a scenario file")
@@ -233,6 +234,13 @@ def _readers_forget(options: argparse.Namespace) -> int:
     from afstand import evidence
 
     return _tool(evidence.forget_reader(_configured(options, "readers"), options))
+
+
+def _trackers(options: argparse.Namespace) -> int:
+    from afstand import roles
+
+    config = _configured(options, "trackers")
+    return _run_role(lambda stop: roles.trackers(config, stop))
 
 
 def _simulate(options: argparse.Namespace) -> int:

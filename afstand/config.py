@@ -116,6 +116,18 @@ class Notify(Section, frozen=True, kw_only=True):
     """Of the texts on devices."""
 
 
+class Trackers(Section, frozen=True, kw_only=True):
+    """The bridge for Teltonika trackers.
+
+    A tracker proves nothing, so `host` is an address of a private network (APN, VPN).
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 5027
+    client_id: Name = "afstand-trackers-1"
+    health_port: Port = 9103
+
+
 class Registry(Section, frozen=True, kw_only=True):
     """Where device keys are encrypted at rest."""
 
@@ -144,6 +156,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     watch: Watch = Watch()
     archive: Archive = Archive()
     notify: Notify = Notify()
+    trackers: Trackers = Trackers()
     registry: Registry = Registry()
     http: Http = Http()
     log: Log = Log()
@@ -240,6 +253,7 @@ _SECTIONS: Final[Mapping[str, Any]] = {
     "watch": Watch,
     "archive": Archive,
     "notify": Notify,
+    "trackers": Trackers,
     "registry": Registry,
     "http": Http,
     "log": Log,

@@ -11,6 +11,7 @@ FRAME_RECORDS_MAX: Final = 64
 FRAME_BYTES_MAX: Final = 4096
 OWNTRACKS_BYTES_MAX: Final = 16_384
 OWNTRACKS_DEPTH_MAX: Final = 16
+TELTONIKA_BYTES_MAX: Final = 4_096  # a tracker sends at most 1,280
 TOPIC_CHARACTERS_MAX: Final = 256
 
 # --- ingest -----------------------------------------------------------------------------------
@@ -58,6 +59,12 @@ ACK_SEND_MAX: Final = 100  # acknowledgements sealed in one go
 INTAKE_TAKE_MAX: Final = 512  # messages checked in one go: nothing else runs meanwhile
 INTAKE_HELD_MAX: Final = (
     10_000  # messages taken and not yet durable, per connection: above it nothing is taken
+)
+TRACKERS_MAX: Final = 10_000  # connections of one tracker bridge
+TRACKER_SILENT_S_MAX: Final = 1_800.0  # a connection without a packet for so long is closed
+TRACKER_GREETING_S_MAX: Final = 30.0
+TRACKER_ACK_S_MAX: Final = (
+    20.0  # for the intake to have a packet safe: then the tracker tries again
 )
 INTAKE_RETRY_MS_MIN: Final = 50
 INTAKE_RETRY_MS_MAX: Final = 500

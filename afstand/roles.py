@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiomqtt
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -35,6 +36,7 @@ from ingest.outbox import Outbox
 from ingest.readers import Readers
 from ingest.registry import KeyBox, Registry
 from ingest.store import Store, StoreUnavailableError, connect_store
+from ingest.trackers import BrokerLink, TrackerMetrics, run_trackers
 
 log = structlog.get_logger()
 
@@ -93,6 +95,49 @@ async def intake(config: Config, stop: asyncio.Event) -> None:
         observed(config, config.intake.health_port, registry, not_ready),
     ):
         await run_intake(settings, store=store, box=box, metrics=registry, stop=stop, health=health)
+
+
+async def trackers(config: Config, stop: asyncio.Event) -> None:
+    """Carry packets of Teltonika trackers to the broker."""
+    registry = CollectorRegistry()
+    metrics = TrackerMetrics(registry)
+    links: list[BrokerLink] = []
+
+    def not_ready() -> str:
+        return links[0].problem if links else "not listening yet"
+
+    def listening(port: int, link: BrokerLink) -> None:
+        log.info("listening for trackers", port=port)
+        links.append(link)
+
+    async with observed(config, config.trackers.health_port, registry, not_ready):
+        await run_trackers(
+            lambda: _mqtt_client(config, config.trackers.client_id),
+            host=config.trackers.host,
+            port=config.trackers.port,
+            metrics=metrics,
+            stop=stop,
+            listening=listening,
+        )
+
+
+def _mqtt_client(config: Config, client_id: str) -> aiomqtt.Client:
+    broker = config.broker
+    tls = aiomqtt.TLSParameters(
+        ca_certs=broker.ca_file or None,
+        certfile=broker.cert_file or None,
+        keyfile=broker.key_file or None,
+    )
+    modern = broker.version == "5"
+    return aiomqtt.Client(
+        broker.host,
+        broker.port,
+        identifier=client_id,
+        username=broker.username or None,
+        password=config.optional_secret("broker.password", broker.password) or None,
+        protocol=aiomqtt.ProtocolVersion.V5 if modern else aiomqtt.ProtocolVersion.V311,
+        tls_params=tls if broker.tls else None,
+    )
 
 
 async def watch(config: Config, index: int, stop: asyncio.Event) -> None:

@@ -25,6 +25,7 @@ def asyncapi() -> dict[str, Any]:
         "channels": {
             **{lane.value: _channel(lane, kind) for lane, kind in KIND_OF_LANE.items()},
             "owntracks": _owntracks_channel(),
+            **{name: _tracker_channel(name, text) for name, text in _TRACKERS.items()},
         },
         "operations": {
             **{
@@ -34,6 +35,14 @@ def asyncapi() -> dict[str, Any]:
                 "action": "receive",
                 "channel": {"$ref": "#/channels/owntracks"},
                 "bindings": {"mqtt": {"qos": 1, "retain": False}},
+            },
+            **{
+                _tracker_operation(name): {
+                    "action": "send" if name == "trackerAck" else "receive",
+                    "channel": {"$ref": f"#/channels/{name}"},
+                    "bindings": {"mqtt": {"qos": 1, "retain": False}},
+                }
+                for name in _TRACKERS
             },
         },
         "components": {
@@ -73,6 +82,35 @@ def _owntracks_channel() -> dict[str, Any]:
             }
         },
     }
+
+
+_TRACKERS: Final = {
+    "tracker": ("avl", "AVL packets of a Teltonika tracker, as it sends them over TCP."),
+    "trackerEvent": ("event", "AVL packets that hold an event: the priority lane."),
+    "trackerAck": (
+        "ack",
+        "16 bytes: which packet is durable (BLAKE2b: IMEI, zero byte, packet).",
+    ),
+}
+
+
+def _tracker_channel(name: str, text: tuple[str, str]) -> dict[str, Any]:
+    return {
+        "address": f"teltonika/{{imei}}/{text[0]}",
+        "description": text[1],
+        "parameters": {"imei": {"description": "The tracker's IMEI, 15 digits."}},
+        "messages": {
+            name: {
+                "name": name,
+                "contentType": "application/octet-stream",
+                "payload": {"type": "string", "format": "binary"},
+            }
+        },
+    }
+
+
+def _tracker_operation(name: str) -> str:
+    return ("send" if name == "trackerAck" else "receive") + name[0].upper() + name[1:]
 
 
 def _operation_name(kind: Kind) -> str:

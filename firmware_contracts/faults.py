@@ -24,6 +24,7 @@ class Fault(StrEnum):
     BAD_JSON = "malformed-json"
     BAD_SCHEMA = "bad-schema"
     UNKNOWN_TYPE = "unknown-type"
+    BAD_CHECKSUM = "bad-checksum"
 
 
 # Numbers of the fault column: 0 is no fault, n is FAULTS[n - 1]. New faults are added at the end

@@ -9,6 +9,15 @@ from firmware_contracts.meanings import EVENT_MEANINGS, MEANINGS
 from firmware_contracts.owntracks import IgnoredReason
 from firmware_contracts.sentences import SENTENCES
 from firmware_contracts.table import HEADER, RECORDS, Field, Layout
+from firmware_contracts.teltonika import (
+    BATTERY_CRITICAL_PCT,
+    BATTERY_LOW_PCT,
+    EVENTS,
+    RADIUS_DM_ASSUMED,
+    RADIUS_DM_MIN,
+    RADIUS_DM_PER_TENTH,
+    Io,
+)
 from firmware_contracts.topics import Lane
 
 _KEEPERS: Final = {"frame": "reader and writer", "device": "device", "server": "server"}
@@ -23,6 +32,9 @@ _LANES: Final = {
         "phone",
         "OwnTracks JSON; or with a branch behind",
     ),
+    Lane.TRACKER: ("teltonika/{imei}/avl", "bridge", "Teltonika AVL packets"),
+    Lane.TRACKER_EVENT: ("teltonika/{imei}/event", "bridge", "those that hold an event"),
+    Lane.TRACKER_ACK: ("teltonika/{imei}/ack", "server", "which packet is durable"),
 }
 
 
@@ -47,6 +59,7 @@ def markdown() -> str:
             "## Why a valid OwnTracks message gives no fix\n",
             "\n".join(f"- `{reason.value}`" for reason in IgnoredReason) + "\n",
             _OWNTRACKS,
+            _tracker(),
         ]
     )
 
@@ -65,6 +78,21 @@ def _bounds(field: Field) -> str:
 
 def _faults() -> list[tuple[str, str]]:
     return [(str(number), f"`{fault.value}`") for fault, number in FAULT_NUMBER.items()]
+
+
+def _tracker() -> str:
+    events = [
+        (str(int(io)), io.name, _named(codes[0]), _named(codes[1]))
+        for io, codes in ((Io(number), codes) for number, codes in EVENTS.items())
+    ]
+    level = f"BATTERY_LOW up to {BATTERY_LOW_PCT}, BATTERY_CRITICAL up to {BATTERY_CRITICAL_PCT}"
+    events.append((str(int(Io.BATTERY_LEVEL)), Io.BATTERY_LEVEL.name, level, level))
+    rows = _table(("AVL id", "name", "event when not 0", "event when 0"), events)
+    return _TELTONIKA.replace("@EVENTS@", rows)
+
+
+def _named(code: EventCode | None) -> str:
+    return "" if code is None else code.name
 
 
 def _layout(layout: Layout) -> str:
@@ -121,7 +149,7 @@ the server can compute. The table that this page comes from gives as well:
 
 Frames to try a reader on, sound ones with what they hold and faulty ones with the reason, are in
 [`frames.json`](../../firmware_contracts/golden/v1/frames.json). A phone can be a device too, by
-OwnTracks: see the end.
+OwnTracks, and so can an off-the-shelf tracker of Teltonika: see the end.
 """
 
 _RULES_INTRODUCTION: Final = """\
@@ -153,4 +181,24 @@ device `{user}.{device}`, so a user's name holds no dot. A location becomes one 
 
 A phone has no boot counter, no sequence, no tag and no ack: its identity is what it logs in to the
 broker with.
+"""
+
+_TELTONIKA: Final = f"""\
+## Teltonika trackers
+
+`afstand trackers` takes the TCP connections of trackers that speak Codec 8 or Codec 8 Extended and
+publishes their packets as they are. A tracker is registered under its IMEI with the contract
+`teltonika` and has no key: it proves nothing, so the bridge listens on a private network (APN, VPN)
+only. The tracker is answered with the number of its records when an intake has them durable.
+
+A record becomes a fix: `lat`, `lon` in 1e-7 degree as they are, km/h to cm/s, degrees to 0.01
+degree. A tracker gives no radius: {RADIUS_DM_PER_TENTH} dm per tenth of HDOP (182), else of PDOP
+(181), at least {RADIUS_DM_MIN} dm; {RADIUS_DM_ASSUMED} dm without either. AVL 113 is the charge,
+240 says that it moves, 116 that it charges.
+
+What caused a record becomes an event:
+
+@EVENTS@
+A record of panic priority whose cause is none of these is PANIC, with the AVL id as its value: set
+up the tracker's alarm input so.
 """

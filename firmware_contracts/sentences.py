@@ -9,6 +9,7 @@ from afstand.limits import (
     FRAME_RECORDS_MAX,
     OWNTRACKS_BYTES_MAX,
     OWNTRACKS_DEPTH_MAX,
+    TELTONIKA_BYTES_MAX,
 )
 from firmware_contracts.codes import TAG_BYTES
 from firmware_contracts.table import COMMAND_ID_MAX, HEADER_BYTES
@@ -134,6 +135,22 @@ FC-093 frame: An array MUST give one result per message, in its order; one inval
     it all.
 FC-094 frame: An `acc` that is missing or not above 0, and a negative `vel`, `cog` or `batt`, MUST
     be read as not known.
+# Teltonika trackers
+FC-100 frame: A packet MUST be four zero bytes (`bad-magic`), the length of its data in four bytes,
+    the data, and the CRC-16/IBM of the data in four bytes (`bad-checksum`), with nothing behind
+    (`bad-length`, `truncated`), of at most {TELTONIKA_BYTES_MAX} bytes (`oversized`).
+FC-101 frame: Its codec MUST be 0x08 or 0x8E (`unknown-version`); the number of records MUST stand
+    at both ends of the data and not be 0, and the elements of a record MUST be as many as it says
+    (`bad-count`).
+FC-102 frame: A record without satellites in use, at latitude 0 and longitude 0 or off the globe, or
+    with a time before 2020 or after 2099, MUST NOT give a fix, and MUST NOT keep any other record
+    of its packet from giving one.
+FC-103 frame: A record MUST give the event of the AVL id that caused it, and PANIC when its
+    priority is panic and that id has no event here; its position and its clock MUST NOT hold an
+    event back.
+FC-104 server: The server MUST answer a packet with the number of its records when they are durable,
+    and MUST NOT before; a packet that is refused MUST NOT be answered with more than 0.
+FC-105 server: A packet that holds an event MUST go by the priority lane.
 """
 
 

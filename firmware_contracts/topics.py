@@ -1,4 +1,4 @@
-"""The MQTT topics of a device and of an OwnTracks phone."""
+"""The MQTT topics of a device, of an OwnTracks phone and of a Teltonika tracker."""
 
 import re
 from enum import StrEnum
@@ -34,6 +34,9 @@ class Lane(StrEnum):
     ACK = "ack"
     CMD = "cmd"
     OWNTRACKS = "owntracks"
+    TRACKER = "tracker"
+    TRACKER_EVENT = "tracker-event"
+    TRACKER_ACK = "tracker-ack"
 
 
 # The one kind of frame that each lane carries; another kind on it is refused as a wrong topic.
@@ -44,6 +47,12 @@ KIND_OF_LANE: Final[dict[Lane, Kind]] = {
     Lane.ACK: Kind.ACK,
     Lane.CMD: Kind.COMMAND,
 }
+_TRACKER_LANES: Final = {
+    "avl": Lane.TRACKER,
+    "event": Lane.TRACKER_EVENT,
+    "ack": Lane.TRACKER_ACK,
+}
+_IMEI: Final = re.compile(r"[0-9]{15}", re.ASCII)
 _EM_LANES: Final[dict[str, Lane]] = {lane.value: lane for lane in KIND_OF_LANE}
 
 
@@ -77,6 +86,15 @@ def cmd_topic(device_id: str) -> str:
     return _topic(device_id, Lane.CMD)
 
 
+def tracker_topic(imei: str, lane: Lane) -> str:
+    """Give a topic of a tracker: teltonika/{imei}/avl, /event or /ack."""
+    names = {lane: name for name, lane in _TRACKER_LANES.items()}
+    if _IMEI.fullmatch(imei) is None:
+        msg = f"not an IMEI: {imei!r}"
+        raise ValueError(msg)
+    return f"teltonika/{imei}/{names[lane]}"
+
+
 def _topic(device_id: str, lane: Lane) -> str:
     if not valid_device_id(device_id):
         msg = f"not a device id: {device_id!r}"
@@ -87,9 +105,9 @@ def _topic(device_id: str, lane: Lane) -> str:
 def parse_topic(topic: str) -> tuple[str, Lane]:
     """Give the device id and the lane of a topic.
 
-    A phone's topic owntracks/{user}/{device}, with or without one of OwnTracks' own branches
-    behind it, gives the device id "{user}.{device}". Raises FrameError(WRONG_TOPIC) for every
-    other topic.
+    A tracker's topic teltonika/{imei}/... gives its IMEI. A phone's topic
+    owntracks/{user}/{device}, with or without one of OwnTracks' own branches behind it, gives the
+    device id "{user}.{device}". Raises FrameError(WRONG_TOPIC) for every other topic.
     """
     if len(topic) > TOPIC_CHARACTERS_MAX:
         raise FrameError(Fault.WRONG_TOPIC, f"topic of {len(topic)} characters")
@@ -97,6 +115,10 @@ def parse_topic(topic: str) -> tuple[str, Lane]:
     if levels[0] == "em" and len(levels) == 3:
         lane = _EM_LANES.get(levels[2])
         if lane is not None and valid_device_id(levels[1]):
+            return levels[1], lane
+    elif levels[0] == "teltonika" and len(levels) == 3:
+        lane = _TRACKER_LANES.get(levels[2])
+        if lane is not None and _IMEI.fullmatch(levels[1]):
             return levels[1], lane
     elif levels[0] == "owntracks" and (
         len(levels) == 3 or (len(levels) == 4 and levels[3] in _OWNTRACKS_BRANCHES)

@@ -8,6 +8,7 @@ what was told before, so that a lost acknowledgement is made good by the next on
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +20,7 @@ from ingest.checks import Device
 
 
 class DeviceAck(NamedTuple):
-    """A frame for a device."""
+    """A frame for a device, or a receipt for a tracker's bridge (`device_id` is empty)."""
 
     device_id: str
     topic: str
@@ -78,10 +79,12 @@ class DeviceAcks:
         self._interval_ms = interval_ms
         self._told: dict[str, _Told] = {}
         self._due: list[tuple[int, str]] = []
+        # (due, which); bounded by what the intake holds, since each is of a packet just written.
+        self._receipts: deque[tuple[int, DeviceAck]] = deque()
 
     def __len__(self) -> int:
         """Return how many acknowledgements wait, at most (one sent early is counted still)."""
-        return len(self._due)
+        return len(self._due) + len(self._receipts)
 
     def durable(
         self, device: Device, boot: int, sequence: int, now_ms: int, *, at_once: bool
@@ -124,12 +127,18 @@ class DeviceAcks:
             else:
                 self.durable(device, boot, sequence, now_ms, at_once=False)
 
+    def receipt(self, topic: str, payload: bytes, now_ms: int) -> None:
+        """Note that a packet of a tracker is durable: its bridge is told at once."""
+        self._receipts.append((now_ms, DeviceAck("", topic, payload)))
+
     def take_due(self, now_ms: int, limit: int, server_time_ms: int) -> list[DeviceAck]:
         """Return up to `limit` acknowledgements whose time has come.
 
         `sent` or `not_sent` says what became of each.
         """
         acks: list[DeviceAck] = []
+        while self._receipts and self._receipts[0][0] <= now_ms and len(acks) < limit:
+            acks.append(self._receipts.popleft()[1])
         while self._due and self._due[0][0] <= now_ms and len(acks) < limit:
             due_ms, device_id = heapq.heappop(self._due)
             told = self._told[device_id]
@@ -154,6 +163,9 @@ class DeviceAcks:
 
     def not_sent(self, ack: DeviceAck, retry_ms: int) -> None:
         """Note that an acknowledgement could not be sent; it is due again at `retry_ms`."""
+        if not ack.device_id:
+            self._receipts.append((retry_ms, ack))
+            return
         told = self._told[ack.device_id]
         for one in told.ranges:
             one.told = False
@@ -161,7 +173,8 @@ class DeviceAcks:
 
     def next_due_ms(self) -> int | None:
         """Return when the next one is due."""
-        return self._due[0][0] if self._due else None
+        times = [due_ms for due_ms, _ in (*self._due[:1], *list(self._receipts)[:1])]
+        return min(times, default=None)
 
     def _queue(self, told: _Told, due_ms: int) -> None:
         if told.due_ms is None or due_ms < told.due_ms:

@@ -37,7 +37,8 @@ from firmware_contracts.table import (
     U16_UNKNOWN,
     struct_of,
 )
-from firmware_contracts.topics import Lane, parse_topic
+from firmware_contracts.teltonika import AvlPacket, event_of, newest_fix_ms, read_packet
+from firmware_contracts.topics import Lane, parse_topic, tracker_topic
 from ingest.devices import Contract, DeviceRecord
 from ingest.entries import FrameFlag, FrameRecord, LaneCode
 from ingest.mqtt_codec import Message
@@ -49,6 +50,7 @@ _LANES: Final = {
     Lane.EVENT: (LaneCode.EVENT, Kind.EVENT),
     Lane.STATUS: (LaneCode.STATUS, Kind.STATUS),
 }
+_TRACKER_LANES: Final = (Lane.TRACKER, Lane.TRACKER_EVENT)
 _EM_LANES: Final = {lane.value: lane for lane in _LANES}
 # As plain integers: an operation on an IntFlag costs as much as a check.
 _AUTHENTICATED: Final = int(FrameFlag.AUTHENTICATED)
@@ -73,12 +75,20 @@ class Device:
         self.tagger = Tagger(record.device_id, record.key) if record.key else None
 
 
+class Receipt(NamedTuple):
+    """What a tracker's bridge is told when a packet is durable: which packet it was."""
+
+    topic: str
+    payload: bytes
+
+
 class Accept(NamedTuple):
     """To be journalled.
 
     `tag` is how copies of the frame are known (`Checker.seen`); empty = they are not looked for.
 
-    `device` is who is to be told that (`boot`, `sequence`) is durable; None = nobody.
+    `device` is who is to be told that (`boot`, `sequence`) is durable; None = nobody. `receipt` is
+    what a device that numbers nothing is told instead.
     """
 
     record: FrameRecord
@@ -89,6 +99,7 @@ class Accept(NamedTuple):
     sequence: int
     reason: Reason | None = None  # an unproven alarm is quarantined too, for this reason
     detail: str = ""
+    receipt: Receipt | None = None
 
 
 class Copy(NamedTuple):
@@ -97,6 +108,7 @@ class Copy(NamedTuple):
     device: Device | None
     boot: int
     sequence: int
+    receipt: Receipt | None = None
 
 
 class Waiting(NamedTuple):
@@ -121,6 +133,7 @@ class Refuse(NamedTuple):
     boot: int = 0
     sequence: int = 0
     clock_fault: bool = False  # the device's clock is wrong
+    receipt: Receipt | None = None
 
 
 class Ignore(NamedTuple):
@@ -253,6 +266,8 @@ class Checker:
             return Refuse(reason_of(error.fault), error.detail)
         if lane is Lane.OWNTRACKS:
             return self._check_phone(message, self._device(device_id))
+        if lane in _TRACKER_LANES:
+            return self._check_tracker(message, device_id, self._device(device_id))
         return self._check_frame(message, device_id, lane, self._device(device_id))
 
     def _device(self, device_id: str) -> Device | None:
@@ -281,13 +296,13 @@ class Checker:
         if header.kind is not kind:
             return Refuse(Reason.WRONG_TOPIC, f"{header.kind.name} on {lane.value}")
         if device is None:
-            return self._unproven(message, header, device_id, None, Reason.UNKNOWN_DEVICE)
+            return self._unproven_frame(message, header, device_id, None, Reason.UNKNOWN_DEVICE)
         if device.tagger is None:
-            return Refuse(Reason.WRONG_TOPIC, f"{device_id} is a phone")
+            return Refuse(Reason.WRONG_TOPIC, f"{device_id} is a phone or a tracker")
         if not device.tagger.valid(frame):
-            return self._unproven(message, header, device_id, device, Reason.BAD_TAG)
+            return self._unproven_frame(message, header, device_id, device, Reason.BAD_TAG)
         if not device.record.enabled:
-            return self._unproven(message, header, device_id, device, Reason.DISABLED_DEVICE)
+            return self._unproven_frame(message, header, device_id, device, Reason.DISABLED_DEVICE)
         # The last will is the one frame that a device may send often in the same bytes: its
         # sequence is 0.
         tag = frame[-TAG_BYTES:] if header.sequence else b""
@@ -326,7 +341,7 @@ class Checker:
             return Refuse(Reason.REPLAYED_SEQUENCE, detail, device, boot, sequence)
         return Copy(device, boot, sequence)
 
-    def _unproven(
+    def _unproven_frame(
         self,
         message: Message,
         header: Header,
@@ -334,23 +349,35 @@ class Checker:
         device: Device | None,
         reason: Reason,
     ) -> Outcome:
-        """Refuse, unless it is an alarm.
-
-        A press that cannot be proven may still be somebody in need.
-        """
+        """Refuse, unless it is an alarm."""
         if header.kind is not Kind.EVENT or URGENT.isdisjoint(event_codes(message.payload, header)):
             return Refuse(reason, device_id)
+        latest_ms = message.received_ms + self.clock_ahead_ms_max
+        wrong_clock = not TIME_MS_MIN <= header.device_time_ms <= latest_ms
+        return self._unproven(
+            message, LaneCode.EVENT, device_id, device, reason, wrong_clock=wrong_clock
+        )
+
+    def _unproven(
+        self,
+        message: Message,
+        lane: LaneCode,
+        device_id: str,
+        device: Device | None,
+        reason: Reason,
+        *,
+        wrong_clock: bool,
+    ) -> Outcome:
+        """Take an alarm, within bounds: who cannot prove a press may still be in need."""
         bound = self._unproven_unknown if device is None else self._unproven_known
         if not bound.allows(device_id, message.received_ms):
             return Refuse(Reason.UNAUTHENTICATED_FLOOD, f"{device_id}: {reason.value}")
         flags = _DUPLICATE_SUSPECT if message.dup else 0
-        latest_ms = message.received_ms + self.clock_ahead_ms_max
-        if not TIME_MS_MIN <= header.device_time_ms <= latest_ms:
-            flags |= _CLOCK_FAULT
+        flags |= _CLOCK_FAULT if wrong_clock else 0
         known = device is not None
         record = FrameRecord(
             device.handle if device is not None else 0,
-            LaneCode.EVENT,
+            lane,
             flags,
             message.received_ms,
             message.payload,
@@ -392,6 +419,51 @@ class Checker:
             device.handle, LaneCode.OWNTRACKS, flags, message.received_ms, message.payload
         )
         return Accept(record, device.partition, tag, None, 0, 0)
+
+    # --- contract 3
+
+    def _check_tracker(self, message: Message, imei: str, device: Device | None) -> Outcome:
+        try:
+            packet = read_packet(message.payload)
+        except FrameError as error:
+            return Refuse(reason_of(error.fault), error.detail)
+        newest_ms = newest_fix_ms(packet)
+        ahead_ms = (newest_ms or 0) - message.received_ms - self.clock_ahead_ms_max
+        codes = tracker_events(packet)
+        if device is None or not device.record.enabled:
+            reason = Reason.UNKNOWN_DEVICE if device is None else Reason.DISABLED_DEVICE
+            if URGENT.isdisjoint(codes):
+                return Refuse(reason, imei)
+            lane = LaneCode.TELTONIKA
+            return self._unproven(message, lane, imei, device, reason, wrong_clock=ahead_ms > 0)
+        if device.record.contract is not Contract.TELTONIKA:
+            return Refuse(Reason.WRONG_TOPIC, f"{imei} is no tracker")
+        tag = packet_tag(imei, message.payload)
+        receipt = Receipt(tracker_topic(imei, Lane.TRACKER_ACK), tag)
+        if ahead_ms > 0 and not codes:
+            detail = f"{ahead_ms} ms beyond what is allowed"
+            return Refuse(Reason.FUTURE_TIME, detail, device, clock_fault=True, receipt=receipt)
+        mark = self.seen.find(tag)
+        if mark is not None:
+            return Waiting(mark) if mark.stored_ms is None else Copy(None, 0, 0, receipt)
+        # Who it is, is the word of the bridge, which alone may write here (the broker's ACL).
+        flags = _AUTHENTICATED
+        flags |= _CLOCK_FAULT if ahead_ms > 0 else 0
+        flags |= _DUPLICATE_SUSPECT if message.dup else 0
+        record = FrameRecord(
+            device.handle, LaneCode.TELTONIKA, flags, message.received_ms, message.payload
+        )
+        return Accept(record, device.partition, tag, None, 0, 0, receipt=receipt)
+
+
+def packet_tag(imei: str, payload: bytes) -> bytes:
+    """Return what a packet of a tracker is known by; its receipt holds it."""
+    return blake2b(imei.encode() + b"\0" + payload, digest_size=16).digest()
+
+
+def tracker_events(packet: AvlPacket) -> set[int]:
+    """Return the codes of the events in a packet."""
+    return {event[0] for record in packet.records if (event := event_of(record)) is not None}
 
 
 _EVENT: Final = struct_of(Kind.EVENT)

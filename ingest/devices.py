@@ -10,6 +10,7 @@ import msgspec
 
 KEY_BYTES: Final = 16
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_IMEI: Final = re.compile(r"[0-9]{15}", re.ASCII)
 _PARTITION: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
@@ -25,6 +26,7 @@ class Contract(StrEnum):
 
     EM1 = "em1"
     OWNTRACKS = "owntracks"
+    TELTONIKA = "teltonika"
 
 
 class RegistryError(ValueError):
@@ -34,7 +36,7 @@ class RegistryError(ValueError):
 class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One device.
 
-    `handle` 0 = not given yet; `key` is 16 bytes for `em1` and empty for `owntracks`.
+    `handle` 0 = not given yet; `key` is 16 bytes for `em1` and empty for the others.
     """
 
     device_id: str
@@ -78,6 +80,8 @@ def check_record(record: DeviceRecord) -> None:
     name = record.device_id
     if _ID.fullmatch(name) is None:
         raise RegistryError(f"not a device id: {name!r}")
+    if record.contract is Contract.TELTONIKA and _IMEI.fullmatch(name) is None:
+        raise RegistryError(f"device {name}: a tracker's id is its IMEI, 15 digits")
     if record.person_id and _ID.fullmatch(record.person_id) is None:
         raise RegistryError(f"device {name}: not a person id: {record.person_id!r}")
     try:

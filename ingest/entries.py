@@ -56,6 +56,7 @@ class LaneCode(IntEnum):
     EVENT = 2
     STATUS = 3
     OWNTRACKS = 4
+    TELTONIKA = 5
 
 
 class FrameFlag(IntFlag):

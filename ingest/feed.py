@@ -18,7 +18,17 @@ import structlog
 from afstand.limits import INTAKE_HELD_MAX, INTAKE_TAKE_MAX
 from ingest.acks import DeviceAcks
 from ingest.bulk import Bulk
-from ingest.checks import Accept, Checker, Copy, Device, Ignore, Outcome, Refuse, Waiting
+from ingest.checks import (
+    Accept,
+    Checker,
+    Copy,
+    Device,
+    Ignore,
+    Outcome,
+    Receipt,
+    Refuse,
+    Waiting,
+)
 from ingest.entries import FrameFlag, LaneCode
 from ingest.metrics import IntakeMetrics
 from ingest.mqtt import Acked, Message, MqttClient
@@ -166,7 +176,9 @@ class Feed:
             return Refuse(Reason.INTERNAL_ERROR, type(error).__name__)
 
     def _hold(self, accept: Accept, message: Message) -> None:
-        row = Row(accept.record, message, accept.device, accept.boot, accept.sequence)
+        row = Row(
+            accept.record, message, accept.device, accept.boot, accept.sequence, accept.receipt
+        )
         mark = self._pending.hold(accept.partition, row)
         if accept.tag:
             self._core.checker.seen.add((accept.tag,), mark)
@@ -202,6 +214,7 @@ class Feed:
             return
         self._figures.copies.inc()
         self._durable(outcome.device, outcome.boot, outcome.sequence, now_ms)
+        self._receipt(outcome.receipt, now_ms)
 
     def _give(self, signal: Signal) -> None:
         self._pending.hold_signal(signal.partition, signal.blob)
@@ -286,6 +299,7 @@ class Feed:
         for row in block.rows:
             lanes[row.record.lane] += 1
             self._durable(row.device, row.boot, row.sequence, now_ms)
+            self._receipt(row.receipt, now_ms)
 
     def _refusals_written(self, plan: Plan, answers: list[Any], now_ms: int) -> list[Message]:
         written: list[HeldRefusal] = []
@@ -298,6 +312,7 @@ class Feed:
             refuse = refusal.refuse
             if refuse is not None:
                 self._durable(refuse.device, refuse.boot, refuse.sequence, now_ms)
+                self._receipt(refuse.receipt, now_ms)
         if written:
             self._pending.refusals_written(written)
         if len(written) == len(plan.refusals):
@@ -307,6 +322,10 @@ class Feed:
     def _durable(self, device: Device | None, boot: int, sequence: int, now_ms: int) -> None:
         if device is not None:
             self._core.acks.durable(device, boot, sequence, now_ms, at_once=self._urgent)
+
+    def _receipt(self, receipt: Receipt | None, now_ms: int) -> None:
+        if receipt is not None:
+            self._core.acks.receipt(receipt.topic, receipt.payload, now_ms)
 
     def _acknowledge(self, messages: list[Message], fixes: list[Acked]) -> None:
         stale = self.client.ack(messages, fixes)

@@ -36,8 +36,14 @@ from ingest.store import Store, StoreUnavailableError
 
 __all__ = ["Intake", "IntakeSettings", "new_health", "run_intake", "wall_clock_ms"]
 
-_EVENT_FILTERS: Final = ("em/+/event",)
-_FIX_FILTERS: Final = ("em/+/fix", "em/+/status", "owntracks/+/+", "owntracks/+/+/event")
+_EVENT_FILTERS: Final = ("em/+/event", "teltonika/+/event")
+_FIX_FILTERS: Final = (
+    "em/+/fix",
+    "em/+/status",
+    "owntracks/+/+",
+    "owntracks/+/+/event",
+    "teltonika/+/avl",
+)
 _ACK_TURN_S: Final = 0.1
 _ACK_RETRY_MS: Final = 1_000
 

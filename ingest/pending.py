@@ -22,7 +22,7 @@ from afstand.limits import (
     JOURNAL_FRAMES_MAX,
 )
 from firmware_contracts.topics import fix_topic
-from ingest.checks import Device, Mark, Refuse
+from ingest.checks import Device, Mark, Receipt, Refuse
 from ingest.entries import (
     EntryKind,
     FrameFlag,
@@ -41,13 +41,17 @@ _BLOB_ROOM_BYTES: Final = JOURNAL_BLOB_BYTES_MAX - 64  # the header
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One frame for a block, and who is to be told when it is durable (`device` None = nobody)."""
+    """One frame for a block, and who is to be told when it is durable.
+
+    `device` None = nobody; `receipt` = a tracker's bridge.
+    """
 
     record: FrameRecord
     message: Message
     device: Device | None
     boot: int
     sequence: int
+    receipt: Receipt | None = None
 
 
 class Fixes(NamedTuple):

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     BAD_JSON = Fault.BAD_JSON.value
     BAD_SCHEMA = Fault.BAD_SCHEMA.value
     UNKNOWN_TYPE = Fault.UNKNOWN_TYPE.value
+    BAD_CHECKSUM = Fault.BAD_CHECKSUM.value
 
     MALFORMED_PACKET = "malformed-packet"  # the MQTT packet itself, its framing being sound
     UNKNOWN_DEVICE = "unknown-device"

@@ -6,6 +6,7 @@ frame.
 """
 
 from collections import Counter
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,12 +20,15 @@ from alerting.book.types import DeviceEvent, EventKind, Position, Role
 from firmware_contracts.batch import DecodedBatch, DecodedEvents, DecodedFixes, decode_batch
 from firmware_contracts.codes import TAG_BYTES, EventCode
 from firmware_contracts.owntracks import owntracks_to_columns
+from firmware_contracts.teltonika import teltonika_to_columns
 from geofence.engine import FixBatch
 from ingest.entries import FrameBatch, FrameFlag, LaneCode
 
 NO_POSITION: Final = 65_535
 _AUTHENTICATED: Final = int(FrameFlag.AUTHENTICATED)
 _OWNTRACKS: Final = int(LaneCode.OWNTRACKS)
+_TELTONIKA: Final = int(LaneCode.TELTONIKA)
+_CLOCK_FAULT: Final = int(FrameFlag.CLOCK_FAULT)
 _KIND_OF: Final = {int(code): EventKind(code.name.lower().replace("_", "-")) for code in EventCode}
 
 
@@ -144,7 +148,8 @@ def read_inputs(batch: FrameBatch, devices: Devices, now_ms: int) -> Inputs:
     handles = batch.handles.astype(np.int64)
     proven = (batch.flags & _AUTHENTICATED) != 0
     phones = batch.lanes == _OWNTRACKS
-    em1 = np.flatnonzero(~phones)
+    trackers = batch.lanes == _TELTONIKA
+    em1 = np.flatnonzero(~(phones | trackers))
     decoded = decode_batch(batch.payload, batch.offsets[em1], batch.lengths[em1])
     fresh = _fresh(decoded, handles[em1], proven[em1], devices)
     for at in np.unique(decoded.events.frame).tolist() if len(decoded.events.frame) else ():
@@ -163,6 +168,10 @@ def read_inputs(batch: FrameBatch, devices: Devices, now_ms: int) -> Inputs:
     columns = _columns(decoded.fixes, handles[em1], fresh & proven[em1])
     if phones.any():
         columns = _with_phones(columns, batch, handles, np.flatnonzero(phones & proven), notes)
+    if trackers.any():
+        fixes, happened = _tracked(batch, np.flatnonzero(trackers), proven, devices, now_ms, notes)
+        columns = _joined(columns, fixes)
+        events += happened
     owner, rows = columns[0], devices.person_rows(columns[0])
     ours = rows >= 0
     counted = int(np.count_nonzero(ours))
@@ -176,7 +185,12 @@ def read_inputs(batch: FrameBatch, devices: Devices, now_ms: int) -> Inputs:
 
 
 def _tag(batch: FrameBatch, index: int) -> str:
-    """The authentication tag of a frame: no two different frames of a device have the same."""
+    """The authentication tag of a frame: no two different frames of a device have the same.
+
+    A tracker gives none: the digest of its packet.
+    """
+    if batch.lanes[index] == _TELTONIKA:
+        return blake2b(batch.frame(index), digest_size=TAG_BYTES).hexdigest()
     return bytes(batch.frame(index)[-TAG_BYTES:]).hex()
 
 
@@ -246,8 +260,40 @@ def _with_phones(
         batch.payload, batch.offsets[phones], batch.lengths[phones]
     )
     notes["undecodable"] += int(np.count_nonzero(faults))
-    theirs = _columns(fixes, handles[phones], faults == 0)
+    return _joined(columns, _columns(fixes, handles[phones], faults == 0))
+
+
+def _joined(columns: Columns, theirs: Columns) -> Columns:
     return tuple(np.concatenate(both) for both in zip(columns, theirs, strict=True))
+
+
+def _tracked(
+    batch: FrameBatch,
+    trackers: npt.NDArray[np.int64],
+    proven: npt.NDArray[np.bool_],
+    devices: Devices,
+    now_ms: int,
+    notes: Counter[str],
+) -> tuple[Columns, list[DeviceEvent]]:
+    """The fixes and events of Teltonika trackers.
+
+    A tracker numbers nothing: a copy of a packet is known by its bytes. With a clock that is ahead
+    the packet's events count, and its fixes do not.
+    """
+    tracked = teltonika_to_columns(batch.payload, batch.offsets[trackers], batch.lengths[trackers])
+    sound = tracked.fault == 0
+    notes["undecodable"] += len(sound) - int(np.count_nonzero(sound))
+    fresh = sound.copy()
+    for at in np.unique(tracked.events.frame).tolist():
+        index = int(trackers[at])
+        fresh[at] = not proven[index] or devices.is_new_event(
+            int(batch.handles[index]), _tag(batch, index)
+        )
+    notes["duplicate"] += int(np.count_nonzero(sound & ~fresh))
+    timely = (batch.flags[trackers] & _CLOCK_FAULT) == 0
+    handles = batch.handles[trackers].astype(np.int64)
+    fixes = _columns(tracked.fixes, handles, fresh & proven[trackers] & timely)
+    return fixes, _events(tracked.events, batch, trackers, fresh, devices, now_ms)
 
 
 def _events(

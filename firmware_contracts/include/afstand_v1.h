@@ -152,7 +152,8 @@ enum afs1_fault {
   AFS1_FAULT_WRONG_TOPIC = 11, /* wrong-topic. */
   AFS1_FAULT_BAD_JSON = 12, /* malformed-json. */
   AFS1_FAULT_BAD_SCHEMA = 13, /* bad-schema. */
-  AFS1_FAULT_UNKNOWN_TYPE = 14 /* unknown-type. */
+  AFS1_FAULT_UNKNOWN_TYPE = 14, /* unknown-type. */
+  AFS1_FAULT_BAD_CHECKSUM = 15 /* bad-checksum. */
 };
 
 #pragma pack(push, 1)

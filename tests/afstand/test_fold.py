@@ -20,11 +20,13 @@ from alerting.book.types import (
     Rejected,
 )
 from firmware_contracts import EventCode
+from firmware_contracts.teltonika import Io
 from geofence.engine import Engine
 from geofence.orders import Zone
 from ingest.entries import Entry, EntryKind, FrameFlag, FrameRecord, LaneCode
 from ingest.store import EntryId
-from tests.afstand.journal import Journal, definitions, fold, order, outputs_of
+from simulators.tracker import Sample, avl_packet
+from tests.afstand.journal import LAT_E7, LON_E7, Journal, definitions, fold, order, outputs_of
 from tests.conftest import run_seed
 
 
@@ -344,3 +346,48 @@ def test_an_event_of_a_later_contract_is_not_folded_and_harms_nobody(watch, jour
 def test_entries_are_folded_under_their_own_time(watch):
     entry = Entry(EntryId(1_790_000_000_123, 4), EntryKind.TICK, b"")
     assert watch.step(entry).blob is None
+
+
+# --- trackers -------------------------------------------------------------------------------------
+
+
+def tracked(journal: Journal, samples, *, flags=FrameFlag.AUTHENTICATED, handle=1, name=""):
+    payload = avl_packet(samples)
+    return FrameRecord(handle, LaneCode.TELTONIKA, int(flags), journal.now_ms, payload, name)
+
+
+def test_the_fixes_and_presses_of_a_tracker_count_once(watch, journal):
+    """FC-103, FC-105: in the same entry as a device's own, a copy of the packet dropped."""
+    fix = Sample(journal.now_ms, LAT_E7, LON_E7)
+    press = fix._replace(event_id=Io.ALARM, io=((Io.ALARM, 1),))
+    record = tracked(journal, [fix, press])
+    step = watch.step(journal.frames(record, journal.fix("victim-2", 2, 10), record))
+    assert len(opened(outputs_of(step))) == 1
+    assert (step.notes["fixes"], step.notes["events"], step.notes["duplicate"]) == (3, 1, 1)
+    journal.pass_s(1)
+    again = watch.step(journal.frames(record))
+    assert opened(outputs_of(again)) == []
+    assert again.notes["duplicate"] == 1
+
+
+def test_a_tracker_with_a_wrong_clock_is_heard_and_not_placed(watch, journal):
+    fix = Sample(journal.now_ms + 10**6, LAT_E7, LON_E7)
+    press = fix._replace(event_id=Io.ALARM, io=((Io.ALARM, 1),))
+    flags = FrameFlag.AUTHENTICATED | FrameFlag.CLOCK_FAULT
+    step = watch.step(journal.frames(tracked(journal, [fix, press], flags=flags)))
+    assert (step.notes["fixes"], step.notes["events"]) == (0, 2)  # the press, and the clock
+
+
+def test_a_press_of_an_unknown_tracker_opens_an_incident_and_its_fixes_do_not_count(watch, journal):
+    press = Sample(journal.now_ms, LAT_E7, LON_E7, event_id=Io.ALARM, io=((Io.ALARM, 1),))
+    record = tracked(journal, [press], flags=FrameFlag(0), handle=0, name="356307042441013")
+    step = watch.step(journal.frames(record))
+    assert len(opened(outputs_of(step))) == 1
+    assert step.notes["fixes"] == 0
+
+
+def test_a_packet_that_cannot_be_read_harms_nothing(watch, journal):
+    broken = FrameRecord(1, LaneCode.TELTONIKA, 1, journal.now_ms, b"\0" * 30)
+    good = tracked(journal, [Sample(journal.now_ms, LAT_E7, LON_E7)])
+    step = watch.step(journal.frames(broken, good))
+    assert (step.notes["undecodable"], step.notes["fixes"]) == (1, 1)

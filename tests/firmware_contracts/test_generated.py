@@ -174,7 +174,8 @@ def test_the_pages_of_device_makers_link_to_what_exists_and_cite_what_is_said():
         links = re.findall(r"\]\(([^)]+)\)", text)
         assert links
         for link in links:
-            assert (folder / link).resolve().exists(), f"{page.name}: {link}"
+            file = link.partition("#")[0]
+            assert (folder / file).resolve().exists(), f"{page.name}: {link}"
         assert set(CITED.findall(text)) <= known
 
 
@@ -209,10 +210,12 @@ def test_the_asyncapi_document_refers_to_what_it_holds():
     addresses = [channel["address"] for channel in document["channels"].values()]
     assert addresses == [
         "em/{device}/fix", "em/{device}/event", "em/{device}/status", "em/{device}/ack",
-        "em/{device}/cmd", "owntracks/{user}/{device}",
+        "em/{device}/cmd", "owntracks/{user}/{device}", "teltonika/{imei}/avl",
+        "teltonika/{imei}/event", "teltonika/{imei}/ack",
     ]  # fmt: skip
     actions = {name: one["action"] for name, one in document["operations"].items()}
     assert actions == {
         "receiveFix": "receive", "receiveEvent": "receive", "receiveStatus": "receive",
         "sendAck": "send", "sendCommand": "send", "receiveOwntracks": "receive",
+        "receiveTracker": "receive", "receiveTrackerEvent": "receive", "sendTrackerAck": "send",
     }  # fmt: skip

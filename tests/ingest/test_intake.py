@@ -459,10 +459,13 @@ async def test_a_stop_writes_and_acknowledges_what_was_taken():
 async def test_fixes_are_shared_and_events_are_everybody_s():
     async with running(group="g7") as bench:
         filters = {name: bench.session(name).filters for name in ("events", "fixes")}
-        assert filters["events"] == ["em/+/event"]
+        assert filters["events"] == ["em/+/event", "teltonika/+/event"]
         assert filters["fixes"] == [
             f"$share/g7/{topic}"
-            for topic in ("em/+/fix", "em/+/status", "owntracks/+/+", "owntracks/+/+/event")
+            for topic in (
+                *("em/+/fix", "em/+/status", "owntracks/+/+", "owntracks/+/+/event"),
+                "teltonika/+/avl",
+            )
         ]
 
 
