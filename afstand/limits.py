@@ -147,6 +147,7 @@ WATCH_QUIET_MS: Final = 250  # a journal quiet for so long gets a tick
 WATCH_READ_ENTRIES_MAX: Final = 512  # journal entries in one read
 WATCH_RETRY_S_MAX: Final = 2.0  # between attempts while the store does not answer
 SNAPSHOTS_KEPT: Final = 3
+EXPLAIN_RECORDS_MAX: Final = 10_000  # verdicts that are told of one incident
 COMMAND_ANSWER_S_MAX: Final = 5.0  # how long the command line waits for the watch
 TAIL_SAMPLES_MAX: Final = 20_000
 TAIL_NOTICES_MAX: Final = 100_000
@@ -155,6 +156,7 @@ OUTBOX_CLAIM_IDLE_MS: Final = 60_000  # what another notifier left pending for s
 OUTBOX_CLAIM_PAUSE_S: Final = 15.0
 CASES_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_COMMANDS_AT_ONCE: Final = 200  # definitions in one write of an import
+CASES_BYTES_AT_ONCE: Final = 1024 * 1024  # of them together, unless one alone is larger
 
 # --- simulators -------------------------------------------------------------------------------
 RECEIVER_BODY_BYTES_MAX: Final = 262_144

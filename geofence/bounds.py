@@ -2,11 +2,11 @@
 
 import math
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-
-from geofence.orders import Zone
+import numpy as np
+import numpy.typing as npt
 
 _MM_PER_E7_MIN: Final = 11.0
 _SLACK_MM: Final = 50_000
@@ -24,40 +24,17 @@ class Box(msgspec.Struct, frozen=True, array_like=True):
     east: int
 
 
-def zone_box(zone: Zone) -> Box:
-    """Return the box of a zone's shape. Raises ValueError for a shape without positions."""
-    if zone.circle is not None:
-        c = zone.circle
-        return widened(Box(c.lat_e7, c.lat_e7, c.lon_e7, c.lon_e7), c.radius_m * 1000)
-    if zone.geometry is None:
-        raise ValueError("neither a geometry nor a circle")
-    return _geojson_box(zone.geometry)
-
-
-def _geojson_box(root: dict[str, Any]) -> Box:
-    """Return the box around all positions; a Feature with a Point and a radius is a circle."""
-    features = root.get("features", [root])
-    boxes = []
-    for feature in features:
-        lons: list[float] = []
-        lats: list[float] = []
-        _collect(feature, lons, lats)
-        if not lons:
-            raise ValueError("a geometry has no positions")
-        box = Box(
-            math.floor(min(lats) * 1e7),
-            math.ceil(max(lats) * 1e7),
-            math.floor(min(lons) * 1e7),
-            math.ceil(max(lons) * 1e7),
-        )
-        radius_m = (feature.get("properties") or {}).get("radius_m", 0)
-        boxes.append(widened(box, math.ceil(radius_m * 1000)) if radius_m else box)
-    return Box(
-        min(box.south for box in boxes),
-        max(box.north for box in boxes),
-        min(box.west for box in boxes),
-        max(box.east for box in boxes),
+def points_box(points: npt.NDArray[np.float64], radius_m: float = 0.0) -> Box:
+    """Return the box of positions [n, 2] (longitude, latitude in degrees), or of a circle."""
+    west, south = points.min(axis=0).tolist()
+    east, north = points.max(axis=0).tolist()
+    box = Box(
+        math.floor(south * 1e7),
+        math.ceil(north * 1e7),
+        math.floor(west * 1e7),
+        math.ceil(east * 1e7),
     )
+    return widened(box, math.ceil(radius_m * 1000)) if radius_m else box
 
 
 @lru_cache(maxsize=65_536)
@@ -71,20 +48,3 @@ def widened(box: Box, margin_mm: int) -> Box:
         # It reaches across the antimeridian: every longitude may be near.
         west, east = -_LON_MAX, _LON_MAX
     return Box(max(box.south - up, -_LAT_MAX), min(box.north + up, _LAT_MAX), west, east)
-
-
-def _collect(node: Any, lons: list[float], lats: list[float]) -> None:
-    """Gather the positions below the members of GeoJSON that hold any, without recursion."""
-    waiting = [node]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            waiting += [
-                item[key] for key in ("geometry", "geometries", "coordinates") if key in item
-            ]
-        elif isinstance(item, list):
-            if len(item) >= 2 and all(isinstance(x, int | float) for x in item):
-                lons.append(float(item[0]))
-                lats.append(float(item[1]))
-            else:
-                waiting += item

@@ -18,7 +18,7 @@ from afstand.limits import (
     PERSONS_MAX,
     ZONES_PER_PERSON_MAX,
 )
-from geofence.bounds import Box, widened, zone_box
+from geofence.bounds import Box, widened
 from geofence.decision import UNKNOWN
 from geofence.geojson import GeoJSONError
 from geofence.kernel import State
@@ -26,6 +26,7 @@ from geofence.kernels.arrays import ZoneArrays
 from geofence.layout import (
     AREA,
     BLOCK,
+    EXIT,
     FRESH,
     LEG,
     LOCATION,
@@ -54,7 +55,7 @@ from geofence.parameters import (
 )
 from geofence.rows import Tables, Undo
 from geofence.verdicts import OrderKind
-from geofence.zones import Circle, ZoneGrid, ZoneSet, build
+from geofence.zones import Circle, ZoneGrid, ZoneSet, build, source_of
 
 
 class OrderEntry:
@@ -71,11 +72,13 @@ class OrderEntry:
 
 
 class ZoneEntry(msgspec.Struct, frozen=True):
-    """A zone as put, its box, and where kernels find it."""
+    """A zone without its geometry, which the zone set has; its box, and where kernels find it."""
 
     zone: Zone
     box: Box
     index: int
+    since_ms: int
+    """From when this version counts."""
 
 
 class PreparedZone(NamedTuple):
@@ -83,7 +86,6 @@ class PreparedZone(NamedTuple):
 
     zone: Zone
     grid: ZoneGrid
-    box: Box
     is_new: bool
 
 
@@ -128,27 +130,39 @@ class Docket:
     # --- zones --------------------------------------------------------------------------------
 
     def prepare_zone(self, zone: Zone, grid: ZoneGrid | None) -> PreparedZone | None:
-        """Check and compile a zone or a newer version of it. None: it is known already.
+        """Check a zone or a newer version of it; compile it without a `grid`. None: known already.
 
         Changes nothing. Raises OrderRejected for an older version or a bad shape.
         """
+        if zone.geometry is not None and zone.circle is not None:
+            detail = f"zone {zone.id!r} needs a geometry or a circle, and not both"
+            raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
+        shape = _shape(zone)
+        if shape is None and grid is None:
+            detail = f"zone {zone.id!r} has neither a geometry nor a circle"
+            raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
+        source = source_of(shape) if shape is not None else b""
+        if grid is not None and (source or grid.source, zone.repairs) != (grid.source, grid.asked):
+            detail = f"zone {zone.id!r} was compiled from another shape"
+            raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
         old = self.zones.get(zone.id)
+        plain = msgspec.structs.replace(zone, geometry=None)
         if old is not None and zone.version <= old.zone.version:
-            if zone == old.zone:
+            given = grid.source if grid is not None else source
+            if plain == old.zone and given == self.zone_set.source(zone.id):
                 return None
             detail = f"zone {zone.id!r} has version {old.zone.version} already"
             raise OrderRejected(RejectReason.OLDER_VERSION, detail)
-        if (zone.geometry is None) == (zone.circle is None):
-            detail = f"zone {zone.id!r} needs a geometry or a circle, and not both"
-            raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
-        try:
-            compiled = grid if grid is not None else build(_shape(zone), zone.repairs)
-            box = zone_box(zone)
-        except (GeoJSONError, ValueError) as error:
-            raise OrderRejected(RejectReason.BAD_GEOMETRY, f"zone {zone.id!r}: {error}") from error
-        return PreparedZone(zone, compiled, box, old is None)
+        if grid is None:
+            assert shape is not None
+            try:
+                grid = build(shape, zone.repairs)
+            except GeoJSONError as error:
+                detail = f"zone {zone.id!r}: {error}"
+                raise OrderRejected(RejectReason.BAD_GEOMETRY, detail) from error
+        return PreparedZone(plain, grid, old is None)
 
-    def put_zone(self, prepared: PreparedZone) -> list[OrderEntry]:
+    def put_zone(self, prepared: PreparedZone, now_ms: int) -> list[OrderEntry]:
         """Put a zone in its place; return the orders that use it.
 
         A new zone has to be the last thing a call does: its index does not come back.
@@ -156,16 +170,21 @@ class Docket:
         zone = prepared.zone
         if not prepared.is_new:
             old, grid = self.zones[zone.id], self.zone_set.grid(zone.id)
-            self.undo.later(lambda: self._place_zone(old.zone, grid, old.box))
-        self._place_zone(zone, prepared.grid, prepared.box)
+            self.undo.later(lambda: self._place_zone(old.zone, grid, old.since_ms))
+        self._place_zone(zone, prepared.grid, now_ms)
         users = [self.entries[index] for index in sorted(self.users.setdefault(zone.id, {}))]
         for entry in users:
             self._replace_legs(entry)
         return users
 
-    def _place_zone(self, zone: Zone, grid: ZoneGrid, box: Box) -> None:
+    def zone_at(self, index: int) -> ZoneEntry | None:
+        """Return the zone that kernels know by this number, None for none."""
+        zone_id = self.zone_names.get(index)
+        return None if zone_id is None else self.zones[zone_id]
+
+    def _place_zone(self, zone: Zone, grid: ZoneGrid, since_ms: int) -> None:
         index = self.zone_set.put(zone.id, zone.version, grid)
-        self.zones[zone.id] = ZoneEntry(zone, box, index)
+        self.zones[zone.id] = ZoneEntry(zone, grid.box, index, since_ms)
         self.zone_names[index] = zone.id
         self.zone_arrays = self.zone_set.arrays()
 
@@ -273,7 +292,15 @@ class Docket:
         row["order"] = entry.index
         row["inner"] = row["shown"] = UNKNOWN
         row["fresh"] = FRESH
-        for field in ("stay_from_ms", "stay_to_ms", "past_ms", "run_ms", "told_ms"):
+        for field in (
+            "stay_from_ms",
+            "stay_to_ms",
+            "past_ms",
+            "run_ms",
+            "told_ms",
+            "duty_from_ms",
+            "duty_to_ms",
+        ):
             row[field] = NONE_MS
         for field, value in _unit_fields(entry.order).items():
             row[field] = value
@@ -407,10 +434,9 @@ class Docket:
         heapq.heapify(self._edges)
 
 
-def _shape(zone: Zone) -> dict[str, Any] | Circle:
+def _shape(zone: Zone) -> dict[str, Any] | Circle | None:
     if zone.circle is not None:
         return Circle(zone.circle.lat_e7, zone.circle.lon_e7, zone.circle.radius_m * 1000)
-    assert zone.geometry is not None
     return zone.geometry
 
 
@@ -420,6 +446,8 @@ def _unit_fields(order: Order) -> dict[str, int]:
     if order.kind is OrderKind.LOCATION_ORDER:
         kind = LOCATION
         threshold = threshold * TOLERANCE_NUMERATOR // TOLERANCE_DENOMINATOR
+    elif order.kind is OrderKind.EXIT_BAN:
+        kind = EXIT
     return {
         "kind": kind,
         "threshold": threshold,

@@ -78,8 +78,8 @@ class Engine:
         """Take a zone or a newer version of it, and judge every order that uses it at this instant.
 
         `grid` is the zone compiled elsewhere (geofence.zones.build), so that the hot thread does
-        not. The same version again is nothing. Raises OrderRejected for an older version or a bad
-        geometry.
+        not; `zone` then need not have the shape. The same version again is nothing. Raises
+        OrderRejected for an older version or a bad geometry.
         """
         docket = self._docket
         with self._atomic():
@@ -87,9 +87,14 @@ class Engine:
             found = read_findings(docket)
             prepared = docket.prepare_zone(zone, grid)
             if prepared is not None:
-                for entry in docket.put_zone(prepared):
+                for entry in docket.put_zone(prepared, now_ms):
                     turn_order(docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
             return found + ([] if prepared is None or prepared.is_new else read_findings(docket))
+
+    def zone_version(self, zone_id: str) -> int | None:
+        """Return the version of a zone that counts, None for an unknown zone."""
+        known = self._docket.zones.get(zone_id)
+        return None if known is None else known.zone.version
 
     def put_order(self, order: Order, now_ms: int) -> list[Finding]:
         """Take an order or a newer version of it, and judge it at this instant.

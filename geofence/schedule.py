@@ -81,7 +81,7 @@ class Intervals(msgspec.Struct, frozen=True):
 def schedule_problem(schedule: Schedule) -> str | None:
     """Return what is wrong with a schedule that its types cannot say, or None."""
     try:
-        _zone(schedule.timezone)
+        time_zone(schedule.timezone)
     except (ValueError, OSError):
         return f"timezone {schedule.timezone!r} is not in the time zone data"
     windows: list[Window | DayWindow] = list(schedule.weekly)
@@ -143,7 +143,7 @@ def _aligned(day: int) -> int:
 @lru_cache(maxsize=4096)
 def _chunk(schedule: Schedule, day: int) -> Intervals:
     """Return the intervals of the windows that start from `day` - 2 to two days past its chunk."""
-    zone = _zone(schedule.timezone)
+    zone = time_zone(schedule.timezone)
     found: list[tuple[int, int]] = []
     for offset in range(day - 2, day + _CHUNK_DAYS + 3):
         date = _EPOCH + dt.timedelta(days=offset)
@@ -192,7 +192,7 @@ def _to_ms(date: dt.date, minutes: int, zone: ZoneInfo, *, fold: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
+def time_zone(name: str) -> ZoneInfo:
     """Return a time zone of the pinned data. Raises ValueError or OSError for an unknown name."""
     parts = name.split("/")
     if not all(part and part.replace("_", "").replace("-", "").isalnum() for part in parts):

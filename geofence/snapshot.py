@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from geofence.bounds import Box
 from geofence.docket import Docket, OrderEntry, ZoneEntry
 from geofence.layout import (
     BLOCK,
@@ -24,12 +23,12 @@ from geofence.layout import (
     UNIT_ROW,
     Rows,
 )
-from geofence.orders import Order, Role, Zone
+from geofence.orders import Order, Role
 from geofence.parameters import RULES_VERSION, TRACK_POINTS
 from geofence.rows import Tables
 from geofence.zones import ZoneSet
 
-FORMAT: Final = "afstand.engine/1"
+FORMAT: Final = "afstand.engine/2"
 
 
 class _Dump(msgspec.Struct, array_like=True):
@@ -38,7 +37,7 @@ class _Dump(msgspec.Struct, array_like=True):
     columns: str
     names: list[str]
     roles: list[Role]
-    zones: list[tuple[Zone, Box, int]]
+    zones: list[ZoneEntry]
     zone_set: bytes
     orders: list[tuple[Order, int, tuple[int, ...], int]]
     persons: bytes
@@ -55,7 +54,10 @@ def _columns() -> str:
     """Return the names and types of all columns: another layout is another format."""
     kinds = (PERSON, UNIT_ROW, LEG, PAIR_ROW, POINT)
     return ";".join(
-        ",".join(f"{name}:{kind.fields[name][0].str}" for name in kind.names or ())
+        ",".join(
+            f"{name}:{kind.fields[name][0].base.str}{kind.fields[name][0].shape or ''}"
+            for name in kind.names or ()
+        )
         for kind in kinds
         if kind.fields is not None
     )
@@ -76,7 +78,7 @@ def dump_docket(docket: Docket) -> bytes:
             _columns(),
             docket.names,
             docket.roles,
-            [(entry.zone, entry.box, entry.index) for entry in docket.zones.values()],
+            list(docket.zones.values()),
             docket.zone_set.dump(),
             [(e.order, e.person, e.pairs, e.edge_ms) for e in docket.entries],
             _packed(persons),
@@ -141,10 +143,10 @@ def load_docket(raw: bytes) -> Docket:
     docket.persons = {name: handle for handle, name in enumerate(dump.names)}
     docket.zone_set = ZoneSet.load(dump.zone_set)
     docket.zone_arrays = docket.zone_set.arrays()
-    for zone, box, index in dump.zones:
-        docket.zones[zone.id] = ZoneEntry(zone, box, index)
-        docket.zone_names[index] = zone.id
-        docket.users[zone.id] = {}
+    for known in dump.zones:
+        docket.zones[known.zone.id] = known
+        docket.zone_names[known.index] = known.zone.id
+        docket.users[known.zone.id] = {}
     for index, (order, person, pairs, edge_ms) in enumerate(dump.orders):
         entry = OrderEntry(order, index, person)
         entry.pairs, entry.edge_ms = pairs, edge_ms

@@ -109,7 +109,7 @@ def _turn_pair(
 def _reason(order: Order, turn: Turn, at_ms: int, cause: VerdictReason | None) -> VerdictReason:
     """Return why a row is told: force first, then the cause, then hours."""
     breach = turn.shown in (POSSIBLE, CONFIRMED)
-    absent = order.kind is OrderKind.LOCATION_ORDER
+    absent = order.kind in (OrderKind.LOCATION_ORDER, OrderKind.EXIT_BAN)
     if turn.force and not turn.was_force:
         if not breach:
             return VerdictReason.ORDER_CAME_INTO_FORCE

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from geofence.compiled import CompiledZone, pack, unpack
 from geofence.geojson import DEFAULT_LIMITS, Limits
 from geofence.kernels.arrays import (
     FREE,
@@ -31,13 +32,13 @@ from geofence.kernels.arrays import (
     ZoneArrays,
 )
 from geofence.kernels.batch import signed_distance_many
-from geofence.kernels.build import KERNEL_VERSION, ZoneGrid, compile_zone
+from geofence.kernels.build import ZoneGrid, compile_zone
 from geofence.kernels.projection import PLANE_COLUMNS, rd_plane
 
-__all__ = ["Circle", "ZoneGrid", "ZoneSet", "build"]
+__all__ = ["Circle", "ZoneGrid", "ZoneSet", "build", "source_of"]
 
 Geometry = bytes | str | Mapping[str, Any]
-_FORMAT: Final = "afstand.zones/1"
+_FORMAT: Final = "afstand.zones/2"
 # 64 MiB that the system gives only when written to: 6,000 municipalities come and go without
 # a copy of everything.
 ROOM: Final = 1 << 24
@@ -69,13 +70,17 @@ def build(
 ) -> ZoneGrid:
     """Read and compile one geometry; pure, for any thread. Raises geojson.GeoJSONError."""
     given = geometry.geojson() if isinstance(geometry, Circle) else geometry
+    return compile_zone(source_of(geometry), given, tuple(repairs), limits)
+
+
+def source_of(geometry: Geometry | Circle) -> bytes:
+    """The text that stays with a zone as evidence of what was given."""
+    given = geometry.geojson() if isinstance(geometry, Circle) else geometry
     if isinstance(given, bytes):
-        source = given
-    elif isinstance(given, str):
-        source = given.encode()
-    else:
-        source = msgspec.json.encode(given)
-    return compile_zone(source, given, tuple(repairs), limits)
+        return given
+    if isinstance(given, str):
+        return given.encode()
+    return msgspec.json.encode(given)
 
 
 class _Pool:
@@ -258,71 +263,37 @@ class ZoneSet:
     def dump(self) -> bytes:
         """Everything, versioned; the same bytes for the same zones however they came to be."""
         rows = [
-            (
-                zone_id,
-                entry.index,
-                entry.version,
-                grid.source,
-                grid.asked,
-                grid.repairs,
-                None if grid.plane is None else grid.plane.astype("<f8").tobytes(),
-                grid.head.astype("<i8").tobytes(),
-                grid.data.astype("<i4").tobytes(),
-                grid.vertices,
-            )
+            _Row(zone_id, entry.index, entry.version, pack(self._compiled(entry)))
             for zone_id, entry in sorted(self._entries.items(), key=lambda item: item[1].index)
-            for grid in (self._compiled(entry),)
         ]
-        return msgspec.msgpack.encode(
-            (_FORMAT, KERNEL_VERSION, self._indexes, self._free_indexes, rows)
-        )
+        return msgspec.msgpack.encode(_Dump(_FORMAT, self._indexes, self._free_indexes, rows))
 
     @classmethod
     def load(cls, blob: bytes) -> "ZoneSet":
         """The inverse of `dump`; raises ValueError for anything else."""
         try:
-            form, kernel, indexes, free, rows = msgspec.msgpack.decode(blob, type=_Dump)
-        except msgspec.DecodeError as error:
+            dump = msgspec.msgpack.decode(blob, type=_Dump)
+        except msgspec.MsgspecError as error:
             raise ValueError(f"no dump of zones: {error}") from error
-        if form != _FORMAT:
-            raise ValueError(f"unknown format {form!r} of zones")
+        if dump.format != _FORMAT:
+            raise ValueError(f"unknown format {dump.format!r} of zones")
         zones = cls()
-        zones._indexes = indexes
-        zones._free_indexes = free
-        for row in rows:
-            zone_id, index, version, source, asked, *rest = row
-            grid = (
-                _grid_from(source, asked, rest)
-                if kernel == KERNEL_VERSION
-                else compile_zone(source, source, asked, DEFAULT_LIMITS)
-            )
-            zones._place(zone_id, version, grid, index)
+        zones._indexes = dump.indexes
+        zones._free_indexes = dump.free
+        for row in dump.rows:
+            zones._place(row.zone_id, row.version, unpack(row.compiled), row.index)
         return zones
 
 
-_Row = tuple[
-    str,
-    int,
-    int,
-    bytes,
-    tuple[str, ...],
-    tuple[str, ...],
-    bytes | None,
-    bytes,
-    bytes,
-    int,
-]
-_Dump = tuple[str, int, int, list[int], list[_Row]]
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    zone_id: str
+    index: int
+    version: int
+    compiled: CompiledZone
 
 
-def _grid_from(source: bytes, asked: tuple[str, ...], rest: Any) -> ZoneGrid:
-    repairs, plane, head, data, vertices = rest
-    return ZoneGrid(
-        source=source,
-        asked=asked,
-        repairs=repairs,
-        plane=None if plane is None else np.frombuffer(plane, "<f8").astype(np.float64),
-        head=np.frombuffer(head, "<i8").astype(np.int64),
-        data=np.frombuffer(data, "<i4").astype(np.int32),
-        vertices=vertices,
-    )
+class _Dump(msgspec.Struct, frozen=True, array_like=True):
+    format: str
+    indexes: int
+    free: list[int]
+    rows: list[_Row]

@@ -40,6 +40,7 @@ from alerting.book.outputs import (
     Output,
     Rejected,
     RejectReason,
+    VerdictRecord,
 )
 from alerting.book.words import (
     TARGET_PROTECTED_DEVICE,
@@ -106,6 +107,7 @@ __all__ = [
     "TellProtected",
     "Unshelve",
     "Verdict",
+    "VerdictRecord",
     "VerdictState",
     "VictimPolicy",
 ]

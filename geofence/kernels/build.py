@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from afstand.limits import ZONE_CHAIN_VERTICES_MAX, ZONE_EXTENT_KM_MAX
+from geofence.bounds import Box, points_box
 from geofence.geojson import Area, GeoJSONError, Limits, Reason, parse_geometry
 from geofence.kernels.arrays import (
     BOX_COLUMNS,
@@ -77,6 +78,7 @@ class ZoneGrid(msgspec.Struct, frozen=True, kw_only=True):
     head: npt.NDArray[np.int64]  # places in `data` counted from its beginning
     data: npt.NDArray[np.int32]
     vertices: int  # with the repeated ends of rings
+    box: Box
 
     @property
     def size_bytes(self) -> int:
@@ -95,7 +97,7 @@ def compile_zone(source: bytes, given: Any, repairs: tuple[str, ...], limits: Li
     plane = _plane_for(points)
     head = np.zeros(HEAD_COLUMNS, np.int64)
     if area.circle:
-        return _circle(area, source, repairs, plane, head)
+        return _circle(area, source, repairs, plane, head, points_box(points, area.circle[2]))
     vx, vy, ends = _chain(area, plane)
     left, low = int(vx.min()), int(vy.min())
     right, top = int(vx.max()), int(vy.max())
@@ -122,6 +124,7 @@ def compile_zone(source: bytes, given: Any, repairs: tuple[str, ...], limits: Li
         head=head,
         data=np.concatenate(parts),
         vertices=vx.size,
+        box=points_box(points),
     )
 
 
@@ -148,6 +151,7 @@ def _circle(
     repairs: tuple[str, ...],
     plane: npt.NDArray[np.float64],
     head: npt.NDArray[np.int64],
+    box: Box,
 ) -> ZoneGrid:
     """A circle: a centre, a radius, and a box with room for the growth of the scale."""
     assert area.circle is not None
@@ -168,6 +172,7 @@ def _circle(
         head=head,
         data=np.empty(0, np.int32),
         vertices=0,
+        box=box,
     )
 
 
