@@ -30,6 +30,8 @@ from geofence.kernels.build import KERNEL_VERSION, ZoneGrid, compile_zone
 from geofence.kernels.projection import PLANE_COLUMNS
 
 COMPILED_FORMAT: Final = 1
+_SHIFT_MAX: Final = 40
+"""A root cell of 2^40 mm is wider than the earth."""
 
 
 class CompiledZone(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +135,7 @@ def _check(grid: ZoneGrid) -> None:
     roots = (shape >> 8 & 0xFFFFFF) * (shape >> 32)
     if (
         grid.head[H_STATE] != KIND_POLYGON
+        or shape & 0xFF > _SHIFT_MAX
         or not 0 == cells < xs < ys < runs <= boxes < len(grid.data)
         or ys - xs != grid.vertices
         or runs - ys != grid.vertices

@@ -174,7 +174,7 @@ class Docket:
         self._place_zone(zone, prepared.grid, now_ms)
         users = [self.entries[index] for index in sorted(self.users.setdefault(zone.id, {}))]
         for entry in users:
-            self._replace_legs(entry)
+            self._move_leg(entry, zone.id)
         return users
 
     def zone_at(self, index: int) -> ZoneEntry | None:
@@ -313,6 +313,18 @@ class Docket:
             box = widened(zone.box, order.buffer_m * 1000)
             rows.append((box.south, box.north, box.west, box.east, zone.index, 0))
         return np.array(rows, LEG)
+
+    def _move_leg(self, entry: OrderEntry, zone_id: str) -> None:
+        """Give the leg of an order about a zone the box of its new version, in place."""
+        legs = self.tables.world.legs
+        unit = self.tables.world.units[self.unit_of(entry)]
+        first = int(self.tables.world.persons[entry.person]["leg0"]) + int(unit["leg"])
+        place = first + entry.order.zone_ids.index(zone_id)
+        old = legs[place].copy()
+        self.undo.later(lambda: self.tables.world.legs.__setitem__(place, old))
+        zone = self.zones[zone_id]
+        box = widened(zone.box, entry.order.buffer_m * 1000)
+        legs[place] = (box.south, box.north, box.west, box.east, zone.index, old["unit"])
 
     def _replace_legs(self, entry: OrderEntry) -> None:
         """Write the legs of an order anew, into a new run, so that the old one can come back."""
