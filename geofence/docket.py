@@ -59,15 +59,19 @@ from geofence.zones import Circle, ZoneGrid, ZoneSet, build, source_of
 
 
 class OrderEntry:
-    """An order and where its rows are. `pairs` runs beside `order.protected_ids`."""
+    """An order and where its rows are. `pairs` runs beside `order.protected_ids`.
 
-    __slots__ = ("edge_ms", "index", "order", "pairs", "person")
+    `gone` are the pairs that its last change took out of it.
+    """
+
+    __slots__ = ("edge_ms", "gone", "index", "order", "pairs", "person")
 
     def __init__(self, order: Order, index: int, person: int) -> None:
         self.order = order
         self.index = index
         self.person = person
         self.pairs: tuple[int, ...] = ()
+        self.gone: tuple[int, ...] = ()
         self.edge_ms = NEVER_MS
 
 
@@ -257,6 +261,7 @@ class Docket:
     def _change_order(self, entry: OrderEntry, order: Order) -> bool:
         """Give an order its new version; return whether what it is about changed."""
         old, pairs = entry.order, entry.pairs
+        entry.gone = ()
 
         def undo() -> None:
             entry.order, entry.pairs = old, pairs
@@ -395,6 +400,7 @@ class Docket:
                 left = [k for k in tables.links_of(person).tolist() if k != gone]
                 tables.set_links(person, left)
         entry.pairs = tuple(pairs)
+        entry.gone = tuple(kept.values())
         return old.radius_m != entry.order.radius_m
 
     # --- silence ------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from geofence.layout import (
 from geofence.orders import Order, OrderRejected, RejectReason, Role, Zone, silence_ms
 from geofence.silence import due_persons, next_due
 from geofence.snapshot import dump_docket, load_docket
-from geofence.turning import turn_order
+from geofence.turning import turn_order, withdraw_pairs
 from geofence.verdicts import Finding, OrderKind, Position, VerdictReason
 from geofence.zones import ZoneGrid
 
@@ -117,6 +117,7 @@ class Engine:
             for person in persons:
                 docket.undo.keep_person(docket.tables, person)
                 docket.watch_silence(person, silence_ms(order), now_ms)
+            withdraw_pairs(docket, entry, now_ms)
             cause = VerdictReason.ORDER_CHANGED if known else None
             turn_order(docket, entry, now_ms, cause, seed=seed)
             return found + read_findings(docket)

@@ -109,7 +109,11 @@ class Watch:
                 pass
         self._book_all(work)
         outputs = work.outputs
-        outputs += [VerdictRecord(verdict=one) for one in work.inputs if isinstance(one, Verdict)]
+        outputs += [
+            VerdictRecord(at_ms=work.now_ms, verdict=one)
+            for one in work.inputs
+            if isinstance(one, Verdict)
+        ]
         blob = encode_envelope(work.received_ms, outputs) if outputs else None
         return Step(blob, outputs, work.notes)
 

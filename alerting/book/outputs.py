@@ -279,6 +279,7 @@ class VerdictRecord(msgspec.Struct, frozen=True, kw_only=True, tag="verdict-reco
     target. It has both positions; whoever shows it must know what the reader may see.
     """
 
+    at_ms: int
     format: int = VERDICT_FORMAT
     verdict: Verdict
 

@@ -179,8 +179,8 @@ VERDICT_REASONS: Final[dict[VerdictReason, Text]] = {
         "A new version of the order counts from this instant.",
     ),
     VerdictReason.ORDER_WITHDRAWN: Text(
-        "Het bevel is ingetrokken.",
-        "The order was withdrawn.",
+        "Het bevel is ingetrokken, of gaat niet meer over deze persoon.",
+        "The order was withdrawn, or is no longer about this person.",
     ),
     VerdictReason.ORDER_EXPIRING: Text(
         "Het bevel loopt binnenkort af.",

@@ -2,7 +2,7 @@
 
 The order that may differ is that of what one entry holds, which is everything the intake had when
 it wrote: nothing waits for what may still come, because a wait is a late alarm. What a fix may
-change that comes in a later entry than a newer one is told in docs/adr/0007 and tested beside the
+change that comes in a later entry than a newer one is told in docs/adr/0008 and tested beside the
 engine (tests/geofence/test_order_of_delivery.py).
 """
 

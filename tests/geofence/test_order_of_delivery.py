@@ -1,4 +1,4 @@
-"""What the order in which fixes arrive may change, and what it may not (docs/adr/0007).
+"""What the order in which fixes arrive may change, and what it may not (docs/adr/0008).
 
 Within one call the order changes no byte (test_state, tests/afstand/test_same_bytes). Across calls
 the newest fix of a person decides the present: one that comes after it goes to the past. So the
