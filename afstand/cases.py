@@ -23,9 +23,15 @@ from afstand.commands import (
     DefinePerson,
     DefineZone,
     JournalCommand,
+    define_zone,
     encode_command,
 )
-from afstand.limits import CASES_BYTES_MAX, CASES_COMMANDS_AT_ONCE
+from afstand.limits import (
+    CASES_BYTES_AT_ONCE,
+    CASES_BYTES_MAX,
+    CASES_COMMANDS_AT_ONCE,
+    JOURNAL_BLOB_BYTES_MAX,
+)
 from alerting.book.plans import BUILT_IN_PLANS, PlanError, parse_plan, rosters_of
 from alerting.book.rosters import RosterError, parse_roster
 from alerting.book.types import (
@@ -37,6 +43,7 @@ from alerting.book.types import (
     VictimPolicy,
 )
 from alerting.book.types import Role as Side
+from geofence.compiled import pack
 from geofence.geojson import GeoJSONError
 from geofence.orders import CircleShape, Id, Known, Order, Person, Role, Version, Zone, problems
 from geofence.zones import build
@@ -143,7 +150,7 @@ class Cases(NamedTuple):
 
     persons: tuple[Person, ...]
     devices: tuple[Device, ...]
-    zones: tuple[Zone, ...]
+    zones: tuple[DefineZone, ...]
     orders: tuple[Order, ...]
     rosters: tuple[bytes, ...]
     plans: tuple[bytes, ...]
@@ -254,32 +261,41 @@ class _Checker:
             if device.contract is Contract.TELTONIKA and not _IMEI.fullmatch(device.id):
                 self._wrong(f"{place}.id", "a tracker's id is its IMEI, 15 digits")
 
-    def _zone(self, index: int, entry: ZoneEntry) -> Zone | None:
+    def _zone(self, index: int, entry: ZoneEntry) -> DefineZone | None:
+        """Compile a zone: the check that it is one, and what saves the watch from doing it."""
         place = f"zones[{index}]"
         if [bool(bytes(entry.geometry)), bool(entry.file), entry.circle is not None].count(
             True
         ) != 1:
             self._wrong(place, "must have one of geometry, file and circle")
             return None
+        zone = Zone(
+            id=entry.id,
+            version=entry.version,
+            name=entry.name,
+            circle=entry.circle,
+            repairs=entry.repairs,
+        )
         if entry.circle is not None:
-            return Zone(id=entry.id, version=entry.version, name=entry.name, circle=entry.circle)
+            return define_zone(zone)
         raw = bytes(entry.geometry) or self._zone_file(place, entry.file)
         if not raw:
             return None
         try:
             # Read strictly from the text itself: a parsed object no longer shows a name that stands
             # twice.
-            build(raw, entry.repairs)
+            grid = build(raw, entry.repairs)
         except GeoJSONError as error:
             self._wrong(f"{place}.geometry", str(error))
             return None
-        return Zone(
-            id=entry.id,
-            version=entry.version,
-            name=entry.name,
-            geometry=msgspec.json.decode(raw),
-            repairs=entry.repairs,
-        )
+        # The same shape, written otherwise, is the same zone.
+        source = msgspec.json.encode(msgspec.json.decode(raw))
+        made = DefineZone(zone=zone, compiled=pack(msgspec.structs.replace(grid, source=source)))
+        size = len(encode_command(made))
+        if size > JOURNAL_BLOB_BYTES_MAX:
+            reason = f"{size} bytes with what it compiles to; at most {JOURNAL_BLOB_BYTES_MAX}"
+            self._wrong(f"{place}.geometry", reason)
+        return made
 
     def _zone_file(self, place: str, name: str) -> bytes:
         if self._folder is None:
@@ -436,15 +452,28 @@ async def import_cases(
 
 
 async def _append_all(journal: Journal, partition: str, commands: list[JournalCommand]) -> None:
-    """Append in order, many in one write. After StoreUnavailableError: import again."""
-    for start in range(0, len(commands), CASES_COMMANDS_AT_ONCE):
-        part = commands[start : start + CASES_COMMANDS_AT_ONCE]
-        written, _ = await journal.append_many(
-            [Append(partition, EntryKind.COMMAND, encode_command(command)) for command in part]
-        )
-        for answer in written:
-            if isinstance(answer, StoreUnavailableError):
-                raise answer
+    """Append in order, many in one write. After StoreUnavailableError: import again.
+
+    A write is bounded in bytes too: what comes at once, the watch reads at once, and fixes wait.
+    """
+    part: list[Append] = []
+    size = 0
+    for command in commands:
+        blob = encode_command(command)
+        if part and (len(part) == CASES_COMMANDS_AT_ONCE or size + len(blob) > CASES_BYTES_AT_ONCE):
+            await _append(journal, part)
+            part, size = [], 0
+        part.append(Append(partition, EntryKind.COMMAND, blob))
+        size += len(blob)
+    if part:
+        await _append(journal, part)
+
+
+async def _append(journal: Journal, part: list[Append]) -> None:
+    written, _ = await journal.append_many(part)
+    for answer in written:
+        if isinstance(answer, StoreUnavailableError):
+            raise answer
 
 
 def _record(device: Device, where: dict[str, str], partitions: tuple[str, ...]) -> DeviceRecord:
@@ -488,9 +517,9 @@ def _commands(
         if members and members[0] in here:
             yield _define_case(case, members, devices)
     zone_ids = {zone_id for order in orders for zone_id in order.zone_ids}
-    for zone in cases.zones:
-        if zone.id in zone_ids:
-            yield DefineZone(zone=zone)
+    for define in cases.zones:
+        if define.zone.id in zone_ids:
+            yield define
     for order in orders:
         yield DefineOrder(order=order)
 

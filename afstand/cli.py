@@ -99,6 +99,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_incident_commands(incidents)
 
+    explained = add_configured("explain", "why an alarm was given, in plain words", _explain)
+    explained.add_argument("id", metavar="ALARM", help="an id of an alarm or an incident")
+    explained.add_argument("--language", choices=("nl", "en"), help="default: notify.language")
+    explained.add_argument("--timezone", default="Europe/Amsterdam", help="of the clock times")
+    explained.add_argument("--json", action="store_true", help="for machines")
+    explained.add_argument(
+        "--positions", action="store_true", help="where the persons were, for those who may know"
+    )
+
     check = add("check-config", "read a configuration and say what is wrong with it", _check_config)
     check.add_argument("file", type=Path)
     add("warm-up", "compile all kernels and keep them", _warm_up)
@@ -316,6 +325,12 @@ def _incident_command(options: argparse.Namespace) -> int:
     from afstand import tools
 
     return _tool(tools.incident_command(_configured(options, "incidents"), options))
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from afstand import tools
+
+    return _tool(tools.explain(_configured(options, "explain"), options))
 
 
 def _tool(work: Coroutine[Any, Any, int]) -> int:

@@ -5,12 +5,14 @@ alone, so a replay knows it too. A command says what; when it counts is the jour
 entry.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from alerting.book.types import Command as BookCommand
+from geofence.compiled import CompiledZone, pack
 from geofence.orders import Order, Role, Zone
+from geofence.zones import Circle, build
 
 COMMAND_FORMAT: Final = 1
 
@@ -38,9 +40,23 @@ class DefineDevice(msgspec.Struct, frozen=True, kw_only=True, tag="define-device
 
 
 class DefineZone(msgspec.Struct, frozen=True, kw_only=True, tag="define-zone"):
-    """A zone, or a new version of one."""
+    """A zone, or a new version of one, which counts from this entry on.
+
+    `compiled` is what the zone compiles to, so that no replica has to (`define_zone`); the zone
+    then goes without its geometry. Without it the watch compiles while everything else waits.
+    """
 
     zone: Zone
+    compiled: CompiledZone | None = None
+
+
+def define_zone(zone: Zone) -> DefineZone:
+    """Compile a zone and give its command. Raises geojson.GeoJSONError for a bad shape."""
+    shape: Any = zone.geometry
+    if zone.circle is not None:
+        shape = Circle(zone.circle.lat_e7, zone.circle.lon_e7, zone.circle.radius_m * 1000)
+    plain = msgspec.structs.replace(zone, geometry=None)
+    return DefineZone(zone=plain, compiled=pack(build(shape, zone.repairs)))
 
 
 class DefineOrder(msgspec.Struct, frozen=True, kw_only=True, tag="define-order"):

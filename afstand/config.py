@@ -113,7 +113,7 @@ class Notify(Section, frozen=True, kw_only=True):
     health_port: Port = 9102
     client_id: Name = "afstand-notify-1"
     language: Literal["nl", "en"] = "nl"
-    """Of the texts on devices."""
+    """Of the texts on devices and of `afstand explain`."""
 
 
 class Trackers(Section, frozen=True, kw_only=True):

@@ -173,6 +173,7 @@ WATCH_READ_ENTRIES_MAX: Final = 512  # journal entries in one read
 WATCH_RETRY_S_MAX: Final = 2.0  # between attempts while the store does not answer
 SNAPSHOTS_KEPT: Final = 3
 SNAPSHOT_AGE_MS_MAX: Final = 600_000  # of journal time, whatever the number of entries
+EXPLAIN_RECORDS_MAX: Final = 10_000  # verdicts that are told of one incident
 COMMAND_ANSWER_S_MAX: Final = 5.0  # how long the command line waits for the watch
 TAIL_SAMPLES_MAX: Final = 20_000
 TAIL_NOTICES_MAX: Final = 100_000
@@ -182,6 +183,7 @@ OUTBOX_CLAIM_PAUSE_S: Final = 15.0
 CONFORM_LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_COMMANDS_AT_ONCE: Final = 200  # definitions in one write of an import
+CASES_BYTES_AT_ONCE: Final = 1024 * 1024  # of them together, unless one alone is larger
 
 # --- simulators -------------------------------------------------------------------------------
 RECEIVER_BODY_BYTES_MAX: Final = 262_144

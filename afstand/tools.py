@@ -6,14 +6,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import aiomqtt
+import msgspec
 
 from afstand.cases import Cases, CasesError, CasesProblem, import_cases
 from afstand.commands import JournalCommand, encode_command
 from afstand.config import Config
 from afstand.conform import Broker, ConformError
+from afstand.explain.account import account_of
+from afstand.explain.reading import ExplainError, gather, read_name
+from afstand.explain.telling import tell
 from afstand.limits import COMMAND_ANSWER_S_MAX, WATCH_READ_ENTRIES_MAX
 from afstand.roles import open_store
-from afstand.watch.envelope import decode_envelope
+from afstand.watch.envelope import EnvelopeError, decode_envelope
 from alerting.book.closing import PROPOSAL_MS
 from alerting.book.types import (
     Acknowledge,
@@ -26,6 +30,7 @@ from alerting.book.types import (
     Output,
     Rejected,
 )
+from geofence.schedule import time_zone
 from ingest.archive.history import History
 from ingest.entries import EntryKind
 from ingest.journal import Journal
@@ -101,6 +106,29 @@ async def list_incidents(config: Config) -> int:
                     f"{incident.incident_id}  {incident.priority:8}  {opened:%Y-%m-%d %H:%M:%S}Z"
                     f"  {incident.subject}  {classes}"
                 )
+    return 0
+
+
+async def explain(config: Config, options: argparse.Namespace) -> int:
+    """Print why an alarm was given, from the records of the outbox."""
+    try:
+        zone = time_zone(options.timezone)
+    except (ValueError, OSError):
+        print(f"--timezone {options.timezone!r} is not in the time zone data", file=sys.stderr)
+        return 2
+    language = options.language or config.notify.language
+    try:
+        name = read_name(options.id, config.partitions)
+        async with open_store(config) as store:
+            gathered = await gather(Outbox(store), name)
+    except (ExplainError, EnvelopeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    account = account_of(gathered, language, positions=options.positions)
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(account)).decode())
+    else:
+        print("\n".join(tell(account, language, zone)))
     return 0
 
 

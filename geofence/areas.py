@@ -30,6 +30,7 @@ from geofence.kernels.projection import rd_from_wgs84
 from geofence.kernels.segment import segment_depth
 from geofence.layout import (
     AREA,
+    EXIT,
     FRESH,
     LABEL_LATE_DELIVERY,
     LABEL_POOR,
@@ -39,7 +40,16 @@ from geofence.layout import (
     Ledger,
     World,
 )
-from geofence.ledger import COUNTED, UNCOUNTED, keep_unit, new_event, request_fix, wearer_at
+from geofence.ledger import (
+    COUNTED,
+    UNCOUNTED,
+    keep_unit,
+    new_event,
+    remember_step,
+    request_fix,
+    show_evidence,
+    wearer_at,
+)
 from geofence.motion import reach_e7
 from geofence.parameters import (
     ABSENCE_DOUBT_1024,
@@ -64,7 +74,7 @@ _PLANE_SLACK = 1.001
 _PIECES_MAX = 4
 _BOUND_M = 200.0
 """Within this of a boundary an exact distance is cheap; bounds are asked for no further."""
-_PRESENT_1024 = 1024 - POSSIBLE_1024
+PRESENT_1024 = 1024 - POSSIBLE_1024
 
 
 class Fix(NamedTuple):
@@ -161,11 +171,14 @@ def is_quiet(unit: Any) -> bool:
 
 @jit_inline
 def shown_state(unit: Any) -> int:
-    """Return what a unit shows: its evidence in the hours of the order, a missed report duty."""
-    if unit["inner"] == UNKNOWN:
-        return UNKNOWN
+    """Return what a unit shows: its evidence in the hours of the order, a missed report duty.
+
+    A duty is missed by not having been there, also by somebody who was never seen anywhere.
+    """
     if unit["once"]:
         return CONFIRMED if unit["missed"] else CLEAR
+    if unit["inner"] == UNKNOWN:
+        return UNKNOWN
     return wide(unit["inner"]) if unit["open"] else CLEAR
 
 
@@ -206,10 +219,16 @@ def may_touch(
     return True
 
 
+@jit_inline
+def exact_mm(accuracy: int, ring: int) -> int:
+    """Return up to which distance a measure is exact; beyond it is a bound."""
+    return REACH_ACCURACIES * accuracy + REACH_MM + ring
+
+
 @jit_hot
 def measure(zones: Any, world: World, leg0: int, legs: int, ring: int, fix: Fix) -> Measure:
     """Measure a fix and its path against the zones of a unit whose boxes they touch."""
-    near_mm = REACH_ACCURACIES * fix.accuracy + REACH_MM
+    near_mm = exact_mm(fix.accuracy, 0)
     has_path = 0 <= fix.path_ms <= SEGMENT_MAX_MS and fix.moved_mm > 0
     goes_on = has_path and fix.speed >= STILL_MM_S
     south, north, west, east = box_of(fix, reach_mm(fix))
@@ -287,8 +306,11 @@ def breach_1024(kind: int, ring: int, depth_mm: int, sigma: float) -> tuple[int,
     """Return (P of a breach, P of the ring) for a signed distance.
 
     A location order is tolerant: its breach begins `ring` outside of the zone, and the strip up to
-    there warns. Around a forbidden zone the ring warns.
+    there warns. Around a forbidden zone the ring warns; of an exit ban the strip inside.
     """
+    if kind == EXIT:
+        p = probability_1024(float(-depth_mm), sigma)
+        return p, probability_1024(float(ring - depth_mm), sigma) if ring > 0 else 0
     if kind == LOCATION:
         p = probability_1024(float(-depth_mm - ring), sigma)
         return p, probability_1024(float(-depth_mm), sigma) if ring > 0 else 0
@@ -356,23 +378,52 @@ def observe_unit(
         )
     alone = 0 if fix.doubted else max(p_1024, passed)
     state = next_state(state, evidence, threshold, alone, ring_1024)
+    told_mm = m.path_mm if passed > 0 else m.depth_mm
+    limit_mm = exact_mm(fix.accuracy, ring) + 1
+    remember_step(
+        row,
+        wide(row["evidence"]),
+        evidence,
+        False,
+        fix.time_ms,
+        min(max(told_mm, -limit_mm), limit_mm),
+        fix.accuracy,
+        max(p_1024, passed),
+    )
     row["evidence"] = evidence
     row["inner"] = state
     remember_stay(row, before, state, fix.time_ms)
-    met = False
-    if row["once"] and p_1024 <= _PRESENT_1024 and not fix.doubted:
-        met = row["missed"] != 0
-        row["missed"] = 0
-        if row["open"]:
-            row["met"] = 1
+    met = wide(codes.NO_REASON)
+    if row["once"] and p_1024 <= PRESENT_1024 and not fix.doubted:
+        met = attend(row, fix.time_ms)
     settle(world, ledger, zones, person, unit, fix, now_ms, passed, m, met)
     if row["force"] and row["open"] and not row["once"]:
-        ask_unit(world, ledger, person, row, p_1024, m.nearing, now_ms)
+        nearing = m.nearing
+        if kind == EXIT:
+            nearing = fix.speed >= STILL_MM_S and m.depth_mm * 1000 <= fix.speed * APPROACH_MS
+        ask_unit(world, ledger, person, row, p_1024, nearing, now_ms)
     is_now_quiet = is_quiet(row)
     if was_quiet and not is_now_quiet:
         p["active"] = p["active"] + 1
     elif is_now_quiet and not was_quiet:
         p["active"] = p["active"] - 1
+
+
+@jit_inline
+def attend(row: Any, time_ms: int) -> int:
+    """Note that a wearer was at the place of a report duty; return why it is no longer missed.
+
+    NO_REASON when it was not missed. A fix of the hours that comes after them proves that the duty
+    was met; a later one only that it was met late.
+    """
+    if row["open"]:
+        row["met"] = 1
+    if not row["missed"]:
+        return wide(codes.NO_REASON)
+    row["missed"] = 0
+    if row["duty_from_ms"] <= time_ms < row["duty_to_ms"]:
+        return wide(codes.REPORT_DUTY_PROVEN)
+    return wide(codes.REPORT_DUTY_MET)
 
 
 @jit_part
@@ -413,9 +464,12 @@ def settle(
     now_ms: int,
     passed: int,
     m: Measure,
-    met: bool,
+    met: int,
 ) -> None:
-    """Compare what a unit shows with what was told last, and tell the difference."""
+    """Compare what a unit shows with what was told last, and tell the difference.
+
+    `met`: the reason when a report duty is no longer missed, else NO_REASON.
+    """
     row = world.units[unit]
     shown = wide(row["shown"])
     now_shown = shown_state(row)
@@ -429,8 +483,8 @@ def settle(
     row["fresh"] = now_fresh
     if now_shown == shown:
         reason = codes.SILENCE_ENDED
-    elif met:
-        reason = codes.REPORT_DUTY_MET
+    elif met >= 0:
+        reason = met
     else:
         reason = unit_reason(shown, now_shown, passed, fix.doubted)
     event = new_event(ledger, wide(UNIT_EVENT), unit, wide(row["order"]), now_ms)
@@ -441,7 +495,7 @@ def settle(
     e["fresh"] = now_fresh
     e["previous_fresh"] = fresh
     e["force"] = row["force"]
-    e["evidence"] = row["evidence"]
+    show_evidence(e, row)
     labels = fix.labels
     if now_ms - fix.time_ms > LATE_DELIVERY_MS:
         labels |= LABEL_LATE_DELIVERY

@@ -17,6 +17,7 @@ LABELS: Final = (
     Label.POSITION_HELD,
     Label.ORDER_EXPIRING,
     Label.POSITION_PREDICTED,
+    Label.CHANGED_SINCE,
 )
 """In the order of the bits of an event's labels (geofence.layout)."""
 
@@ -39,6 +40,8 @@ BOTH_SILENT: Final = REASONS.index(VerdictReason.BOTH_SILENT)
 SILENCE_ENDED: Final = REASONS.index(VerdictReason.SILENCE_ENDED)
 LATE_FIX: Final = REASONS.index(VerdictReason.LATE_FIX_HISTORY)
 REPORT_DUTY_MET: Final = REASONS.index(VerdictReason.REPORT_DUTY_MET)
+REPORT_DUTY_PROVEN: Final = REASONS.index(VerdictReason.REPORT_DUTY_PROVEN)
+NO_REASON: Final = -1
 
 ASK_DOUBTFUL: Final = REQUESTS.index(RequestReason.DOUBTFUL_FIX)
 ASK_POSSIBLE: Final = REQUESTS.index(RequestReason.POSSIBLE_BREACH)

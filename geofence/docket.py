@@ -26,6 +26,7 @@ from geofence.kernels.arrays import ZoneArrays
 from geofence.layout import (
     AREA,
     BLOCK,
+    EXIT,
     FRESH,
     LEG,
     LOCATION,
@@ -58,15 +59,19 @@ from geofence.zones import Circle, ZoneGrid, ZoneSet, build_many, source_of
 
 
 class OrderEntry:
-    """An order and where its rows are. `pairs` runs beside `order.protected_ids`."""
+    """An order and where its rows are. `pairs` runs beside `order.protected_ids`.
 
-    __slots__ = ("edge_ms", "index", "order", "pairs", "person")
+    `gone` are the pairs that its last change took out of it.
+    """
+
+    __slots__ = ("edge_ms", "gone", "index", "order", "pairs", "person")
 
     def __init__(self, order: Order, index: int, person: int) -> None:
         self.order = order
         self.index = index
         self.person = person
         self.pairs: tuple[int, ...] = ()
+        self.gone: tuple[int, ...] = ()
         self.edge_ms = NEVER_MS
 
 
@@ -133,15 +138,21 @@ class Docket:
     def prepare_zone(self, zone: Zone, grid: ZoneGrid | GeoJSONError | None) -> PreparedZone | None:
         """Check and compile a zone or a newer version of it. None: it is known already.
 
-        `grid` is what compiling gave elsewhere. Changes nothing. Raises OrderRejected for an older
-        version or a bad shape.
+        `grid` is what compiling gave elsewhere; `zone` then need not have the shape. Changes
+        nothing. Raises OrderRejected for an older version or a bad shape.
         """
+        compiled = isinstance(grid, ZoneGrid)
+        if isinstance(grid, ZoneGrid) and not _is_made_of(grid, zone):
+            detail = f"zone {zone.id!r} was compiled from another shape"
+            raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
         if self.is_old(zone):
-            if self._is_same(zone):
+            source = grid.source if isinstance(grid, ZoneGrid) else _source(zone)
+            if self._is_same(zone, source):
                 return None
             detail = f"zone {zone.id!r} has version {self.zone_set.version(zone.id)} already"
             raise OrderRejected(RejectReason.OLDER_VERSION, detail)
-        if not has_one_shape(zone):
+        shapeless = zone.geometry is None and zone.circle is None
+        if not has_one_shape(zone) and not (compiled and shapeless):
             detail = f"zone {zone.id!r} needs a geometry or a circle, and not both"
             raise OrderRejected(RejectReason.BAD_GEOMETRY, detail)
         if grid is None:
@@ -150,7 +161,7 @@ class Docket:
             raise OrderRejected(RejectReason.BAD_GEOMETRY, f"zone {zone.id!r}: {grid}") from grid
         return PreparedZone(zone, grid, zone.id not in self.zone_set)
 
-    def _is_same(self, zone: Zone) -> bool:
+    def _is_same(self, zone: Zone, source: bytes | None) -> bool:
         """Return whether a zone is the one that is known under its name and version."""
         known, index = self.zone_set, self.zone_set.index(zone.id)
         return (
@@ -158,11 +169,11 @@ class Docket:
             and zone.version == known.version(zone.id)
             and zone.name == self.zone_texts.get(index, "")
             and zone.repairs == known.asked(zone.id)
-            and has_one_shape(zone)
-            and _is_same_text(source_of(_shape(zone)), known.source(zone.id))
+            and source is not None
+            and _is_same_text(source, known.source(zone.id))
         )
 
-    def put_new_zones(self, zones: Sequence[Zone], grids: Sequence[ZoneGrid]) -> None:
+    def put_new_zones(self, zones: Sequence[Zone], grids: Sequence[ZoneGrid], now_ms: int) -> None:
         """Put zones of names that are not known yet, each of another name."""
         known = self.zone_set
 
@@ -171,31 +182,36 @@ class Docket:
                 self._forget_zone(zone.id)
 
         self.undo.later(undo)
-        first = known.add([zone.id for zone in zones], [zone.version for zone in zones], grids)
+        names, versions = [zone.id for zone in zones], [zone.version for zone in zones]
+        first = known.add(names, versions, grids, now_ms)
         for index, zone in zip(first, zones, strict=True):
             if zone.name:
                 self.zone_texts[index] = zone.name
         self.zone_arrays = known.arrays()
 
-    def put_zone(self, prepared: PreparedZone) -> list[OrderEntry]:
-        """Put a zone in its place; return the orders that use it."""
+    def put_zone(self, prepared: PreparedZone, now_ms: int) -> list[OrderEntry]:
+        """Put a zone in its place, from now on; return the orders that use it."""
         zone, known = prepared.zone, self.zone_set
         if prepared.is_new:
             self.undo.later(lambda: self._forget_zone(zone.id))
         else:
-            version, grid = known.version(zone.id), known.grid(zone.id)
+            version, since_ms = known.version(zone.id), known.since_ms(zone.id)
+            grid = known.grid(zone.id)
             assert version is not None
+            assert since_ms is not None
             text = self.zone_texts.get(known.indexes()[zone.id], "")
-            self.undo.later(lambda: self._place_zone(zone.id, version, grid, text))
-        self._place_zone(zone.id, zone.version, prepared.grid, zone.name)
+            self.undo.later(lambda: self._place_zone(zone.id, version, grid, text, since_ms))
+        self._place_zone(zone.id, zone.version, prepared.grid, zone.name, now_ms)
         index = known.indexes()[zone.id]
         users = [self.entries[user] for user in sorted(self.users.get(index, ()))]
         for entry in users:
-            self._replace_legs(entry)
+            self._move_leg(entry, zone.id)
         return users
 
-    def _place_zone(self, zone_id: str, version: int, grid: ZoneGrid, text: str) -> None:
-        index = self.zone_set.put(zone_id, version, grid)
+    def _place_zone(
+        self, zone_id: str, version: int, grid: ZoneGrid, text: str, since_ms: int
+    ) -> None:
+        index = self.zone_set.put(zone_id, version, grid, since_ms=since_ms)
         self.zone_texts.pop(index, None)
         if text:
             self.zone_texts[index] = text
@@ -282,6 +298,7 @@ class Docket:
     def _change_order(self, entry: OrderEntry, order: Order) -> bool:
         """Give an order its new version; return whether what it is about changed."""
         old, pairs = entry.order, entry.pairs
+        entry.gone = ()
 
         def undo() -> None:
             entry.order, entry.pairs = old, pairs
@@ -323,7 +340,15 @@ class Docket:
         row["order"] = entry.index
         row["inner"] = row["shown"] = UNKNOWN
         row["fresh"] = FRESH
-        for field in ("stay_from_ms", "stay_to_ms", "past_ms", "run_ms", "told_ms"):
+        for field in (
+            "stay_from_ms",
+            "stay_to_ms",
+            "past_ms",
+            "run_ms",
+            "told_ms",
+            "duty_from_ms",
+            "duty_to_ms",
+        ):
             row[field] = NONE_MS
         for field, value in _unit_fields(entry.order).items():
             row[field] = value
@@ -335,6 +360,20 @@ class Docket:
         rows = np.empty(len(zones), LEG)
         widen(self.zone_set.boxes(), zones, order.buffer_m * 1000, rows)
         return rows
+
+    def _move_leg(self, entry: OrderEntry, zone_id: str) -> None:
+        """Give the leg of an order about a zone the box of its new version, in place."""
+        legs = self.tables.world.legs
+        unit = self.tables.world.units[self.unit_of(entry)]
+        first = int(self.tables.world.persons[entry.person]["leg0"]) + int(unit["leg"])
+        place = first + entry.order.zone_ids.index(zone_id)
+        old = legs[place].copy()
+        self.undo.later(lambda: self.tables.world.legs.__setitem__(place, old))
+        zone = np.array([self.zone_set.indexes()[zone_id]], np.int64)
+        moved = np.empty(1, LEG)
+        widen(self.zone_set.boxes(), zone, entry.order.buffer_m * 1000, moved)
+        moved["unit"] = old["unit"]
+        legs[place] = moved[0]
 
     def _replace_legs(self, entry: OrderEntry) -> None:
         """Write the legs of an order anew, into a new run, so that the old one can come back."""
@@ -405,6 +444,7 @@ class Docket:
                 left = [k for k in tables.links_of(person).tolist() if k != gone]
                 tables.set_links(person, left)
         entry.pairs = tuple(pairs)
+        entry.gone = tuple(kept.values())
         return old.radius_m != entry.order.radius_m
 
     # --- silence ------------------------------------------------------------------------------
@@ -461,6 +501,17 @@ class Docket:
         heapq.heapify(self._edges)
 
 
+def _source(zone: Zone) -> bytes | None:
+    """Return the text of a zone's shape; None for a zone without exactly one."""
+    return source_of(_shape(zone)) if has_one_shape(zone) else None
+
+
+def _is_made_of(grid: ZoneGrid, zone: Zone) -> bool:
+    """Return whether a compiled zone is that of a zone, as far as the zone says."""
+    source = _source(zone)
+    return grid.asked == zone.repairs and (source is None or _is_same_text(source, grid.source))
+
+
 def has_one_shape(zone: Zone) -> bool:
     """Return whether a zone has a geometry or a circle, and not both."""
     return (zone.geometry is None) != (zone.circle is None)
@@ -488,6 +539,8 @@ def _unit_fields(order: Order) -> dict[str, int]:
     if order.kind is OrderKind.LOCATION_ORDER:
         kind = LOCATION
         threshold = threshold * TOLERANCE_NUMERATOR // TOLERANCE_DENOMINATOR
+    elif order.kind is OrderKind.EXIT_BAN:
+        kind = EXIT
     return {
         "kind": kind,
         "threshold": threshold,

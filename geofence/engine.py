@@ -33,7 +33,7 @@ from geofence.layout import (
 from geofence.orders import Order, OrderRejected, Person, RejectReason, Role, Zone, silence_ms
 from geofence.silence import due_persons, next_due
 from geofence.snapshot import dump_docket, load_docket
-from geofence.turning import turn_order
+from geofence.turning import turn_order, withdraw_pairs
 from geofence.verdicts import Finding, OrderKind, Position, VerdictReason
 from geofence.zones import ZoneGrid
 
@@ -102,8 +102,8 @@ class Engine:
         """Take a zone or a newer version of it, and judge every order that uses it at this instant.
 
         `grid` is the zone compiled elsewhere (geofence.zones.build), so that the hot thread does
-        not. The same version again is nothing. Raises OrderRejected for an older version or a bad
-        geometry.
+        not; `zone` then need not have the shape. The same version again is nothing. Raises
+        OrderRejected for an older version or a bad geometry.
         """
         prepared = self._docket.prepare_zone(zone, grid)
         with self._atomic():
@@ -112,6 +112,10 @@ class Engine:
             if prepared is not None:
                 self._take_zone(prepared, now_ms)
             return found + read_findings(self._docket)
+
+    def zone_version(self, zone_id: str) -> int | None:
+        """Return the version of a zone that counts, None for an unknown zone."""
+        return self._docket.zone_set.version(zone_id)
 
     def put_order(self, order: Order, now_ms: int) -> list[Finding]:
         """Take an order or a newer version of it, and judge it at this instant.
@@ -205,11 +209,11 @@ class Engine:
                 break
             found[zone.id] = (zone, grid)
         zones, compiled = zip(*found.values(), strict=True)
-        self._docket.put_new_zones(zones, compiled)
+        self._docket.put_new_zones(zones, compiled, now_ms)
         return len(found)
 
     def _take_zone(self, prepared: PreparedZone, now_ms: int) -> None:
-        for entry in self._docket.put_zone(prepared):
+        for entry in self._docket.put_zone(prepared, now_ms):
             turn_order(self._docket, entry, now_ms, VerdictReason.ZONE_CHANGED, seed=True)
 
     def _take_order(self, order: Order, now_ms: int) -> int:
@@ -224,6 +228,7 @@ class Engine:
         for person in persons:
             docket.undo.keep_person(docket.tables, person)
             due_ms = min(due_ms, docket.watch_silence(person, silence_ms(order), now_ms))
+        withdraw_pairs(docket, entry, now_ms)
         cause = VerdictReason.ORDER_CHANGED if known else None
         turn_order(docket, entry, now_ms, cause, seed=seed)
         return due_ms

@@ -2,20 +2,36 @@
 
 from geofence import codes
 from geofence.docket import Docket, OrderEntry
-from geofence.layout import EVENTS, LABEL_EXPIRING, NONE_MS, PAIR_EVENT, REQUEST_EVENT, Event
-from geofence.orders import enforceable, in_hours, steady_span_ms
-from geofence.parameters import BURST_DURATION_S, BURST_INTERVAL_S
+from geofence.layout import (
+    EVENTS,
+    LABEL_CHANGED,
+    LABEL_EXPIRING,
+    LABEL_HELD,
+    NONE_MS,
+    PAIR_EVENT,
+    REQUEST_EVENT,
+    Event,
+)
+from geofence.ledger import EVIDENCE_SHIFT
+from geofence.orders import Order, Presence, enforceable, in_hours, steady_span_ms
+from geofence.parameters import (
+    BURST_DURATION_S,
+    BURST_INTERVAL_S,
+    REACH_ACCURACIES,
+    REACH_MM,
+    RULES_VERSION,
+    STEPS_KEPT,
+)
 from geofence.verdicts import (
+    EvidenceStep,
     Finding,
     Label,
     Position,
     PositionRequest,
+    Terms,
     Verdict,
     VerdictReason,
 )
-
-_EVIDENCE_SHIFT = 6
-"""From 1/65536 to 1/1024."""
 
 
 def read_findings(docket: Docket) -> list[Finding]:
@@ -83,8 +99,9 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
             event.wearer_mechanism,
         )
     is_pair = event.kind == PAIR_EVENT
+    world = docket.tables.world
+    row = world.pairs[event.row] if is_pair else world.units[event.row]
     if is_pair:
-        row = docket.tables.world.pairs[event.row]
         protected_id = docket.names[int(row["protected"])]
         if event.protected_ms != NONE_MS:
             protected = Position(
@@ -95,6 +112,7 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
                 event.protected_mechanism,
             )
     zone_id = docket.zone_set.name(event.zone)
+    since_ms = None if zone_id is None else docket.zone_set.since_ms(zone_id)
     return Verdict(
         order_id=order.id,
         order_kind=order.kind,
@@ -112,10 +130,13 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
         fix_ms=None if event.fix_ms == NONE_MS else event.fix_ms,
         zone_id=zone_id,
         zone_version=None if zone_id is None else docket.zone_set.version(zone_id),
+        zone_since_ms=since_ms,
         distance_mm=event.distance if measured else None,
         accuracy_mm=event.accuracy if measured else None,
         probability_1024=event.p,
-        evidence_1024=event.evidence >> _EVIDENCE_SHIFT,
+        evidence_1024=event.evidence >> EVIDENCE_SHIFT,
+        threshold_1024=int(row["threshold"]) >> EVIDENCE_SHIFT,
+        rules_version=RULES_VERSION,
         speed_mm_s=event.speed if event.speed >= 0 else None,
         closing_mm_s=event.closing if is_pair and measured else None,
         time_to_contact_ms=event.contact_ms if event.contact_ms >= 0 else None,
@@ -123,14 +144,73 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
         protected_age_ms=None if protected is None else max(at_ms - protected.time_ms, 0),
         historic=event.historic != 0,
         escalate=_escalates(entry, event),
-        labels=_labels(event),
+        labels=_labels(event, since_ms),
         wearer_position=wearer,
         protected_position=protected,
+        steps=_steps(event, 0 if is_pair else int(row["ring"])),
+        steps_total=event.steps if _shows_steps(event) else 0,
+        terms=_terms(order, docket.zone_texts.get(event.zone, "")),
     )
 
 
-def _labels(event: Event) -> tuple[Label, ...]:
-    bits = event.labels
+def _shows_steps(event: Event) -> bool:
+    """Return whether the steps of a row still speak of the present: not once they are forgotten."""
+    if event.steps == 0:
+        return False
+    last = (event.steps - 1) // _stride(event.steps)
+    return event.evidence > 0 or event.step_ms[last] == event.fix_ms
+
+
+def _stride(steps: int) -> int:
+    stride = 1
+    while (steps - 1) // stride >= STEPS_KEPT:
+        stride *= 2
+    return stride
+
+
+def _steps(event: Event, ring_mm: int) -> tuple[EvidenceStep, ...]:
+    """Return how the evidence grew (geofence.ledger.remember_step), oldest first."""
+    if not _shows_steps(event):
+        return ()
+    found = []
+    for slot in range((event.steps - 1) // _stride(event.steps) + 1):
+        distance, accuracy = int(event.step_distance[slot]), int(event.step_accuracy[slot])
+        exact_mm = REACH_ACCURACIES * accuracy + REACH_MM + ring_mm
+        found.append(
+            EvidenceStep(
+                fix_ms=int(event.step_ms[slot]),
+                distance_mm=distance,
+                at_least=event.kind != PAIR_EVENT and abs(distance) > exact_mm,
+                accuracy_mm=accuracy,
+                probability_1024=int(event.step_p[slot]),
+                evidence_1024=int(event.step_evidence[slot]),
+            )
+        )
+    return tuple(found)
+
+
+def _terms(order: Order, zone_name: str) -> Terms:
+    return Terms(
+        title=order.title,
+        authority=order.authority,
+        case_number=order.case_number,
+        zone_name=zone_name,
+        radius_m=order.radius_m,
+        warning_m=order.warning_m,
+        buffer_m=order.buffer_m,
+        time_to_contact_s=order.time_to_contact_s,
+        report_duty=order.presence is Presence.ONCE,
+        scheduled=order.schedule is not None,
+        valid_from_ms=order.valid_from_ms,
+        valid_to_ms=order.valid_to_ms,
+        served_at_ms=order.served_at_ms,
+    )
+
+
+def _labels(event: Event, zone_since_ms: int | None) -> tuple[Label, ...]:
+    bits = event.labels if event.measured else event.labels & ~LABEL_HELD
+    if event.historic and zone_since_ms is not None and event.fix_ms < zone_since_ms:
+        bits |= LABEL_CHANGED
     if codes.REASONS[event.reason] is VerdictReason.ORDER_EXPIRING:
         bits |= LABEL_EXPIRING
     if not bits:

@@ -11,12 +11,15 @@ from typing import Any
 
 from geofence import codes
 from geofence.areas import (
+    PRESENT_1024,
     Fix,
+    attend,
     box_of,
     breach_1024,
     deepest,
     measure,
     reach_mm,
+    settle,
     touches,
 )
 from geofence.decision import (
@@ -89,6 +92,14 @@ def observe_past_units(
         sigma = sigma_mm(fix.accuracy)
         p_1024, _ = breach_1024(wide(row["kind"]), wide(row["ring"]), m.depth_mm, sigma)
         keep_unit(world, ledger, u)
+        if row["once"]:
+            # Being away is no breach of a duty; having been there in its hours settles it.
+            in_hours = fix.time_ms >= row["duty_from_ms"] and row["duty_from_ms"] != NONE_MS
+            ended = row["duty_to_ms"] != NONE_MS and fix.time_ms >= row["duty_to_ms"]
+            if p_1024 <= PRESENT_1024 and in_hours and not ended:
+                met = attend(row, fix.time_ms)
+                settle(world, ledger, zones, person, u, fix, now_ms, wide(0), m, met)
+            continue
         if not step_run(row, fix.time_ms, p_1024):
             continue
         event = past_event(ledger, wide(UNIT_EVENT), row, u, now_ms, fix, p_1024)

@@ -8,7 +8,15 @@ positions of its person.
 from typing import Any
 
 from geofence import codes
-from geofence.areas import breach_1024, deepest, instant, is_quiet, remember_stay, shown_state
+from geofence.areas import (
+    PRESENT_1024,
+    breach_1024,
+    deepest,
+    instant,
+    is_quiet,
+    remember_stay,
+    shown_state,
+)
 from geofence.decision import (
     CLEAR,
     CONFIRMED,
@@ -30,16 +38,22 @@ from geofence.layout import (
     Ledger,
     World,
 )
-from geofence.ledger import UNCOUNTED, keep_person, keep_unit, new_event, request_fix
-from geofence.pairs import contact_of, is_stale, judge_pair, shown_pair
+from geofence.ledger import (
+    UNCOUNTED,
+    keep_person,
+    keep_unit,
+    new_event,
+    remember_step,
+    request_fix,
+    show_evidence,
+)
+from geofence.pairs import contact_of, is_stale, judge_pair, pair_accuracy, shown_pair
 from geofence.parameters import (
     DOUBT_1024,
     FIRST_FIX_MS,
     POSSIBLE_1024,
 )
 from geofence.silence import tell_held
-
-PRESENT_1024 = 1024 - POSSIBLE_1024
 
 
 @jit_part
@@ -89,11 +103,14 @@ def turn_duty(
     row = world.units[unit]
     p = world.persons[person]
     if row["open"] and not is_open:
+        row["duty_to_ms"] = at_ms
         if not row["met"] and force and row["force"]:
             row["missed"] = 1
     elif is_open and not row["open"]:
         row["missed"] = 0
         row["met"] = 0
+        row["duty_from_ms"] = at_ms
+        row["duty_to_ms"] = NONE_MS
         if p["last_ms"] != NONE_MS and not is_stale(p, wide(row["silence_ms"]), at_ms):
             first = wide(p["leg0"]) + wide(row["leg"])
             depth, _ = deepest(
@@ -115,6 +132,7 @@ def seed_unit(world: World, zones: Any, person: int, unit: int) -> None:
     p = world.persons[person]
     row["inner"] = UNKNOWN
     row["evidence"] = 0
+    row["steps"] = 0
     row["stay_from_ms"] = NONE_MS
     row["stay_to_ms"] = NONE_MS
     row["past_ms"] = NONE_MS
@@ -155,7 +173,9 @@ def seed_unit(world: World, zones: Any, person: int, unit: int) -> None:
         )
         dt_ms = FIRST_FIX_MS if before_ms == NONE_MS else time_ms - before_ms
         threshold = wide(row["threshold"])
+        gathered = evidence
         evidence = step_evidence(evidence, p_1024, weight(dt_ms, p_1024, MOVED), threshold)
+        remember_step(row, gathered, evidence, False, time_ms, depth, accuracy, p_1024)
         before = state
         state = next_state(state, evidence, threshold, p_1024, ring_1024)
         remember_stay(row, before, state, time_ms)
@@ -198,7 +218,7 @@ def tell_unit(
     e["fresh"] = row["fresh"]
     e["previous_fresh"] = row["fresh"]
     e["force"] = row["force"]
-    e["evidence"] = row["evidence"]
+    show_evidence(e, row)
     e["labels"] = LABEL_HELD
     if p["last_ms"] != NONE_MS:
         tell_held(world, ledger, zones, person, unit, event, at_ms)
@@ -245,6 +265,9 @@ def turn_pair(world: World, index: int, at_ms: int, force: bool, is_open: bool, 
         c = contact_of(row, a, b, at_ms)
         threshold = wide(row["threshold"])
         evidence = step_evidence(0, c.p_1024, weight(FIRST_FIX_MS, c.p_1024, MOVED), threshold)
+        remember_step(
+            row, wide(0), evidence, False, at_ms, c.distance_mm, pair_accuracy(a, b), c.p_1024
+        )
         if c.p_1024 >= POSSIBLE_1024:
             evidence = max(evidence, wide(row["evidence"]))
         row["evidence"] = row["before"] = evidence

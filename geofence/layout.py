@@ -7,10 +7,13 @@ of a person lie in one run, so that a fix reads rows that follow each other. Tim
 positions degrees x 1e7, lengths mm, evidence 1/65536, probabilities 1/1024.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from geofence.parameters import STEPS_KEPT
 
 NONE_MS: Final = -1
 """No time: never seen, nothing in doubt."""
@@ -18,6 +21,7 @@ NONE_MS: Final = -1
 # Kinds of a unit.
 AREA: Final = 0
 LOCATION: Final = 1
+EXIT: Final = 2
 
 # How a person came to the present place.
 MOVED: Final = 0
@@ -46,6 +50,17 @@ LABEL_POOR: Final = 16
 LABEL_HELD: Final = 32
 LABEL_EXPIRING: Final = 64
 LABEL_PREDICTED: Final = 128
+LABEL_CHANGED: Final = 256
+
+# How the evidence of a unit or a pair grew since it was nothing (geofence.ledger.remember_step).
+_STEPS: Final[list[Any]] = [
+    ("step_ms", "i8", (STEPS_KEPT,)),
+    ("step_distance", "i4", (STEPS_KEPT,)),
+    ("step_accuracy", "i4", (STEPS_KEPT,)),
+    ("step_p", "i2", (STEPS_KEPT,)),
+    ("step_evidence", "i2", (STEPS_KEPT,)),  # 1/1024
+    ("steps", "u2"),  # fixes added, of which at most STEPS_KEPT are kept
+]
 
 PERSON: Final = np.dtype(
     [
@@ -130,6 +145,8 @@ UNIT_ROW: Final = np.dtype(
         ("once", "u1"),  # a report duty
         ("met", "u1"),  # was there in this window
         ("missed", "u1"),  # was not there in the last window
+        ("duty_from_ms", "i8"),  # the last window of a report duty; NONE_MS: not begun, not ended
+        ("duty_to_ms", "i8"),
         # The last confirmed stay, so that a late fix from within it tells nothing new.
         ("stay_from_ms", "i8"),
         ("stay_to_ms", "i8"),
@@ -141,6 +158,7 @@ UNIT_ROW: Final = np.dtype(
         # The last late breach that the order did not cover: the same answer holds in between.
         ("free_from_ms", "i8"),
         ("free_to_ms", "i8"),
+        *_STEPS,
     ],
     align=True,
 )
@@ -176,6 +194,7 @@ PAIR_ROW: Final = np.dtype(
         ("past_evidence", "i4"),
         ("free_from_ms", "i8"),
         ("free_to_ms", "i8"),
+        *_STEPS,
     ],
     align=True,
 )
@@ -221,6 +240,7 @@ EVENT: Final = np.dtype(
         ("measured", "u1"),  # distance, accuracy and probability are of this moment
         ("wearer_mechanism", "u1"),
         ("protected_mechanism", "u1"),
+        *_STEPS,
     ],
     align=True,
 )
@@ -262,6 +282,12 @@ class Event(NamedTuple):
     measured: int
     wearer_mechanism: int
     protected_mechanism: int
+    step_ms: Sequence[int]
+    step_distance: Sequence[int]
+    step_accuracy: Sequence[int]
+    step_p: Sequence[int]
+    step_evidence: Sequence[int]
+    steps: int
 
 
 assert EVENT.names == Event._fields

@@ -1,6 +1,6 @@
 """Helpers of kernels: rows kept before they change, events written down, position requests."""
 
-from typing import Final
+from typing import Any, Final
 
 from geofence.decision import believed_accuracy_mm
 from geofence.integers import wide
@@ -19,13 +19,19 @@ from geofence.layout import (
 )
 from geofence.parameters import (
     DOUBT_REQUESTS_PER_HOUR,
+    HEADROOM,
     REQUEST_GAP_MS,
+    STEPS_KEPT,
     TRACK_POINTS,
     TRACK_SPACING_MS,
 )
 from geofence.parts import jit_hot
 
 _HOUR_MS = 3_600_000
+EVIDENCE_SHIFT: Final = 6
+"""From 1/65536 to 1/1024."""
+_STEPS_MAX = 2**16 - 2
+_FAR_MM = 2 * 10**9
 UNCOUNTED: Final = 0
 COUNTED: Final = 1
 
@@ -91,7 +97,64 @@ def new_event(ledger: Ledger, kind: int, row: int, order: int, at_ms: int) -> in
     e["labels"] = 0
     e["historic"] = 0
     e["measured"] = 0
+    e["steps"] = 0
     return wide(k)
+
+
+@jit_part
+def show_evidence(e: Any, row: Any) -> None:
+    """Write into an event the evidence of its row and how it grew."""
+    e["evidence"] = row["evidence"]
+    e["steps"] = row["steps"]
+    for k in range(STEPS_KEPT):
+        e["step_ms"][k] = row["step_ms"][k]
+        e["step_distance"][k] = row["step_distance"][k]
+        e["step_accuracy"][k] = row["step_accuracy"][k]
+        e["step_p"][k] = row["step_p"][k]
+        e["step_evidence"][k] = row["step_evidence"][k]
+
+
+@jit_part
+def remember_step(
+    row: Any,
+    before: int,
+    after: int,
+    again: bool,
+    time_ms: int,
+    distance: int,
+    accuracy: int,
+    p_1024: int,
+) -> None:
+    """Keep a fix that was added to the evidence of a row: `before` and `after` it, in 1/65536.
+
+    The memory starts over when the evidence was nothing or all it can be, so it tells of one rise
+    or one fall. Step n stands in slot n // stride, each slot with the last of its steps; when all
+    slots are full the stride doubles. `again`: another judgement of the same instant, which
+    replaces the last one.
+    """
+    if before == 0 or before >= row["threshold"] + HEADROOM:
+        row["steps"] = 0
+    if before == after:
+        return
+    count = wide(row["steps"])
+    step = count - 1 if again and count > 0 else min(count, _STEPS_MAX)
+    stride = 1
+    while step // stride >= STEPS_KEPT:
+        stride *= 2
+    if step == count and stride > 1 and 2 * step == STEPS_KEPT * stride:
+        for k in range(STEPS_KEPT // 2):
+            row["step_ms"][k] = row["step_ms"][2 * k + 1]
+            row["step_distance"][k] = row["step_distance"][2 * k + 1]
+            row["step_accuracy"][k] = row["step_accuracy"][2 * k + 1]
+            row["step_p"][k] = row["step_p"][2 * k + 1]
+            row["step_evidence"][k] = row["step_evidence"][2 * k + 1]
+    slot = step // stride
+    row["step_ms"][slot] = time_ms
+    row["step_distance"][slot] = min(max(distance, -_FAR_MM), _FAR_MM)
+    row["step_accuracy"][slot] = accuracy
+    row["step_p"][slot] = p_1024
+    row["step_evidence"][slot] = after >> EVIDENCE_SHIFT
+    row["steps"] = step + 1
 
 
 @jit_part

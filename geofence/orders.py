@@ -146,7 +146,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One order of a court, prosecutor or mayor. Times in Unix ms, lengths in metres.
 
     `buffer_m` is the ring around a forbidden zone that warns; around a required zone it is the
-    tolerance within which a wearer is not absent. `silence_s` None means 90 s for a pair and 5 min
+    tolerance within which a wearer is not absent; of an exit ban, the strip within the border that
+    warns. `silence_s` None means 90 s for a pair and 5 min
     otherwise. `valid_to_ms` None: without end. `risk_class` 1 is the highest risk and asks for the
     least evidence.
     """
@@ -283,7 +284,7 @@ def _zone_order_problems(order: Order) -> list[Problem]:
         if foreign:
             found.append(Problem(field, RejectReason.FOREIGN_FIELD, f"not for an {order.kind}"))
     if order.presence is Presence.ONCE:
-        if order.kind is OrderKind.AREA_BAN:
+        if order.kind is not OrderKind.LOCATION_ORDER:
             detail = "a report duty is a location order"
             found.append(Problem("presence", RejectReason.FOREIGN_FIELD, detail))
         elif order.schedule is None:

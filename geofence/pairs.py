@@ -48,7 +48,9 @@ from geofence.ledger import (
     keep_person,
     new_event,
     protected_at,
+    remember_step,
     request_fix,
+    show_evidence,
     wearer_at,
 )
 from geofence.motion import vector_mm
@@ -286,7 +288,8 @@ def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
     state = wide(row["inner"])
     threshold = wide(row["threshold"])
     judged_ms = wide(row["judged_ms"])
-    if judged_ms == NONE_MS or fix.time_ms - row["together_ms"] > TOGETHER_MS:
+    again = judged_ms != NONE_MS and fix.time_ms - row["together_ms"] <= TOGETHER_MS
+    if not again:
         row["before"] = row["evidence"]
         row["before_ms"] = judged_ms
         row["together_ms"] = fix.time_ms
@@ -299,12 +302,15 @@ def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
     b = world.persons[row["protected"]]
     leapt = max(wide(a["leapt"]), wide(b["leapt"]))
     passed = 0
+    told_mm = c.distance_mm
     has_path = 0 <= fix.path_ms <= SEGMENT_MAX_MS and fix.moved_mm > 0
     near = c.distance_mm - wide(row["radius"]) <= fix.moved_mm
     if has_path and near and state != CONFIRMED and c.p_1024 < POSSIBLE_1024:
         passed, nearest = passage(world, row, mover, fix, c)
         if nearest >= row["radius"] or passed <= c.p_1024:
             passed = 0
+        else:
+            told_mm = nearest
     if passed > 0:
         half = weight(dt_ms, passed, leapt) >> 1
         evidence = step_evidence(evidence, passed, half, threshold)
@@ -315,9 +321,25 @@ def feed_pair(world: World, row: Any, mover: int, fix: Fix, c: Contact) -> int:
     else:
         w = weight(dt_ms, c.p_1024, leapt)
         evidence = step_evidence(evidence, c.p_1024, w, threshold)
+    remember_step(
+        row,
+        wide(row["before"]),
+        evidence,
+        again,
+        fix.time_ms,
+        told_mm,
+        pair_accuracy(a, b),
+        max(c.p_1024, passed),
+    )
     row["evidence"] = evidence
     row["inner"] = next_state(state, evidence, threshold, max(c.p_1024, passed), c.ring_1024)
     return passed
+
+
+@jit_inline
+def pair_accuracy(a: Any, b: Any) -> int:
+    """Return the 68 % radius of the way between two reported positions."""
+    return math.floor(math.sqrt(float(a["accuracy"]) ** 2 + float(b["accuracy"]) ** 2) + 0.5)
 
 
 @jit_inline
@@ -426,7 +448,7 @@ def tell_pair(
     e["fresh"] = now_fresh
     e["previous_fresh"] = fresh
     e["force"] = row["force"]
-    e["evidence"] = row["evidence"]
+    show_evidence(e, row)
     if c.parallel:
         e["labels"] = LABEL_PARALLEL
     if c.predicted:
@@ -462,9 +484,7 @@ def tell_pair(
         e["measured"] = 1
         e["fix_ms"] = max(a["last_ms"], b["last_ms"])
         e["distance"] = c.distance_mm
-        e["accuracy"] = math.floor(
-            math.sqrt(float(a["accuracy"]) ** 2 + float(b["accuracy"]) ** 2) + 0.5
-        )
+        e["accuracy"] = pair_accuracy(a, b)
         e["p"] = max(c.p_1024, passed)
         e["closing"] = c.closing_mm_s
         e["contact_ms"] = c.contact_ms

@@ -105,6 +105,10 @@ TRACK_POINTS: Final = 64
 TRACK_SPACING_MS: Final = 20_000
 """Persons in a contact ban keep their last positions: late fixes find the partner of then."""
 
+# --- explanation ----------------------------------------------------------------------------------
+STEPS_KEPT: Final = 8
+"""Fixes that are kept with a unit or pair to show how its evidence grew."""
+
 # --- position requests ----------------------------------------------------------------------------
 BURST_INTERVAL_S: Final = 5
 BURST_DURATION_S: Final = 60

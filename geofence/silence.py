@@ -30,7 +30,7 @@ from geofence.layout import (
     Ledger,
     World,
 )
-from geofence.ledger import keep_person, keep_unit, new_event, set_due
+from geofence.ledger import keep_person, keep_unit, new_event, set_due, show_evidence
 from geofence.pairs import is_stale, judge_pair
 from geofence.parameters import REVIEW_MS, REVIEWS_MAX
 from geofence.parts import jit_hot
@@ -165,7 +165,7 @@ def tell_silent(
     e["fresh"] = row["fresh"]
     e["previous_fresh"] = FRESH
     e["force"] = row["force"]
-    e["evidence"] = row["evidence"]
+    show_evidence(e, row)
     e["labels"] = LABEL_HELD
     if p["last_ms"] != NONE_MS:
         tell_held(world, ledger, zones, person, unit, event, at_ms)

@@ -28,7 +28,7 @@ from geofence.parameters import RULES_VERSION, TRACK_POINTS
 from geofence.rows import Tables
 from geofence.zones import ZoneSet
 
-FORMAT: Final = "afstand.engine/2"
+FORMAT: Final = "afstand.engine/3"
 
 
 class _Dump(msgspec.Struct, array_like=True):
@@ -54,7 +54,10 @@ def _columns() -> str:
     """Return the names and types of all columns: another layout is another format."""
     kinds = (PERSON, UNIT_ROW, LEG, PAIR_ROW, POINT)
     return ";".join(
-        ",".join(f"{name}:{kind.fields[name][0].str}" for name in kind.names or ())
+        ",".join(
+            f"{name}:{kind.fields[name][0].base.str}{kind.fields[name][0].shape or ''}"
+            for name in kind.names or ()
+        )
         for kind in kinds
         if kind.fields is not None
     )

@@ -41,6 +41,16 @@ def turn_order(
     docket.plan_edge(entry, at_ms)
 
 
+def withdraw_pairs(docket: Docket, entry: OrderEntry, at_ms: int) -> None:
+    """Tell of the pairs that an order is no longer about: whatever held of them is over."""
+    for index in entry.gone:
+        docket.undo.reserve(16)
+        docket.undo.keep_pair(docket.tables, index)
+        state = docket.state()
+        kernel.turned_pair(state, index, at_ms, force=False, is_open=False, seed=False)
+        kernel.told_pair(state, index, at_ms, codes.REASONS.index(VerdictReason.ORDER_WITHDRAWN))
+
+
 def _expires_soon(order: Order, at_ms: int) -> bool:
     """Return whether `at_ms` is one of the days of notice before the end of an order in force."""
     if order.valid_to_ms is None or not enforceable(order, at_ms):
@@ -109,7 +119,7 @@ def _turn_pair(
 def _reason(order: Order, turn: Turn, at_ms: int, cause: VerdictReason | None) -> VerdictReason:
     """Return why a row is told: force first, then the cause, then hours."""
     breach = turn.shown in (POSSIBLE, CONFIRMED)
-    absent = order.kind is OrderKind.LOCATION_ORDER
+    absent = order.kind in (OrderKind.LOCATION_ORDER, OrderKind.EXIT_BAN)
     if turn.force and not turn.was_force:
         if not breach:
             return VerdictReason.ORDER_CAME_INTO_FORCE

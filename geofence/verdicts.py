@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-VERDICT_FORMAT: Final = 1
+VERDICT_FORMAT: Final = 2
 """Version of the records below; a consumer that stores them stores it beside them."""
 
 UNIT_1024: Final = 1024
@@ -19,11 +19,13 @@ UNIT_1024: Final = 1024
 
 
 class OrderKind(StrEnum):
-    """The three kinds of order (DESIGN section 6)."""
+    """The kinds of order (DESIGN section 6)."""
 
     CONTACT_BAN = "contact-ban"
     AREA_BAN = "area-ban"
     LOCATION_ORDER = "location-order"
+    EXIT_BAN = "exit-ban"
+    """Uitreisverbod: stay in a country. Eager like a ban; its buffer warns before the border."""
 
 
 class VerdictState(StrEnum):
@@ -35,7 +37,7 @@ class VerdictState(StrEnum):
     POSSIBLE = "possible"
     """A breach beyond 95 % on one fix, not yet carried by the evidence over time."""
     CONFIRMED = "confirmed"
-    """A breach: inside a forbidden zone, within the radius, or absent from the required place."""
+    """A breach: in a forbidden zone, within the radius, absent, or out of the country."""
     UNKNOWN = "unknown"
     """No usable position yet."""
 
@@ -76,6 +78,9 @@ class VerdictReason(StrEnum):
     SCHEDULE_ENDED = "schedule-ended"
     REPORT_DUTY_MISSED = "report-duty-missed"
     REPORT_DUTY_MET = "report-duty-met"
+    """Reported after all, after the hours of the duty."""
+    REPORT_DUTY_PROVEN = "report-duty-proven"
+    """A position from within the hours came late and shows that the duty was met in time."""
 
     ORDER_NOT_IN_FORCE = "order-not-in-force"
     ORDER_CAME_INTO_FORCE = "order-came-into-force"
@@ -129,6 +134,8 @@ class Label(StrEnum):
     ORDER_EXPIRING = "order-expiring"
     POSITION_PREDICTED = "position-predicted"
     """One of a pair drives and was moved on with constant velocity from an older fix."""
+    CHANGED_SINCE = "changed-since"
+    """A fix of the past was judged by a zone that counts from a later instant than the fix."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -141,18 +148,59 @@ class Position(msgspec.Struct, frozen=True):
     mechanism: int
 
 
+class EvidenceStep(msgspec.Struct, frozen=True, array_like=True):
+    """One fix as it was added to the evidence: when, where, how sure, and the sum after it.
+
+    `distance_mm` as in Verdict; `at_least` when it is a bound and the true one is larger (further
+    in or out), because the exact one could change nothing.
+    """
+
+    fix_ms: int
+    distance_mm: int
+    at_least: bool
+    accuracy_mm: int
+    probability_1024: int
+    evidence_1024: int
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the order said in the version that was judged, and the name of the decisive zone.
+
+    So that a verdict of months ago can be explained without the order. Metres, Unix ms.
+    """
+
+    title: str = ""
+    authority: str = ""
+    case_number: str = ""
+    zone_name: str = ""
+    radius_m: int = 0
+    warning_m: int = 0
+    buffer_m: int = 0
+    time_to_contact_s: int = 0
+    report_duty: bool = False
+    scheduled: bool = False
+    valid_from_ms: int | None = None
+    valid_to_ms: int | None = None
+    served_at_ms: int | None = None
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag="verdict"):
     """A change in what the engine holds true about one order (one pair of it for a contact ban).
 
     An order about zones has one state for all of its zones; `zone_id` names the decisive one.
     `distance_mm` is signed for zones, positive inside (the forbidden zone of an area ban, the
-    required zone of a location order), and of a passage between two fixes how deep the path ran;
-    for a pair it is the separation. `probability_1024` is the
-    probability of a breach at this moment: in the forbidden zone, within the radius, or outside
-    the required zone. `escalate` is False while the order cannot be enforced (not signed, served,
-    valid, or suspended): such a verdict is observed and never becomes an alarm. `historic` is True
-    for a breach found in fixes that came late; `state` is then what held at `fix_ms`, and the
-    present state of the order is `previous`.
+    required zone of a location order, the country of an exit ban), and of a passage between two
+    fixes how deep the path ran; for a pair it is the separation. `probability_1024` is the
+    probability of a breach at this moment: in the forbidden zone, within the radius, or outside the
+    required zone or country. `escalate` is False while the order cannot be enforced (not signed,
+    served, valid, or suspended): such a verdict is observed and never becomes an alarm. `historic`
+    is True for a breach found in fixes that came late; `state` is then what held at `fix_ms`, and
+    the present state of the order is `previous`.
+
+    `zone_since_ms` is when `zone_version` began to count: the time of its journal entry.
+    `threshold_1024` is what the evidence has to reach. `steps` show how it grew since it was
+    nothing: at most STEPS_KEPT of the `steps_total` fixes that were added, evenly spread, the last
+    one included.
     """
 
     order_id: str
@@ -185,6 +233,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag="verdict"):
     labels: tuple[Label, ...]
     wearer_position: Position | None
     protected_position: Position | None
+    zone_since_ms: int | None = None
+    threshold_1024: int = 0
+    rules_version: int = 0
+    steps: tuple[EvidenceStep, ...] = ()
+    steps_total: int = 0
+    terms: Terms = Terms()
 
 
 class PositionRequest(msgspec.Struct, frozen=True, kw_only=True, tag="position-request"):

@@ -47,10 +47,10 @@ from geofence.kernels.build import (
 )
 from geofence.kernels.projection import PLANE_COLUMNS, rd_plane
 
-__all__ = ["Circle", "ZoneGrid", "ZoneSet", "build", "build_many"]
+__all__ = ["Circle", "ZoneGrid", "ZoneSet", "build", "build_many", "source_of"]
 
 Geometry = bytes | str | Mapping[str, Any]
-_FORMAT: Final = "afstand.zones/2"
+_FORMAT: Final = "afstand.zones/3"
 # 64 MiB that the system gives only when written to: 6,000 municipalities come and go without
 # a copy of everything.
 ROOM: Final = 1 << 24
@@ -59,7 +59,8 @@ _R_VERSION: Final = 0
 _R_START: Final = 1  # where its numbers begin in `data`
 _R_COUNT: Final = 2
 _R_VERTICES: Final = 3
-_ROW_COLUMNS: Final = 4
+_R_SINCE: Final = 4  # from when the version counts, Unix ms
+_ROW_COLUMNS: Final = 5
 _Repairs = tuple[tuple[str, ...], tuple[str, ...]]  # asked for, and made
 _PLACES: Final = [H_CELL, H_VX, H_VY, H_RUN, H_BOX]
 
@@ -218,13 +219,14 @@ class ZoneSet:
         version: int,
         geometry: Geometry | Circle | ZoneGrid,
         repairs: Iterable[str] = (),
+        since_ms: int = 0,
     ) -> int:
         """Add a zone or replace its version; its index. Raises GeoJSONError and changes nothing."""
         grid = geometry if isinstance(geometry, ZoneGrid) else build(geometry, repairs)
         index = self._indexes.get(zone_id)
         if index is not None:
             old = self._spans(index)
-            self._place(index, version, grid)
+            self._place(index, version, grid, since_ms)
             self._release(*old)
             return index
         if self._free_indexes:
@@ -234,11 +236,15 @@ class ZoneSet:
             self._ids.append(None)
             self._sources.append(b"")
         self._name(zone_id, index)
-        self._place(index, version, grid)
+        self._place(index, version, grid, since_ms)
         return index
 
     def add(
-        self, zone_ids: Sequence[str], versions: Sequence[int], grids: Sequence[ZoneGrid]
+        self,
+        zone_ids: Sequence[str],
+        versions: Sequence[int],
+        grids: Sequence[ZoneGrid],
+        since_ms: int = 0,
     ) -> list[int]:
         """Add zones that are not there yet, as `put` of one after another would; their indexes."""
         again = [self._free_indexes.pop() for _ in zone_ids[: len(self._free_indexes)]]
@@ -270,7 +276,8 @@ class ZoneSet:
         at = np.array(indexes)
         self._head[at] = heads
         vertices = [grid.vertices for grid in grids]
-        self._rows[at] = np.column_stack((versions, starts, counts, vertices))
+        since = np.full(len(grids), since_ms)
+        self._rows[at] = np.column_stack((versions, starts, counts, vertices, since))
         self._boxes[at] = np.array([(*grid.box, grid.radius_mm) for grid in grids])
         self._arrays = None
         return indexes
@@ -279,7 +286,7 @@ class ZoneSet:
         self._ids[index] = zone_id
         self._indexes[zone_id] = index
 
-    def _place(self, index: int, version: int, grid: ZoneGrid) -> None:
+    def _place(self, index: int, version: int, grid: ZoneGrid, since_ms: int) -> None:
         plane = 0 if grid.plane is None else self._planes.take(grid.plane[None, :])
         count = len(grid.data)
         start = self._data.take(grid.data) if count else 0
@@ -289,7 +296,7 @@ class ZoneSet:
         self._repairs.pop(index, None)
         if grid.asked or grid.repairs:
             self._repairs[index] = (grid.asked, grid.repairs)
-        self._rows[index] = (version, start, count, grid.vertices)
+        self._rows[index] = (version, start, count, grid.vertices, since_ms)
         self._boxes[index] = (*grid.box, grid.radius_mm)
         head = grid.head
         if plane or count:
@@ -314,7 +321,7 @@ class ZoneSet:
 
     def _spans(self, index: int) -> tuple[int, int, int]:
         """Where a zone lies: row of its plane, first number and how many."""
-        _, start, count, _ = self._rows[index].tolist()
+        start, count = self._rows[index, [_R_START, _R_COUNT]].tolist()
         return int(self._head[index, H_STATE]) >> 1, start, count
 
     def _release(self, plane: int, start: int, count: int) -> None:
@@ -357,6 +364,11 @@ class ZoneSet:
         """The version that was put last."""
         index = self._indexes.get(zone_id)
         return None if index is None else int(self._rows[index, _R_VERSION])
+
+    def since_ms(self, zone_id: str) -> int | None:
+        """From when that version counts, as `put` was told."""
+        index = self._indexes.get(zone_id)
+        return None if index is None else int(self._rows[index, _R_SINCE])
 
     def asked(self, zone_id: str) -> tuple[str, ...]:
         """The repairs that were allowed. Raises KeyError."""
@@ -508,7 +520,8 @@ class ZoneSet:
                 asked, _ = self._repairs.get(index, ((), ()))
                 source = self._sources[index]
                 grid = compile_zone(source, source, asked, DEFAULT_LIMITS)
-                self._place(index, int(rows[index, _R_VERSION]), grid)
+                version, since_ms = rows[index, [_R_VERSION, _R_SINCE]].tolist()
+                self._place(index, version, grid, since_ms)
 
 
 class _Dump(msgspec.Struct, array_like=True, forbid_unknown_fields=True):

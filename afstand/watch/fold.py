@@ -30,6 +30,7 @@ from afstand.watch.frames import Devices, DumpedDevices, Inputs, read_inputs
 from afstand.watch.signals import read_signal
 from alerting.book.book import Book
 from alerting.book.types import (
+    Defined,
     DeviceEvent,
     Input,
     OrderTaken,
@@ -39,8 +40,12 @@ from alerting.book.types import (
     RejectReason,
     SignalKind,
     SystemSignal,
+    Verdict,
+    VerdictRecord,
 )
+from geofence.compiled import is_current, unpack
 from geofence.engine import Engine, FixBatch, OrderRejected
+from geofence.engine import RejectReason as OrderRejectReason
 from geofence.verdicts import Finding
 from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
 
@@ -105,6 +110,11 @@ class Watch:
                 pass
         self._book_all(work)
         outputs = work.outputs
+        outputs += [
+            VerdictRecord(at_ms=work.now_ms, verdict=one)
+            for one in work.inputs
+            if isinstance(one, Verdict)
+        ]
         blob = encode_envelope(work.received_ms, outputs) if outputs else None
         return Step(blob, outputs, work.notes)
 
@@ -229,7 +239,7 @@ class Watch:
                     row = self._engine.person_handle(person) if person else None
                     self._devices.define(command, -1 if row is None else row)
                 case DefineZone():
-                    return self._engine.put_zone(command.zone, work.now_ms)
+                    return self._put_zone(command, work)
                 case DefineOrder():
                     findings = self._engine.put_order(command.order, work.now_ms)
                     work.inputs.append(OrderTaken(order=command.order))
@@ -239,6 +249,24 @@ class Watch:
             work.rejected(RejectReason.BAD_ORDER, what, ref, f"{error.reason}: {error.detail}")
             work.signal(SignalKind.ORDER_REJECTED, f"{what} {ref}: {error.reason}")
         return []
+
+    def _put_zone(self, command: DefineZone, work: "_Work") -> list[Finding]:
+        """Take a zone as it was compiled elsewhere; the entry says from when it counts."""
+        zone, grid = command.zone, None
+        try:
+            if command.compiled is not None:
+                grid = unpack(command.compiled)
+        except ValueError as error:
+            detail = f"zone {zone.id!r}: {error}"
+            raise OrderRejected(OrderRejectReason.BAD_GEOMETRY, detail) from error
+        if command.compiled is None or not is_current(command.compiled):
+            work.notes["zones-compiled-here"] += 1
+        before = self._engine.zone_version(zone.id)
+        findings = self._engine.put_zone(zone, work.now_ms, grid)
+        if before != zone.version:
+            ref = f"{zone.id}@{zone.version}"
+            work.outputs.append(Defined(what="zone", ref=ref, at_ms=work.now_ms))
+        return findings
 
     def _receipt(self, work: "_Work") -> None:
         try:

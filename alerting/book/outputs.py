@@ -11,7 +11,7 @@ import msgspec
 
 from alerting.book.inputs import Decision, Disposition
 from alerting.book.words import AlarmClass, Audience, Need, Priority, Purpose
-from geofence.verdicts import OrderKind, Position, VerdictState
+from geofence.verdicts import VERDICT_FORMAT, OrderKind, Position, Verdict, VerdictState
 
 OUTPUT_FORMAT: Final = 1
 """Version of these records; whoever stores them stores it beside them."""
@@ -311,6 +311,18 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, tag="observation", 
     count: int = 1
 
 
+class VerdictRecord(msgspec.Struct, frozen=True, kw_only=True, tag="verdict-record"):
+    """A verdict of the geofence as it was, with everything that explains it.
+
+    It stands in the same entry as what followed from it, and is kept as evidence: it goes to no
+    target. It has both positions; whoever shows it must know what the reader may see.
+    """
+
+    at_ms: int
+    format: int = VERDICT_FORMAT
+    verdict: Verdict
+
+
 class RejectReason(StrEnum):
     """Why an input changed nothing."""
 
@@ -351,7 +363,10 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True, tag="rejected", omit_d
 
 
 class Defined(msgspec.Struct, frozen=True, kw_only=True, tag="defined"):
-    """A plan or a case was taken. Incidents that are open keep the plan they froze."""
+    """A plan, a case or a zone was taken, and counts from this entry on.
+
+    Incidents that are open keep the plan they froze. `ref` of a zone is `id@version`.
+    """
 
     what: str
     ref: str
@@ -366,6 +381,7 @@ Output = (
     | IncidentRecord
     | BreachRecord
     | Observation
+    | VerdictRecord
     | Rejected
     | Defined
 )

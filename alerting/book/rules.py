@@ -12,6 +12,7 @@ BREACH_CLASS: Final = {
     OrderKind.CONTACT_BAN: AlarmClass.PROXIMITY,
     OrderKind.AREA_BAN: AlarmClass.AREA_BREACH,
     OrderKind.LOCATION_ORDER: AlarmClass.ORDER_BREACH,
+    OrderKind.EXIT_BAN: AlarmClass.AREA_BREACH,
 }
 
 POSSIBLE_IS_BREACH_1024: Final = {1: 922, 2: 973, 3: 990}

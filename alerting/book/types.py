@@ -48,6 +48,7 @@ from alerting.book.outputs import (
     Output,
     Rejected,
     RejectReason,
+    VerdictRecord,
 )
 from alerting.book.words import (
     TARGET_CASE_OWNER,
@@ -124,6 +125,7 @@ __all__ = [
     "TellProtected",
     "Unshelve",
     "Verdict",
+    "VerdictRecord",
     "VerdictState",
     "VictimPolicy",
 ]

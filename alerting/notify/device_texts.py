@@ -58,6 +58,10 @@ _WEARER_AWAY: Final[Words] = {
     "nl": "U mag hier niet zijn. Ga weg, bel het toezicht.",
     "en": "You may not be here. Leave, call supervision.",
 }
+_WEARER_BORDER: Final[Words] = {
+    "nl": "U mag de grens niet over. Keer om, bel het toezicht.",
+    "en": "You may not cross the border. Turn back, call.",
+}
 _WEARER: Final[dict[AlarmClass, Words]] = {
     AlarmClass.AREA_BREACH: _WEARER_AWAY,
     AlarmClass.APPROACH: _WEARER_AWAY,
@@ -118,6 +122,8 @@ def _wearer_words(notice: Notice) -> Words:
         return _TEST
     if notice.purpose is Purpose.WITHDRAWN:
         return _CLOSED
+    if notice.order_kind is OrderKind.EXIT_BAN:
+        return _WEARER_BORDER
     return _WEARER.get(notice.alarm_class, _WEARER_OTHER)
 
 

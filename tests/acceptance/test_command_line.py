@@ -66,6 +66,18 @@ async def test_import_press_acknowledge_and_close(tmp_path):
         assert "critical" in said
         assert "panic" in said
         incident = said.split()[0]
+        code, said = await afstand(service, "explain", incident)
+        assert code == 0, said
+        assert "De noodknop is ingedrukt." in said
+        assert "Bericht aan meldkamer (politie)" in said
+        options = ("--language", "en", "--json")
+        code, said = await afstand(service, "explain", f"{incident}.1", *options)
+        assert code == 0, said
+        account = msgspec.json.decode(said[said.index("{") :])
+        assert account["format"] == "afstand.explanation/1"
+        assert account["alarms"][0]["reason"] == "panic"
+        code, said = await afstand(service, "explain", f"{incident}.7")
+        assert (code, "has no record of" in said) == (1, True)
         assert (await afstand(service, "incidents", "acknowledge", incident, "--by", "ans"))[0] == 0
         code, said = await afstand(
             service, "incidents", "dispose", incident, "--by", "ans", "--disposition", "fax"

@@ -4,6 +4,8 @@ All problems at once, each with its place; nothing written before all is good.
 """
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ import pytest
 
 from afstand.cases import CasesError, check_cases, import_cases, partition_of_persons, read_cases
 from afstand.commands import DefineDevice, DefineOrder, DefinePerson, DefineZone, decode_command
+from geofence.verdicts import OrderKind
 from ingest.store import EntryId
 
 KEY = "00112233445566778899aabbccddeeff"
@@ -182,3 +185,15 @@ async def test_definitions_are_journalled_before_what_refers_to_them():
         (1, "tag-1"), (2, "vera.phone"), (3, "loose-button"),
     ]  # fmt: skip
     assert KEY not in repr(journal.commands)
+
+
+def test_the_example_of_the_documentation_is_a_good_document(tmp_path):
+    text = (Path(__file__).parents[2] / "docs/orders.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "home.geojson").write_bytes(msgspec.json.encode(SQUARE))
+    (tmp_path / "cases.json").write_text(example)
+    cases = read_cases(tmp_path / "cases.json")
+    assert [order.id for order in cases.orders] == ["ban-1"]
+    assert {kind.value for kind in OrderKind} == set(
+        re.findall(r"^\| `([a-z-]+-(?:ban|order))`", text, re.MULTILINE)
+    )

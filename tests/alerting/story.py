@@ -123,7 +123,7 @@ def verdict(
         labels=(),
         wearer_position=wearer_position,
         protected_position=protected_position,
-        **values,
+        **values,  # type: ignore[arg-type]
     )
 
 

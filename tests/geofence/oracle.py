@@ -179,10 +179,17 @@ class Area:
     """A wearer and one order about zones (GeoJSON geometries in degrees)."""
 
     def __init__(
-        self, zones: list[dict[str, Any]], *, location: bool, ring_m: float, risk: int
+        self,
+        zones: list[dict[str, Any]],
+        *,
+        location: bool,
+        ring_m: float,
+        risk: int,
+        leaving: bool = False,
     ) -> None:
         self.zones = [shapely.transform(shapely.geometry.shape(z), _plane) for z in zones]
         self.location = location
+        self.leaving = leaving  # an exit ban: outside is the breach, at once
         self.ring = ring_m
         self.h = H[risk] * (1.5 if location else 1.0)
         self.known = Known(0.0, 0.0, frozenset({CLEAR}))
@@ -205,13 +212,17 @@ class Area:
             p = belief(-depth - self.ring, s)
             if self.ring:
                 ring = belief(-depth, s)
+        elif self.leaving:
+            p = belief(-depth, s)
+            if self.ring:
+                ring = belief(self.ring - depth, s)
         else:
             p = belief(depth, s)
             if self.ring:
                 ring = belief(depth + self.ring, s)
         dt = 60.0 if self.last is None else fix.time_s - self.last.time_s
         passage = (0.0, 0.0)
-        if not self.location and self.last is not None:
+        if self.last is not None and not self.location and not self.leaving:
             passage = self._passed(self.last, fix, s, dt)
         leap = self.leaps.take(fix)
         self.known = advance(self.known, p, passage, ring, dt, self.h, leap)

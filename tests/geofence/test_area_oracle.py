@@ -61,19 +61,20 @@ def walk(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("location", [False, True])
+@pytest.mark.parametrize("kind", [OrderKind.AREA_BAN, OrderKind.LOCATION_ORDER, OrderKind.EXIT_BAN])
 @pytest.mark.parametrize("seed", range(12))
-def test_engine_agrees_with_the_model(seed: int, location: bool) -> None:
-    rng = np.random.default_rng([seed, location])
+def test_engine_agrees_with_the_model(seed: int, kind: OrderKind) -> None:
+    location = kind is OrderKind.LOCATION_ORDER
+    leaving = kind is OrderKind.EXIT_BAN
+    rng = np.random.default_rng([seed, location + 2 * leaving])
     shapes = zones_of(rng)
     risk, ring = int(rng.integers(1, 4)), int(rng.choice([0, 25, 100]))
     story = Story()
     for i, shape in enumerate(shapes):
         story.zone(f"z{i}", shape)
-    kind = OrderKind.LOCATION_ORDER if location else OrderKind.AREA_BAN
     ids = tuple(f"z{i}" for i in range(len(shapes)))
     story.put(order(kind=kind, zone_ids=ids, risk_class=risk, buffer_m=ring))
-    model = Area(shapes, location=location, ring_m=ring, risk=risk)
+    model = Area(shapes, location=location, leaving=leaving, ring_m=ring, risk=risk)
     shown = "unknown"
     sharp = changes = 0
     steps = walk(rng, 500)

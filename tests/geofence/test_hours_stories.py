@@ -299,6 +299,91 @@ def test_a_report_duty_that_is_missed_and_made_good() -> None:
     assert told(story.told) == [(CLEAR, VerdictReason.REPORT_DUTY_MET)]
 
 
+def test_a_report_duty_of_somebody_who_was_never_seen_is_missed() -> None:
+    """No fix at all, not even a first one: the edge of the hours says it."""
+    story = duty()
+    story.told.clear()
+    story.until(ms("2025-07-07 08:00:00"))
+    missed = [v for v in verdicts(story.told) if v.reason is VerdictReason.REPORT_DUTY_MISSED]
+    assert [(v.state, v.at_ms, v.fix_ms) for v in missed] == [
+        (CONFIRMED, ms("2025-07-07 07:00:00"), None)
+    ]
+    assert missed[0].terms.report_duty
+    assert missed[0].labels == ()
+    story.told.clear()
+    story.until(ms("2025-07-09 06:00:00"))
+    assert (CLEAR, VerdictReason.SCHEDULE_OPENED) in told(story.told)
+
+
+def test_a_position_of_the_hours_that_comes_later_proves_a_report_duty() -> None:
+    """There at 08:30 without coverage; seen elsewhere first, then the memory of the device."""
+    story = duty()
+    story.fix("wearer", 3000)
+    live(story, 3000, "2025-07-07 06:10:00")
+    story.until(ms("2025-07-07 07:30:00"))
+    story.fix("wearer", 3000)
+    assert VerdictReason.REPORT_DUTY_MISSED in [v.reason for v in verdicts(story.told)]
+    story.told.clear()
+    story.fixes(story.row("wearer", 0, time_ms=ms("2025-07-07 06:30:00")))
+    assert told(story.told) == [(CLEAR, VerdictReason.REPORT_DUTY_PROVEN)]
+    v = verdicts(story.told)[0]
+    assert (v.previous, v.historic, v.fix_ms) == (CONFIRMED, False, ms("2025-07-07 06:30:00"))
+    assert Label.LATE_DELIVERY in v.labels
+
+
+def test_the_newest_position_may_be_of_the_hours_too() -> None:
+    story = duty()
+    story.fix("wearer", 3000)
+    live(story, 3000, "2025-07-07 06:10:00")
+    story.until(ms("2025-07-07 07:05:00"))
+    story.told.clear()
+    story.fixes(story.row("wearer", 0, time_ms=ms("2025-07-07 06:50:00")))
+    assert (CLEAR, VerdictReason.REPORT_DUTY_PROVEN) in told(story.told)
+
+
+@pytest.mark.parametrize(
+    ("place", "time"),
+    [
+        (0, "2025-07-07 05:59:59"),  # there, before the hours
+        (0, "2025-07-07 07:00:00"),  # there, at the instant at which they had ended
+        (3000, "2025-07-07 06:30:00"),  # in the hours, elsewhere
+    ],
+)
+def test_what_proves_no_report_duty(place: float, time: str) -> None:
+    story = duty()
+    story.fix("wearer", 3000)
+    live(story, 3000, "2025-07-07 05:50:00")
+    story.until(ms("2025-07-07 07:30:00"))
+    story.fix("wearer", 3000)
+    story.told.clear()
+    story.fixes(story.row("wearer", place, time_ms=ms(time)))
+    assert told(story.told) == []
+
+
+def test_being_elsewhere_in_the_hours_of_a_duty_is_no_breach_of_the_past() -> None:
+    story = duty()
+    story.fix("wearer", 0)
+    live(story, 0, "2025-07-07 06:05:00")  # there when the hours began: the duty is met
+    story.until(ms("2025-07-07 07:30:00"))
+    story.fix("wearer", 3000)
+    story.told.clear()
+    story.fixes(
+        *(story.row("wearer", 3000, time_ms=ms("2025-07-07 06:10:00") + k * MINUTE)
+          for k in range(40))
+    )  # fmt: skip
+    assert told(story.told) == []
+
+
+def test_a_late_position_while_the_hours_last_meets_the_duty() -> None:
+    story = duty()
+    story.fix("wearer", 3000)
+    live(story, 3000, "2025-07-07 06:40:00")
+    story.fixes(story.row("wearer", 0, time_ms=ms("2025-07-07 06:20:30")))
+    story.told.clear()
+    live(story, 3000, "2025-07-07 08:00:00")
+    assert told(story.told) == []
+
+
 def test_a_missed_report_duty_ends_with_the_next_window() -> None:
     story = duty()
     story.fix("wearer", 3000)

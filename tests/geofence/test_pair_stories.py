@@ -204,9 +204,19 @@ def test_many_to_many() -> None:
     # One of them is freed from the ban, another stays.
     story.told.clear()
     story.put(order(id="a", version=2, kind=OrderKind.CONTACT_BAN, protected_ids=("victim2",)))
+    over, goes_on = verdicts(story.told)
+    assert (over.order_id, over.protected_id) == ("a", "victim")
+    assert (over.state, over.reason) == (VerdictState.CLEAR, VerdictReason.ORDER_WITHDRAWN)
+    assert (over.previous, over.escalate, over.order_version) == (CONFIRMED, False, 2)
+    assert (goes_on.order_id, goes_on.protected_id) == ("a", "victim2")
+    story.told.clear()
     story.now += MINUTE
     story.fixes(*(story.row(name, north) for name, north in places.items()))
-    assert [(v.order_id, v.protected_id) for v in verdicts(story.told)] == [("a", "victim2")]
+    assert story.told == []
+    # And back again: it is judged anew from where they are.
+    story.put(order(id="a", version=3, kind=OrderKind.CONTACT_BAN, protected_ids=both))
+    back = [v for v in verdicts(story.told) if v.protected_id == "victim"]
+    assert [v.state for v in back] == [VerdictState.POSSIBLE]
 
 
 def test_a_wearer_may_be_protected_from_another() -> None:

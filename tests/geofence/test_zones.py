@@ -12,9 +12,21 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.strategies import data as draws
 from hypothesis.strategies import integers, sampled_from
 
+from geofence import compiled as compiled_module
 from geofence import zones as zones_module
+from geofence.compiled import CompiledError, CompiledZone, pack, unpack
 from geofence.geojson import GeoJSONError, Reason
-from geofence.kernels.arrays import FREE, H_STATE, NOWHERE_MM
+from geofence.kernels.arrays import (
+    FREE,
+    H_BOX,
+    H_CELL,
+    H_GRID,
+    H_RUN,
+    H_STATE,
+    H_VX,
+    H_VY,
+    NOWHERE_MM,
+)
 from geofence.kernels.build import KERNEL_VERSION, compile_zone
 from geofence.kernels.distance import project
 from geofence.zones import Circle, ZoneSet, build
@@ -195,8 +207,67 @@ def test_a_dump_of_another_kernel_is_compiled_anew() -> None:
     assert ZoneSet.load(msgspec.msgpack.encode(dump)).dump() == zones.dump()
 
 
+def of_later_kernels(packed: dict[str, Any]) -> CompiledZone:
+    """The same zone with arrays that this program would not understand."""
+    compiled = msgspec.convert(packed, CompiledZone)
+    assert compiled.kernel == KERNEL_VERSION
+    data = b"arrays of other kernels"
+    crc32 = compiled_module._checksum(compiled.source, compiled.plane, compiled.head, data)
+    changes = {"kernel": KERNEL_VERSION + 1, "data": data, "crc32": crc32}
+    return msgspec.structs.replace(compiled, **changes)
+
+
+# --- compiled zones as bytes ----------------------------------------------------------------------
+
+POLYGON = star(9, 300)
+
+
 @pytest.mark.parametrize(
-    "blob", [b"", b"\x93\x01\x02\x03", msgspec.msgpack.encode(["x", 1, 0, [], []])]
+    "shape",
+    [star(3), star(9, 300), star(2, 3_000), Circle(519_200_000, 44_700_000, 300_000)],
+)
+def test_a_compiled_zone_comes_back_from_its_bytes(shape: Any) -> None:
+    grid = build(shape)
+    raw = msgspec.msgpack.encode(pack(grid))
+    back = unpack(msgspec.msgpack.decode(raw, type=CompiledZone))
+    assert msgspec.msgpack.encode(pack(back)) == raw
+    first, second = ZoneSet(), ZoneSet()
+    first.put("z", 1, grid)
+    second.put("z", 1, back)
+    assert first.dump() == second.dump()
+    assert answers(first, "z") == answers(second, "z")
+
+
+@pytest.mark.parametrize("part", ["source", "head", "data", "plane"])
+def test_a_damaged_compiled_zone_is_refused(part: str) -> None:
+    packed = pack(build(POLYGON))
+    raw = bytearray(getattr(packed, part) or b"\0")
+    raw[len(raw) // 2] ^= 1
+    for damaged in (bytes(raw), bytes(raw)[:-1], bytes(raw) + b"\0"):
+        with pytest.raises(CompiledError, match="checksum"):
+            unpack(msgspec.structs.replace(packed, **{part: damaged}))
+
+
+@pytest.mark.parametrize("column", [H_STATE, H_GRID, H_CELL, H_VX, H_VY, H_RUN, H_BOX])
+@pytest.mark.parametrize("value", [-1, 2**31, 2**40])
+def test_a_head_that_points_outside_of_the_data_is_refused(column: int, value: int) -> None:
+    """Kernels trust the head, so it is looked at before they see it."""
+    packed = pack(build(POLYGON))
+    head = np.frombuffer(packed.head, "<i8").copy()
+    head[column] = value
+    crc32 = compiled_module._checksum(packed.source, packed.plane, head.tobytes(), packed.data)
+    with pytest.raises(CompiledError):
+        unpack(msgspec.structs.replace(packed, head=head.tobytes(), crc32=crc32))
+
+
+def test_a_compiled_zone_of_another_format_is_refused() -> None:
+    packed = msgspec.structs.replace(pack(build(POLYGON)), format=2)
+    with pytest.raises(CompiledError, match="format 2"):
+        unpack(packed)
+
+
+@pytest.mark.parametrize(
+    "blob", [b"", b"\x93\x01\x02\x03", msgspec.msgpack.encode(["x", 0, [], []])]
 )
 def test_what_is_no_dump_is_refused(blob: bytes) -> None:
     with pytest.raises(ValueError, match="zones"):

@@ -1,0 +1,1 @@
+"""Why an alarm was given, told from what the site has stored."""
