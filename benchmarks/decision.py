@@ -265,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> Any:
     made = parser("decision", "Missed, late, false and early: rules compared on ground truth.")
-    made.add_argument("--seeds", type=int, default=300, help="seeds of every family (300)")
+    made.add_argument("--seeds", type=int, default=200, help="seeds of every family (200)")
     made.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     made.add_argument("--tuning", action="store_true", help="use the seeds for tuning")
     args = made.parse_args(argv)
