@@ -70,8 +70,31 @@ class Phrases(NamedTuple):
     audiences: Mapping[Audience, str]
     title_rules: str
     rules: str
-    how: tuple[str, ...]
+    how: Mapping[int, tuple[str, ...]]
+    """By version of the rules: an old alarm is explained by what counted then."""
+    how_unknown: str
 
+
+_JUDGED_NL: Final = (
+    "Van elke positie wordt de afstand tot de grens vergeleken met haar nauwkeurigheid (de",
+    "straal waarbinnen zij 68 van de 100 keer ligt). Dat geeft een kans. Omdat elke positie",
+    "een uitschieter kan zijn, is die kans nooit groter dan 97,5 %. Het bewijs is de som van",
+    "ln(kans / (1 - kans)) over opeenvolgende posities, nooit minder dan nul. Bij de drempel",
+    "van de risicoklasse is de overtreding bevestigd.",
+)
+_HOW_NL: Final[dict[int, tuple[str, ...]]] = {
+    1: (
+        *_JUDGED_NL,
+        "Een positie telt lichter mee naarmate zij sneller op de vorige volgt: met",
+        "tanh(tijd / 120 s).",
+    ),
+    2: (
+        *_JUDGED_NL,
+        "Een positie telt lichter mee naarmate zij sneller op de vorige volgt: met",
+        "tanh(tijd / 30 s), hoogstens voor de helft. Wie vanuit stilstand versprong telt",
+        "langzamer mee, omdat dat een meetfout kan zijn.",
+    ),
+}
 
 _NL: Final = Phrases(
     of_alarm="Toelichting bij alarm {id}",
@@ -155,15 +178,29 @@ _NL: Final = Phrases(
     },
     title_rules="Hoe is geoordeeld",
     rules="Versie van de regels: {versions}.",
-    how=(
-        "Van elke positie wordt de afstand tot de grens vergeleken met haar nauwkeurigheid (de",
-        "straal waarbinnen zij 68 van de 100 keer ligt). Dat geeft een kans. Omdat elke positie",
-        "een uitschieter kan zijn, is die kans nooit groter dan 97,5 %. Het bewijs is de som van",
-        "ln(kans / (1 - kans)) over opeenvolgende posities, lichter gewogen naarmate zij sneller",
-        "op elkaar volgen, en nooit minder dan nul. Bij de drempel van de risicoklasse is de",
-        "overtreding bevestigd.",
-    ),
+    how=_HOW_NL,
+    how_unknown="Versie {version} staat in de documentatie van het programma van toen.",
 )
+
+_JUDGED_EN: Final = (
+    "The distance of each position to the boundary is compared with its accuracy (the radius",
+    "that it is within 68 times out of 100). That gives a probability. Because any position",
+    "can be an outlier, it is never more than 97.5 %. The evidence is the sum of",
+    "ln(p / (1 - p)) over positions in a row, never below nothing. At the threshold of the",
+    "risk class the breach is confirmed.",
+)
+_HOW_EN: Final[dict[int, tuple[str, ...]]] = {
+    1: (
+        *_JUDGED_EN,
+        "A position counts less the faster it follows the one before: with tanh(time / 120 s).",
+    ),
+    2: (
+        *_JUDGED_EN,
+        "A position counts less the faster it follows the one before: with tanh(time / 30 s), at",
+        "most by half. Who leapt there from a standstill counts more slowly, because that may be",
+        "a measuring error.",
+    ),
+}
 
 _EN: Final = Phrases(
     of_alarm="Explanation of alarm {id}",
@@ -246,13 +283,8 @@ _EN: Final = Phrases(
     },
     title_rules="How it was judged",
     rules="Version of the rules: {versions}.",
-    how=(
-        "The distance of each position to the boundary is compared with its accuracy (the radius",
-        "that it is within 68 times out of 100). That gives a probability. Because any position",
-        "can be an outlier, it is never more than 97.5 %. The evidence is the sum of",
-        "ln(p / (1 - p)) over positions in a row, weighted less the faster they follow each other,",
-        "and never below nothing. At the threshold of the risk class the breach is confirmed.",
-    ),
+    how=_HOW_EN,
+    how_unknown="Version {version} is in the documentation of the program of then.",
 )
 _ALL: Final[dict[Language, Phrases]] = {"nl": _NL, "en": _EN}
 

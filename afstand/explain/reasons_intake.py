@@ -194,6 +194,7 @@ MESSAGES: Final[dict[IntakeReason, Text]] = {
     IntakeReason.UNKNOWN_TYPE: Text(
         "De soort bericht van de telefoon is onbekend.", "The phone's type of message is not known."
     ),
+    IntakeReason.BAD_CHECKSUM: Text("De controlesom klopt niet.", "The checksum does not fit."),
     IntakeReason.MALFORMED_PACKET: Text(
         "Het MQTT-pakket is ongeldig.", "The MQTT packet is not valid."
     ),

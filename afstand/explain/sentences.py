@@ -8,6 +8,7 @@ from afstand.explain import reasons_intake
 from alerting.book import reasons, reasons_book
 from alerting.book.classes import Text
 from alerting.book.classes_data import ALARM_BOOK
+from alerting.book.outputs import BreachChange
 from alerting.book.types import (
     AlarmClass,
     Change,
@@ -54,6 +55,7 @@ GROUPS: Final = (
     Group("Alarms: changes", Change, reasons_book.CHANGES),
     Group("Alarms: reasons of the book", None, reasons_book.WHYS),
     Group("Incidents: changes", IncidentChange, reasons_book.INCIDENT_CHANGES),
+    Group("Breaches: counters", BreachChange, reasons_book.BREACH_CHANGES),
     Group("Incidents: dispositions", Disposition, reasons_book.DISPOSITIONS),
     Group("Events of devices", EventKind, reasons_book.EVENTS),
     Group("Signals of the service", SignalKind, reasons_book.SIGNALS),

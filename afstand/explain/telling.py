@@ -290,4 +290,5 @@ class _Telling:
         p = self._p
         yield from self._title(p.title_rules)
         yield p.rules.format(versions=", ".join(str(one) for one in versions))
-        yield from p.how
+        for version in versions:
+            yield from p.how.get(version, (p.how_unknown.format(version=version),))

@@ -7,7 +7,7 @@ from typing import Final
 
 from alerting.book.classes import Text
 from alerting.book.inputs import Disposition, ReceiptStatus
-from alerting.book.outputs import Change, CommandStatus, IncidentChange, RejectReason
+from alerting.book.outputs import BreachChange, Change, CommandStatus, IncidentChange, RejectReason
 from alerting.book.words import EventKind, Purpose, SignalKind
 
 CHANGES: Final[dict[Change, Text]] = {
@@ -84,6 +84,13 @@ INCIDENT_CHANGES: Final[dict[IncidentChange, Text]] = {
     IncidentChange.NOTE: Text("Er is een aantekening gemaakt.", "A note was made."),
     IncidentChange.PROTECTED_TOLD: Text(
         "De beschermde persoon is ingelicht.", "The protected person was told."
+    ),
+    IncidentChange.CLOSING_PROPOSED: Text(
+        "Sluiten is voorgesteld; een tweede persoon moet tekenen.",
+        "Closing was proposed; a second person has to sign.",
+    ),
+    IncidentChange.CLOSING_VOID: Text(
+        "Het voorstel om te sluiten is vervallen.", "The proposal to close is void."
     ),
     IncidentChange.CLOSED: Text("Het incident is gesloten.", "The incident was closed."),
 }
@@ -166,6 +173,18 @@ SIGNALS: Final[dict[SignalKind, Text]] = {
         "Twee verwerkers kwamen tot een verschillende uitkomst.",
         "Two replicas came to different results.",
     ),
+    SignalKind.SHADOW_DIFFERS: Text(
+        "Een schaduwversie van het programma kwam tot iets anders.",
+        "A shadow version of the program came to something else.",
+    ),
+    SignalKind.READER_SILENT: Text(
+        "Een lezer van het journaal laat niets meer horen.",
+        "A reader of the journal gives no sign any more.",
+    ),
+    SignalKind.ARCHIVE_FAULT: Text(
+        "Het archief kan niet worden geschreven of klopt niet.",
+        "The archive cannot be written or is not as it was.",
+    ),
     SignalKind.BOOK_LIMIT: Text("Een grens van de dienst is bereikt.", "A bound was reached."),
     SignalKind.TIMER_FAULT: Text(
         "Een termijn kon niet worden verwerkt; iemand moet naar het genoemde alarm kijken.",
@@ -198,9 +217,19 @@ REJECT_REASONS: Final[dict[RejectReason, Text]] = {
     RejectReason.NOT_OUT_OF_SERVICE: Text(
         "Het was niet buiten dienst.", "It was not out of service."
     ),
+    RejectReason.NOTHING_OWED: Text("Er is geen beslissing verschuldigd.", "No decision is owed."),
+    RejectReason.NOT_PROPOSED: Text(
+        "Er is geen voorstel om te sluiten.", "There is no proposal to close."
+    ),
+    RejectReason.SAME_PERSON: Text(
+        "Wie voorstelt mag niet zelf tekenen.", "Who proposed may not sign."
+    ),
     RejectReason.NO_PERSON: Text("Er is geen persoon genoemd.", "No person was named."),
     RejectReason.NO_REASON_GIVEN: Text("Er is geen reden gegeven.", "No reason was given."),
     RejectReason.BAD_PLAN: Text("Het plan is ongeldig.", "The plan is not valid."),
+    RejectReason.BAD_ROSTER: Text(
+        "Het dienstrooster is ongeldig.", "The duty roster is not valid."
+    ),
     RejectReason.BAD_CASE: Text("De zaak is ongeldig.", "The case is not valid."),
     RejectReason.BAD_ID: Text("Het kenmerk is ongeldig.", "The id is not valid."),
     RejectReason.LIMIT: Text("Een grens van de dienst is bereikt.", "A bound was reached."),
@@ -255,6 +284,9 @@ PURPOSES: Final[dict[Purpose, Text]] = {
     ),
     Purpose.WITHDRAWN: Text("Het alarm is voorbij.", "The alarm is over."),
     Purpose.TEST: Text("Test.", "Test."),
+    Purpose.TASK: Text(
+        "Een taak voor de eigenaar van de zaak.", "A task for the owner of the case."
+    ),
     Purpose.HISTORY: Text("Melding van een overtreding in het verleden.", "A breach in the past."),
 }
 
@@ -265,7 +297,32 @@ RECEIPTS: Final[dict[ReceiptStatus, Text]] = {
     ReceiptStatus.FAILED: Text("Niet bezorgd.", "Not delivered."),
 }
 
+BREACH_CHANGES: Final[dict[BreachChange, Text]] = {
+    BreachChange.COUNTED: Text(
+        "De overtreding is geteld; er is een beslissing verschuldigd.",
+        "The breach was counted; a decision is owed.",
+    ),
+    BreachChange.WITHDRAWN: Text(
+        "Niet meer geteld: het incident is gesloten als geen overtreding.",
+        "Counted no more: the incident was closed as no breach.",
+    ),
+    BreachChange.REMINDED: Text(
+        "Aan de verschuldigde beslissing is herinnerd.", "The decision that is owed was recalled."
+    ),
+    BreachChange.OVERDUE: Text(
+        "De verschuldigde beslissing is te laat.", "The decision that is owed is overdue."
+    ),
+    BreachChange.DECIDED: Text("Er is beslist.", "A decision was taken."),
+}
+
 WHYS: Final[dict[str, Text]] = {
+    "four-eyes": Text(
+        "Dit incident sluiten vraagt twee personen.", "Closing this incident takes two persons."
+    ),
+    "put-right": Text("Wat ontbrak is in orde gemaakt.", "What was missing was put right."),
+    "taken-out-of-the-count": Text(
+        "Telt niet meer mee: gesloten als geen overtreding.", "Counts no more: closed as no breach."
+    ),
     "acknowledgement-expired": Text(
         "De tijd voor de behandeling is om.", "The time for handling it is over."
     ),

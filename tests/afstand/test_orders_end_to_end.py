@@ -165,9 +165,9 @@ async def test_a_border_of_forty_thousand_vertices():
     account, text = await town.told(raised.alarm_id)
     out = next(j.verdict for j in account.verdicts if j.verdict.state is VerdictState.CONFIRMED)
     assert out.order_kind == "exit-ban"
-    # 300 s weigh tanh(2.5) = 0.99, so one fix is worth 3.6 and the threshold 2: the first beyond.
+    # One fix is worth 0.5 ln(39) = 1.83 and the threshold is 2: the second beyond.
     assert out.distance_mm is not None
-    assert abs(out.distance_mm / 1000 + 100) < 40, "100 m beyond the border at 30.0 km"
+    assert abs(out.distance_mm / 1000 + 1500) < 40, "1.5 km beyond the border at 30.0 km"
     assert "Uitreisverbod: niet over de grens" in text
     assert "Grond: Uitreisverbod, art. 14c Sr, Rechtbank Den Haag, 09/654321-26" in text
     assert 'Gebied land "Nederland", versie 1' in text

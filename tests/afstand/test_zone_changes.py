@@ -63,7 +63,7 @@ def test_a_zone_that_was_compiled_before_is_only_copied(watch, journal, monkeypa
 
     command = define_zone(zone(2))
     assert command.zone.geometry is None
-    monkeypatch.setattr(docket_module, "build", build)
+    monkeypatch.setattr(docket_module, "compile_zones", build)
     step = watch.step(journal.command(command))
     assert [o.ref for o in step.outputs if isinstance(o, Defined)] == ["zone@2"]
     assert step.notes["zones-compiled-here"] == 0
@@ -135,7 +135,7 @@ def test_a_compiled_zone_that_is_damaged_or_of_another_shape_is_refused(watch, j
         (msgspec.structs.replace(good, compiled=broken), "checksum"),
         (other, "another shape"),
         (unnamed, "another shape"),
-        (nothing, "neither a geometry nor a circle"),
+        (nothing, "needs a geometry or a circle"),
     ):
         twin = Watch.load("p", before)
         outputs = outputs_of(twin.step(journal.command(bad)))

@@ -294,7 +294,7 @@ def test_a_clock_that_steps_back_is_silent_until_it_says_something_new(back_s: i
     assert silent == (1 if back_s > 300 else 0)
 
 
-@pytest.mark.parametrize("seconds", [0, 1, 30])
+@pytest.mark.parametrize("seconds", [0, 1])
 def test_many_fixes_of_one_instant_are_one_minute_of_evidence(seconds: int) -> None:
     """Time that did not pass is no evidence, however often it is reported."""
     story = Story()
@@ -305,6 +305,6 @@ def test_many_fixes_of_one_instant_are_one_minute_of_evidence(seconds: int) -> N
         rows = [story.row("wearer", k * 0.5, ago_ms=seconds * 1000 // 20 * k) for k in range(20)]
         found = story.fixes(*rows)
     confirmed = [v for v in verdicts(story.told) if v.state is VerdictState.CONFIRMED]
-    # H = 4.5 at tanh(60 / 120) ln(39) = 1.69 a minute: the third minute, never the first.
+    # H = 4.5 at 0.5 ln(39) = 1.83 a minute: the third minute, never the first.
     assert [round((v.at_ms - story.now) / MINUTE) for v in confirmed] == [-1]
     assert found == []

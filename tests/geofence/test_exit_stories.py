@@ -136,7 +136,7 @@ def test_several_zones_are_one_country() -> None:
     assert told(story.told) == []
     story.wait(MINUTE)
     story.fix("wearer", 0, 30 * KM)
-    # A quarter of the doubted fix and the whole of this one: 5/4 of tanh(60/120) ln(39) is over 2.
+    # A quarter of the doubted fix and the whole of this one: 5/4 of 0.5 ln(39) is over 2.
     assert told(story.told) == [(CONFIRMED, VerdictReason.EVIDENCE_CONFIRMED)]
 
 

@@ -80,7 +80,7 @@ def test_in_the_end_the_present_is_that_of_delivery_in_order(kind, drawn, risk, 
     start = max(straight.now, mixed.now)
     for story in (straight, mixed):
         story.now = start
-        # H + 2 of the highest threshold is 8.75, at 1.69 a minute; and the doubt of a jump.
+        # H + 2 of the highest threshold is 8.75, at 1.83 a fix; and the doubt of a jump.
         story.stay("victim", 0, minutes=1)
         story.stay("wearer", last, minutes=8)
     assert present(mixed) == present(straight)

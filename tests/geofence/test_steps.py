@@ -79,7 +79,7 @@ def test_a_stay_of_weeks_does_not_overflow() -> None:
 def all_steps_explain(found: list[Verdict]) -> int:
     """The sum after each step follows from the one before by the formula, where none is left out.
 
-    Evidence is the clipped sum of tanh(dt / 120 s) ln(p / (1 - p)): geofence.md, written anew.
+    Evidence is the clipped sum of min(tanh(dt / 30 s), 0.5) ln(p / (1 - p)): ADR 0008, anew.
     """
     checked = 0
     for verdict in found:
@@ -87,7 +87,8 @@ def all_steps_explain(found: list[Verdict]) -> int:
             continue
         for a, b in zip(verdict.steps, verdict.steps[1:], strict=False):
             p = min(max(b.probability_1024, 26), 998) / 1024
-            gain = math.tanh((b.fix_ms - a.fix_ms) / 120_000) * math.log(p / (1 - p))
+            w = min(math.tanh((b.fix_ms - a.fix_ms) / 30_000), 0.5)
+            gain = w * math.log(p / (1 - p))
             expected = min(max(a.evidence_1024 / 1024 + gain, 0), verdict.threshold_1024 / 1024 + 2)
             assert abs(b.evidence_1024 / 1024 - expected) < 0.005
             checked += 1
@@ -99,10 +100,10 @@ def all_steps_explain(found: list[Verdict]) -> int:
 def test_the_steps_of_a_verdict_add_up_to_its_evidence(kind: OrderKind, risk: int) -> None:
     story = Story()
     story.order(kind=kind, risk_class=risk)
-    breach, away = (0, 900) if kind is OrderKind.AREA_BAN else (900, 0)
+    breach, away = (0, 400) if kind is OrderKind.AREA_BAN else (400, 0)
     story.fix("wearer", away)
     for _ in range(9):
-        story.wait(20_000)
+        story.wait(5_000)
         story.fix("wearer", breach)
     for _ in range(9):
         story.wait(MINUTE)
@@ -124,7 +125,7 @@ def test_the_steps_of_a_pair_tell_the_distance_between_them() -> None:
     story.fix("victim", 0)
     story.fix("wearer", 3000)
     for _ in range(6):
-        story.wait(20_000)
+        story.wait(5_000)
         story.fixes(story.row("victim", 0), story.row("wearer", 200))
     confirmed = next(v for v in verdicts(story.told) if v.state is VerdictState.CONFIRMED)
     assert len(confirmed.steps) == confirmed.steps_total >= 2, "two fixes of an instant are one"
@@ -151,12 +152,12 @@ def test_steps_go_through_a_dump() -> None:
     story.order()
     story.fix("wearer", 900)
     for _ in range(2):
-        story.wait(20_000)
+        story.wait(5_000)
         story.fix("wearer", 0)
     story.reload()
     story.told.clear()
     for _ in range(3):
-        story.wait(20_000)
+        story.wait(5_000)
         story.fix("wearer", 0)
     confirmed = verdicts(story.told)[0]
     assert confirmed.steps_total >= 3
