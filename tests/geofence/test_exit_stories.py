@@ -216,8 +216,8 @@ def test_a_country_of_forty_thousand_vertices() -> None:
         lon, lat = TO_PLANE.transform(x, y, direction="INVERSE")
         depth = zone.boundary.distance(shapely.Point(x, y))
         depth = depth if zone.contains(shapely.Point(x, y)) else -depth
-        # Days between: every place can be reached, and two fixes outweigh what was before.
-        for _ in range(2):
+        # Days between: every place can be reached, and three fixes outweigh what was before.
+        for _ in range(3):
             story.now += DAY
             handle = story.engine.person_handle("wearer")
             assert handle is not None
