@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -53,6 +53,9 @@ _UNREADABLE: Final = (
 )
 
 
+_Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """What a file says of itself. Hashes in hexadecimal."""
 
@@ -62,9 +65,9 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     first: str
     last: str
-    previous: str
+    previous: _Hash
     """The hash of the entry before the first."""
-    head: str
+    head: _Hash
     """The hash of the last entry."""
 
 

@@ -456,6 +456,19 @@ async def test_every_flipped_byte_is_found_wherever_it_is(store, tmp_path, at_ms
     assert 10 < len(held) < len(written.journal)
 
 
+@pytest.mark.parametrize("field", ["previous", "head", "format", "partition"])
+async def test_a_file_whose_word_of_itself_is_damaged_is_found(store, tmp_path, at_ms, seed, field):
+    """The hashes are text in the footer: what is there may be no number any more."""
+    await archived(store, tmp_path, at_ms, seed, trimmed=True)
+    path = min(tmp_path.rglob("*.parquet"))
+    raw = path.read_bytes()
+    at = raw.index(f'"{field}":"'.encode()) + len(field) + 4
+    path.write_bytes(raw[:at] + b"~" + raw[at + 1 :])
+    said = await findings(store, tmp_path)
+    assert said
+    assert path.name in said[0]
+
+
 CHANGES = ("changed", "missing", "kind")
 
 
