@@ -8,6 +8,10 @@ from geofence.verdicts import OrderKind
 
 _START_MS = 1_700_000_000_000
 _LAT, _LON = 519_200_000, 44_700_000
+_SQUARE = {
+    "type": "Polygon",
+    "coordinates": [[[4.4, 51.9], [4.5, 51.9], [4.5, 52.0], [4.4, 52.0], [4.4, 51.9]]],
+}
 
 
 def warm_up() -> None:
@@ -17,6 +21,7 @@ def warm_up() -> None:
         engine.put_person(name, role)
     circle = CircleShape(lat_e7=_LAT, lon_e7=_LON, radius_m=500)
     engine.put_zone(Zone(id="z", circle=circle), _START_MS)
+    engine.put_zone(Zone(id="polygon", geometry=_SQUARE), _START_MS)
     for kind, zones, protected, radius in (
         (OrderKind.AREA_BAN, ("z",), (), 0),
         (OrderKind.LOCATION_ORDER, ("z",), (), 0),
