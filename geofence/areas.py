@@ -9,6 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 from geofence import codes
+from geofence.clearing import find_clearing, in_clearing
 from geofence.decision import (
     CLEAR,
     CONFIRMED,
@@ -327,24 +328,36 @@ def observe_units(
     if p["units"] == 0:
         return
     south, north, west, east = box_of(fix, reach_mm(fix))
-    leg0 = wide(p["leg0"])
-    hit = touches(world, leg0, wide(p["legs"]), south, north, west, east)
-    if not hit and p["active"] == 0:
+    clear = in_clearing(world, person, south, north, west, east)
+    if clear and p["active"] == 0:
         return
+    leg0 = wide(p["leg0"])
     unit0 = wide(p["unit0"])
+    nearest = FAR_MM
     for u in range(unit0, unit0 + wide(p["units"])):
         row = world.units[u]
         first = leg0 + wide(row["leg"])
-        if is_quiet(row) and not touches(world, first, wide(row["legs"]), south, north, west, east):
+        if is_quiet(row) and (
+            clear or not touches(world, first, wide(row["legs"]), south, north, west, east)
+        ):
             continue
-        observe_unit(world, ledger, zones, person, u, fix, now_ms)
+        depth = observe_unit(world, ledger, zones, person, u, fix, now_ms)
+        if row["kind"] == AREA:
+            nearest = max(nearest, depth + wide(row["ring"]))
+    if not clear:
+        find_clearing(
+            world, person, south, north, west, east, wide(fix.lat), wide(fix.lon), -nearest
+        )
 
 
 @jit_part
 def observe_unit(
     world: World, ledger: Ledger, zones: Any, person: int, unit: int, fix: Fix, now_ms: int
-) -> None:
-    """Judge one unit: measure, evidence, state, freshness; tell when what it shows changes."""
+) -> int:
+    """Judge one unit: measure, evidence, state, freshness; tell when what it shows changes.
+
+    Return the signed distance that was measured.
+    """
     keep_unit(world, ledger, unit)
     p = world.persons[person]
     row = world.units[unit]
@@ -407,6 +420,7 @@ def observe_unit(
         p["active"] = p["active"] + 1
     elif is_now_quiet and not was_quiet:
         p["active"] = p["active"] - 1
+    return m.depth_mm
 
 
 @jit_inline

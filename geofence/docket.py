@@ -7,9 +7,11 @@ transaction commits; whatever is not a row has its way back in the undo.
 
 import heapq
 import json
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from afstand.limits import (
@@ -58,21 +60,18 @@ from geofence.verdicts import OrderKind
 from geofence.zones import Circle, ZoneGrid, ZoneSet, build_many, source_of
 
 
-class OrderEntry:
+class OrderEntry(msgspec.Struct, gc=False):
     """An order and where its rows are. `pairs` runs beside `order.protected_ids`.
 
     `gone` are the pairs that its last change took out of it.
     """
 
-    __slots__ = ("edge_ms", "gone", "index", "order", "pairs", "person")
-
-    def __init__(self, order: Order, index: int, person: int) -> None:
-        self.order = order
-        self.index = index
-        self.person = person
-        self.pairs: tuple[int, ...] = ()
-        self.gone: tuple[int, ...] = ()
-        self.edge_ms = NEVER_MS
+    order: Order
+    index: int
+    person: int
+    pairs: tuple[int, ...] = ()
+    gone: tuple[int, ...] = ()
+    edge_ms: int = NEVER_MS
 
 
 class PreparedZone(NamedTuple):
@@ -96,8 +95,8 @@ class Docket:
         self.persons: dict[str, int] = {}
         self.zone_texts: dict[int, str] = {}
         """What zones are called, by their index, where they are called anything."""
-        self.users: dict[int, list[int]] = {}
-        """Orders by index that refer to a zone, by its index."""
+        self.users: dict[int, array[int]] = {}
+        """Orders by index that refer to a zone, by its index: nothing the collector walks over."""
         self.entries: list[OrderEntry] = []
         self.orders: dict[str, int] = {}
         self._edges: list[tuple[int, int]] = []
@@ -325,7 +324,11 @@ class Docket:
             if not users:
                 del self.users[zone]
         for zone_id in new:
-            self.users.setdefault(indexes[zone_id], []).append(index)
+            zone = indexes[zone_id]
+            if zone in self.users:
+                self.users[zone].append(index)
+            else:
+                self.users[zone] = array("q", (index,))
 
     # --- units and legs -----------------------------------------------------------------------
 

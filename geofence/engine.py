@@ -364,21 +364,23 @@ def _by_time(fixes: FixBatch) -> npt.NDArray[np.int64]:
     if count == 0:
         return np.empty(0, np.int64)
     first = int(fixes.time_ms.min())
-    if int(fixes.time_ms.max()) - first < _SPAN_MS_MAX:
-        key = (fixes.time_ms - first) << _PERSON_BITS | fixes.person
-        order = np.argsort(key, kind="stable")
-        ordered = key[order]
-        if not (ordered[1:] == ordered[:-1]).any():
-            return order
-    return np.lexsort(
-        (
-            fixes.mechanism,
-            fixes.heading_cdeg,
-            fixes.speed_cm_s,
-            fixes.accuracy_dm,
-            fixes.lon_e7,
-            fixes.lat_e7,
-            fixes.person,
-            fixes.time_ms,
-        )
+    content = (
+        fixes.mechanism,
+        fixes.heading_cdeg,
+        fixes.speed_cm_s,
+        fixes.accuracy_dm,
+        fixes.lon_e7,
+        fixes.lat_e7,
     )
+    if int(fixes.time_ms.max()) - first >= _SPAN_MS_MAX:
+        return np.lexsort((*content, fixes.person, fixes.time_ms))
+    key = (fixes.time_ms - first) << _PERSON_BITS | fixes.person
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    same = ordered[1:] == ordered[:-1]
+    if same.any():
+        # Only fixes of one person and time have to be told apart by what they say.
+        among = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        rows = order[among]
+        order[among] = rows[np.lexsort((*(column[rows] for column in content), key[rows]))]
+    return order

@@ -34,34 +34,46 @@ from geofence.verdicts import (
 )
 
 
+_REQUEST_COLUMNS = ("row", "order", "reason", "at_ms")
+
 def read_findings(docket: Docket) -> list[Finding]:
     """Take the events out of the ledger and return their findings, in their order.
 
     A historic breach becomes a verdict when the order was in force and in its hours then, once a
     run of late fixes.
     """
-    ledger = docket.undo.ledger
-    found: list[Finding] = []
-    for row in ledger.events[: int(ledger.counts[EVENTS])].tolist():
-        event = Event._make(row)
-        entry = docket.entries[event.order]
-        if event.kind == REQUEST_EVENT:
-            found.append(_request(docket, entry, event))
-        elif not event.historic or _tell_historic(docket, entry, event):
-            found.append(_verdict(docket, entry, event))
+    counts = docket.undo.ledger.counts
+    events = docket.undo.ledger.events[: int(counts[EVENTS])]
     # Rows kept for the way back stay; events are told once.
-    docket.undo.ledger.counts[EVENTS] = 0
+    counts[EVENTS] = 0
+    if len(events) == 0:
+        return []
+    found: list[Finding] = []
+    entries = docket.entries
+    is_verdict = events["kind"] != REQUEST_EVENT
+    verdicts = iter(events[is_verdict].tolist())
+    # Most events are requests, of which few columns count.
+    for judged, *request in zip(
+        is_verdict.tolist(), *(events[name].tolist() for name in _REQUEST_COLUMNS), strict=True
+    ):
+        if not judged:
+            found.append(_request(docket, *request))
+            continue
+        event = Event._make(next(verdicts))
+        entry = entries[event.order]
+        if not event.historic or _tell_historic(docket, entry, event):
+            found.append(_verdict(docket, entry, event))
     return found
 
 
-def _request(docket: Docket, entry: OrderEntry, event: Event) -> PositionRequest:
+def _request(docket: Docket, row: int, order: int, reason: int, at_ms: int) -> PositionRequest:
     return PositionRequest(
-        person_id=docket.names[event.row],
-        order_id=entry.order.id,
+        person_id=docket.names[row],
+        order_id=docket.entries[order].order.id,
         interval_s=BURST_INTERVAL_S,
         duration_s=BURST_DURATION_S,
-        reason=codes.REQUESTS[event.reason],
-        at_ms=event.at_ms,
+        reason=codes.REQUESTS[reason],
+        at_ms=at_ms,
     )
 
 

@@ -4,8 +4,10 @@ from typing import Any
 
 from geofence import codes
 from geofence.areas import new_fix, observe_units
+from geofence.clearing import CLEARING_COLUMNS, in_clearing
 from geofence.history import observe_past_pairs, observe_past_units
 from geofence.integers import wide
+from geofence.kernels.arrays import HEAD_COLUMNS
 from geofence.kernels.compile import jit_inline, jit_part
 from geofence.layout import (
     DOUBTED,
@@ -21,6 +23,7 @@ from geofence.layout import (
     MOVED,
     NONE_MS,
     PERSON,
+    UNIT_ROW,
     UNUSABLE,
     Integers,
     Ledger,
@@ -50,12 +53,17 @@ _LAT_MAX = 900_000_000
 _LON_MAX = 1_800_000_000
 
 # How far ahead rows are fetched, in fixes: memory takes about as long as two of them.
-_FAR_AHEAD = 12
-_NEAR_AHEAD = 6
+_FAR_AHEAD = 14
+_NEAR_AHEAD = 9
+_SOON_AHEAD = 4
 _LINE = 64
 _LEGS_AHEAD = 1024
 _PERSON_BYTES = PERSON.itemsize
 _LEG_BYTES = LEG.itemsize
+_UNIT_BYTES = UNIT_ROW.itemsize
+# So near to a fix a zone will probably be asked for, degrees x 1e7: 150 m.
+_SOON_LAT = 14_000
+_SOON_LON = 22_000
 
 
 @jit_part
@@ -67,7 +75,7 @@ def fold_fixes(
     `fixes` is a FixBatch of int64 columns, `order` its permutation by device time.
     """
     for k in range(first, order.size):
-        fetch_ahead(world, fixes, order, k)
+        fetch_ahead(world, zones, fixes, order, k)
         i = order[k]
         person = wide(fixes.person[i])
         if not has_room(world, ledger, person):
@@ -100,18 +108,53 @@ def fold_fixes(
 
 
 @jit_hot
-def fetch_ahead(world: World, fixes: Any, order: Integers, k: int) -> None:
-    """Ask for the rows of fixes to come: first the person's, then the legs that it points to."""
+def fetch_ahead(world: World, zones: Any, fixes: Any, order: Integers, k: int) -> None:
+    """Ask for the rows of fixes to come: the person's, the legs, then the zones that are near."""
     if k + _FAR_AHEAD < order.size:
         person = fixes.person[order[k + _FAR_AHEAD]]
         for offset in range(0, _PERSON_BYTES, _LINE):
             prefetch(world.persons, person, offset)
         prefetch(world.due, person, 0)
+        prefetch(world.clearings, person * CLEARING_COLUMNS, 0)
     if k + _NEAR_AHEAD < order.size:
-        p = world.persons[fixes.person[order[k + _NEAR_AHEAD]]]
-        leg0 = wide(p["leg0"])
-        for offset in range(0, min(wide(p["legs"]) * _LEG_BYTES, _LEGS_AHEAD), _LINE):
-            prefetch(world.legs, leg0, offset)
+        i = order[k + _NEAR_AHEAD]
+        if not _stays(world, fixes, i):
+            p = world.persons[fixes.person[i]]
+            leg0 = wide(p["leg0"])
+            for offset in range(0, min(wide(p["legs"]) * _LEG_BYTES, _LEGS_AHEAD), _LINE):
+                prefetch(world.legs, leg0, offset)
+            for offset in range(0, min(wide(p["units"]) * _UNIT_BYTES, _LEGS_AHEAD), _LINE):
+                prefetch(world.units, wide(p["unit0"]), offset)
+    if k + _SOON_AHEAD < order.size:
+        i = order[k + _SOON_AHEAD]
+        if not _stays(world, fixes, i):
+            p = world.persons[fixes.person[i]]
+            lat, lon = wide(fixes.lat_e7[i]), wide(fixes.lon_e7[i])
+            leg0 = wide(p["leg0"])
+            for j in range(leg0, leg0 + wide(p["legs"])):
+                leg = world.legs[j]
+                if (
+                    (leg["south"] <= lat + _SOON_LAT)
+                    & (leg["north"] >= lat - _SOON_LAT)
+                    & (leg["west"] <= lon + _SOON_LON)
+                    & (leg["east"] >= lon - _SOON_LON)
+                ):
+                    prefetch(zones.head, wide(leg["zone"]) * HEAD_COLUMNS, 0)
+
+
+@jit_hot
+def _stays(world: World, fixes: Any, i: int) -> bool:
+    """Return whether a fix will probably be no news: in the clearing of a person without doubts."""
+    person = fixes.person[i]
+    lat, lon = wide(fixes.lat_e7[i]), wide(fixes.lon_e7[i])
+    return world.persons[person]["active"] == 0 and in_clearing(
+        world,
+        person,
+        lat - _SOON_LAT,
+        lat + _SOON_LAT,
+        lon - _SOON_LON,
+        lon + _SOON_LON,
+    )
 
 
 @jit_hot

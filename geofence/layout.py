@@ -309,6 +309,8 @@ class World(NamedTuple):
     """When the silence of a person has to be looked at; NEVER_MS if not."""
     floors: Integers
     """A lower bound of `due` per block of persons."""
+    clearings: npt.NDArray[np.int32]
+    """Where each person is far from everything, [persons, 4] (geofence.clearing)."""
 
 
 class Ledger(NamedTuple):

@@ -35,7 +35,10 @@ def _no_prefetch(_rows: Any, _index: int, _offset: int) -> None:
 
 
 def _prefetch(_typing: Any, rows: Any, index: Any, offset: Any) -> Any:
-    """Ask for the cache line `offset` bytes into rows[index] while other work goes on."""
+    """Ask for the cache line `offset` bytes into rows[index] while other work goes on.
+
+    An index into a table of several columns counts its numbers, not its rows.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])

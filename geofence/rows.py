@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
+from geofence.clearing import CLEARING_COLUMNS, NO_CLEARING
 from geofence.layout import (
     BLOCK,
     COUNTS,
@@ -39,6 +41,11 @@ def _grown(array: Rows, needed: int) -> Rows:
     return bigger
 
 
+def no_clearings(count: int) -> npt.NDArray[np.int32]:
+    """Return the clearings of persons of whom nothing is known."""
+    return np.full((count, CLEARING_COLUMNS), NO_CLEARING, np.int32)
+
+
 class Tables:
     """All rows, and how many of each are used. `world` is what kernels take."""
 
@@ -58,6 +65,7 @@ class Tables:
             tracks=np.zeros((1, TRACK_POINTS), POINT),
             due=np.full(_FIRST_ROWS, NEVER_MS, np.int64),
             floors=np.full(1, NEVER_MS, np.int64),
+            clearings=no_clearings(_FIRST_ROWS),
         )
 
     def add_person(self) -> int:
@@ -69,7 +77,11 @@ class Tables:
             due[:index] = self.world.due[:index]
             floors = np.full((len(persons) // BLOCK) + 1, NEVER_MS, np.int64)
             floors[: len(self.world.floors)] = self.world.floors
-            self.world = self.world._replace(persons=persons, due=due, floors=floors)
+            clearings = no_clearings(len(persons))
+            clearings[:index] = self.world.clearings[:index]
+            self.world = self.world._replace(
+                persons=persons, due=due, floors=floors, clearings=clearings
+            )
         row = self.world.persons[index]
         row["last_ms"] = row["seen_ms"] = row["doubt_ms"] = NONE_MS
         row["near_ms"] = row["far_ms"] = row["requested_ms"] = row["hour_ms"] = NONE_MS
@@ -83,6 +95,7 @@ class Tables:
         """Forget all but the first `count` persons, as if they had never been."""
         self.world.persons[count : self.persons] = np.zeros((), PERSON)
         self.world.due[count : self.persons] = NEVER_MS
+        self.world.clearings[count : self.persons] = NO_CLEARING
         self.persons = count
 
     @property
@@ -125,6 +138,7 @@ class Tables:
                 )
         # Rows past those in use are nobody's: writing them needs no way back.
         first, leg = int(row["unit0"]), int(row["leg0"])
+        self.world.clearings[person] = NO_CLEARING
         unit["leg"] = old_legs
         unit["legs"] = len(legs)
         legs["unit"] = units
@@ -156,6 +170,7 @@ class Tables:
         if self.legs + leg_room > len(self.world.legs):
             self.world = self.world._replace(legs=_grown(self.world.legs, self.legs + leg_room))
         row = self.world.persons[person]
+        self.world.clearings[person] = NO_CLEARING
         row["unit0"], row["unit_room"] = self.units, unit_room
         row["leg0"], row["leg_room"] = self.legs, leg_room
         self.units += unit_room

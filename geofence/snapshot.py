@@ -25,7 +25,7 @@ from geofence.layout import (
 )
 from geofence.orders import Order, Role
 from geofence.parameters import RULES_VERSION, TRACK_POINTS
-from geofence.rows import Tables
+from geofence.rows import Tables, no_clearings
 from geofence.zones import ZoneSet
 
 FORMAT: Final = "afstand.engine/3"
@@ -189,4 +189,5 @@ def _load_tables(tables: Tables, dump: _Dump) -> None:
         tracks=tracks.reshape(-1, TRACK_POINTS),
         due=due,
         floors=np.zeros((len(persons) // BLOCK) + 1, np.int64),
+        clearings=no_clearings(len(persons)),
     )
