@@ -4,8 +4,8 @@ Everybody has ten zones. Seven are one's own, drawn for the case: five circles o
 around addresses and two polygons of 5 to 12 corners. Three are shared: two neighbourhoods (the real
 ones of Rotterdam and Amsterdam, 12 to 3,163 vertices, copied all over the country) and a
 municipality (the real 352) beside one's own. They lie at 0.1 to 100 km from home, most within ten.
-One person in twelve lives 15 to 80 m outside a zone, one in twenty-five works there. One in five has
-the tenth zone as a location order: be at home, which every fix has to be measured against.
+One person in twelve lives 15 to 80 m outside a zone, one in twenty-five works there. One in five
+has one of the ten as a location order: be at home, which every fix is measured against.
 
 In the measured minutes 64 % are at home, 12 % at work, 10 % walk, 14 % drive, straight through
 whatever lies there. Errors wander (Gauss-Markov, 60 s) with a sigma of 4 to 15 m; 3 % of fixes
@@ -139,7 +139,8 @@ class Country:
         """Steps of so many metres in random directions, degrees x 1e7."""
         turn = self._rng.uniform(0, 2 * np.pi, len(metres))
         step = np.column_stack([np.cos(turn), np.sin(turn)]) * metres[:, None]
-        return np.round(step * self._scale).astype(np.int64)
+        found: Ints = np.round(step * self._scale).astype(np.int64)
+        return found
 
     def _beside(self, home: Floats, group: slice, count: int) -> Ints:
         """Of the shared zones that surely do not hold a home the nearest few, by index."""
