@@ -74,8 +74,9 @@ def fold_fixes(
 
     `fixes` is a FixBatch of int64 columns, `order` its permutation by device time.
     """
+    stays = wide(0)
     for k in range(first, order.size):
-        fetch_ahead(world, zones, fixes, order, k)
+        stays = fetch_ahead(world, zones, fixes, order, k, stays)
         i = order[k]
         person = wide(fixes.person[i])
         if not has_room(world, ledger, person):
@@ -108,38 +109,45 @@ def fold_fixes(
 
 
 @jit_hot
-def fetch_ahead(world: World, zones: Any, fixes: Any, order: Integers, k: int) -> None:
-    """Ask for the rows of fixes to come: the person's, the legs, then the zones that are near."""
+def fetch_ahead(world: World, zones: Any, fixes: Any, order: Integers, k: int, stays: int) -> int:
+    """Ask for the rows of fixes to come: the person's, the legs, then the zones that are near.
+
+    `stays` has a bit for each of the last fixes looked at: 1 for one that will probably need
+    nothing more than its person; it is returned with the bit of one more.
+    """
     if k + _FAR_AHEAD < order.size:
         person = fixes.person[order[k + _FAR_AHEAD]]
         for offset in range(0, _PERSON_BYTES, _LINE):
             prefetch(world.persons, person, offset)
         prefetch(world.due, person, 0)
         prefetch(world.clearings, person * CLEARING_COLUMNS, 0)
+    stays = stays << 1
     if k + _NEAR_AHEAD < order.size:
         i = order[k + _NEAR_AHEAD]
-        if not _stays(world, fixes, i):
+        if _stays(world, fixes, i):
+            stays |= 1
+        else:
             p = world.persons[fixes.person[i]]
             leg0 = wide(p["leg0"])
             for offset in range(0, min(wide(p["legs"]) * _LEG_BYTES, _LEGS_AHEAD), _LINE):
                 prefetch(world.legs, leg0, offset)
             for offset in range(0, min(wide(p["units"]) * _UNIT_BYTES, _LEGS_AHEAD), _LINE):
                 prefetch(world.units, wide(p["unit0"]), offset)
-    if k + _SOON_AHEAD < order.size:
+    if (stays >> (_NEAR_AHEAD - _SOON_AHEAD)) & 1 == 0 and k + _SOON_AHEAD < order.size:
         i = order[k + _SOON_AHEAD]
-        if not _stays(world, fixes, i):
-            p = world.persons[fixes.person[i]]
-            lat, lon = wide(fixes.lat_e7[i]), wide(fixes.lon_e7[i])
-            leg0 = wide(p["leg0"])
-            for j in range(leg0, leg0 + wide(p["legs"])):
-                leg = world.legs[j]
-                if (
-                    (leg["south"] <= lat + _SOON_LAT)
-                    & (leg["north"] >= lat - _SOON_LAT)
-                    & (leg["west"] <= lon + _SOON_LON)
-                    & (leg["east"] >= lon - _SOON_LON)
-                ):
-                    prefetch(zones.head, wide(leg["zone"]) * HEAD_COLUMNS, 0)
+        p = world.persons[fixes.person[i]]
+        lat, lon = wide(fixes.lat_e7[i]), wide(fixes.lon_e7[i])
+        leg0 = wide(p["leg0"])
+        for j in range(leg0, leg0 + wide(p["legs"])):
+            leg = world.legs[j]
+            if (
+                (leg["south"] <= lat + _SOON_LAT)
+                & (leg["north"] >= lat - _SOON_LAT)
+                & (leg["west"] <= lon + _SOON_LON)
+                & (leg["east"] >= lon - _SOON_LON)
+            ):
+                prefetch(zones.head, wide(leg["zone"]) * HEAD_COLUMNS, 0)
+    return wide(stays)
 
 
 @jit_hot

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geofence.clearing import CLEARING_COLUMNS, NO_CLEARING
+from geofence.kernels.arrays import aligned_zeros
 from geofence.layout import (
     BLOCK,
     COUNTS,
@@ -36,7 +37,7 @@ _LEDGER_ROWS: Final = 4096
 def _grown(array: Rows, needed: int) -> Rows:
     """Return an array of at least `needed` rows that begins with the rows of `array`."""
     size = max(needed, 2 * len(array))
-    bigger = np.zeros((size, *array.shape[1:]), array.dtype)
+    bigger = aligned_zeros((size, *array.shape[1:]), array.dtype)
     bigger[: len(array)] = array
     return bigger
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geofence.docket import Docket, OrderEntry
+from geofence.kernels.arrays import aligned_zeros
 from geofence.layout import (
     BLOCK,
     COUNTS,
@@ -116,7 +117,7 @@ def _packed(rows: Rows) -> bytes:
 def _unpacked(raw: bytes, kind: np.dtype[Any]) -> Rows:
     tight = np.dtype([(name, kind[name]) for name in kind.names or ()])
     packed = np.frombuffer(raw, tight)
-    rows = np.zeros(max(len(packed), 1), kind)
+    rows = aligned_zeros(max(len(packed), 1), kind)
     for name in tight.names or ():
         rows[name][: len(packed)] = packed[name]
     return rows

@@ -36,6 +36,7 @@ from geofence.kernels.arrays import (
     H_VY,
     HEAD_COLUMNS,
     ZoneArrays,
+    aligned_zeros,
 )
 from geofence.kernels.batch import signed_distance_many
 from geofence.kernels.build import (
@@ -309,8 +310,9 @@ class ZoneSet:
 
     def _grow(self, room: int) -> None:
         # New arrays: whoever still holds the old ones reads what was true then.
-        head = np.full((room, HEAD_COLUMNS), FREE, np.int64)
+        head = aligned_zeros((room, HEAD_COLUMNS), np.int64)
         head[: len(self._head)] = self._head
+        head[len(self._head) :] = FREE
         self._head = head
         rows = np.zeros((room, _ROW_COLUMNS), np.int64)
         rows[: len(self._rows)] = self._rows

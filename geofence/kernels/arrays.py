@@ -15,7 +15,7 @@ millimetres in the plane. Differences and the products of a coordinate with an e
 fit a float64 exactly, so every sign is exact, not "up to epsilon".
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -83,3 +83,19 @@ class ZoneArrays(NamedTuple):
     head: npt.NDArray[np.int64]  # [zones, HEAD_COLUMNS]
     planes: npt.NDArray[np.float64]  # [planes, PLANE_COLUMNS], row 0 is RD
     data: npt.NDArray[np.int32]  # each zone in one span: cells, x, y, lists of runs, boxes
+
+
+_LINE_BYTES: Final = 64
+
+
+def aligned_zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return zeros that begin at a cache line, so that a row of 64 bytes is one line and not two.
+
+    As with np.zeros the system gives memory only where it is written to.
+    """
+    kind = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    raw = np.zeros(size + _LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % _LINE_BYTES
+    found: npt.NDArray[Any] = raw[start : start + size].view(kind).reshape(shape)
+    return found
