@@ -120,7 +120,8 @@ async def explain(config: Config, options: argparse.Namespace) -> int:
     try:
         name = read_name(options.id, config.partitions)
         async with open_store(config) as store:
-            gathered = await gather(Outbox(store), name)
+            past = History(store, Path(config.archive.dir), name.partition)
+            gathered = await gather(past, name)
     except (ExplainError, EnvelopeError) as error:
         print(error, file=sys.stderr)
         return 1

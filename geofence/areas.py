@@ -430,7 +430,7 @@ def attend(row: Any, time_ms: int) -> int:
     NO_REASON when it was not missed. A fix of the hours that comes after them proves that the duty
     was met; a later one only that it was met late.
     """
-    if row["open"]:
+    if row["open"] and time_ms >= row["duty_from_ms"]:
         row["met"] = 1
     if not row["missed"]:
         return wide(codes.NO_REASON)

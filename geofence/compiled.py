@@ -74,7 +74,7 @@ def pack(grid: ZoneGrid) -> CompiledZone:
         plane=plane,
         head=head,
         data=data,
-        vertices=grid.vertices,
+        vertices=int(grid.vertices),  # interpreted kernels count in numpy's integers
         box=grid.box,
         radius_mm=grid.radius_mm,
         crc32=_checksum(grid.source, plane, head, data),

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from afstand.limits import EXPLAIN_RECORDS_MAX, WATCH_READ_ENTRIES_MAX
+from afstand.limits import EXPLAIN_RECORDS_MAX
 from afstand.watch.envelope import Envelope, decode_envelope, entry_key, output_key
 from alerting.book.types import (
     AlarmRecord,
@@ -23,7 +23,7 @@ from alerting.book.types import (
     VerdictRecord,
 )
 from ingest.outbox import OutboxEntry
-from ingest.store import EntryId
+from ingest.store import BEGINNING, EntryId
 
 BEFORE_MS: Final = 3_600_000
 """Verdicts about the same persons are told from so long before the alarm on."""
@@ -40,12 +40,12 @@ class ExplainError(ValueError):
 
 
 class Source(Protocol):
-    """Where outbox entries are read: the store's outbox, or a copy of it."""
+    """The outbox of one partition, with what of it is in the archive (ingest.archive.history)."""
 
-    async def read(
-        self, partition: str, after: EntryId, count: int, block_ms: int | None = None
-    ) -> list[OutboxEntry]:
-        """Return up to `count` entries behind `after`, oldest first."""
+    def outbox(
+        self, after: EntryId = BEGINNING, until: EntryId | None = None
+    ) -> AsyncIterator[list[OutboxEntry]]:
+        """Return the entries behind `after`, oldest first, page by page."""
         ...
 
 
@@ -105,20 +105,25 @@ def read_name(text: str, partitions: Sequence[str]) -> Name:
 async def gather(source: Source, name: Name) -> Gathered:
     """Read what there is about an incident. Raises ExplainError when there is nothing."""
     found = _Finder(name)
-    async for entry in _entries(source, name.partition, _before(name.opened)):
-        found.take(entry)
-        if found.done:
-            break
+    await _read_on(source, found, _before(name.opened))
     if not found.known:
         raise ExplainError(
             f"partition {name.partition} has no record of {name.alarm_id or name.incident_id}"
         )
     start = EntryId(max(name.opened.ms - BEFORE_MS, 0), 0)
-    async for entry in _entries(source, name.partition, start):
-        if entry.id >= name.opened:
-            break
-        found.take_earlier(entry)
+    async for entries in source.outbox(start, _before(name.opened)):
+        for entry in entries:
+            found.take_earlier(entry)
     return found.result()
+
+
+async def _read_on(source: Source, found: "_Finder", after: EntryId) -> None:
+    """Read from the opening on until it is closed, or to the present end."""
+    async for entries in source.outbox(after):
+        for entry in entries:
+            found.take(entry)
+            if found.done:
+                return
 
 
 def _before(entry_id: EntryId) -> EntryId:
@@ -126,13 +131,6 @@ def _before(entry_id: EntryId) -> EntryId:
     if entry_id.seq:
         return EntryId(entry_id.ms, entry_id.seq - 1)
     return EntryId(max(entry_id.ms - 1, 0), 2**63)
-
-
-async def _entries(source: Source, partition: str, after: EntryId) -> AsyncIterator[OutboxEntry]:
-    while entries := await source.read(partition, after, WATCH_READ_ENTRIES_MAX):
-        after = entries[-1].id
-        for entry in entries:
-            yield entry
 
 
 class _Finder:

@@ -40,6 +40,7 @@ from geofence.parameters import RULES_VERSION
 from geofence.schedule import time_zone
 from geofence.verdicts import OrderKind, VerdictReason, VerdictState
 from ingest.outbox import OutboxEntry
+from ingest.store import BEGINNING
 from tests.afstand.journal import LAT_E7, LON_E7, START_MS, Journal, definitions, fold, order
 from tests.afstand.test_fold import random_entries
 from tests.conftest import run_seed
@@ -135,22 +136,24 @@ class Site:
     def __init__(self) -> None:
         self.watch = Watch("p")
         self.journal = Journal()
-        self.outbox: list[OutboxEntry] = []
+        self.kept: list[OutboxEntry] = []
         for command in definitions():
             self.journal.command(command)
 
     def run(self) -> None:
         """Fold what is new in the journal."""
-        self.outbox += [OutboxEntry(*one) for one in fold(self.watch, self.journal.entries)]
+        self.kept += [OutboxEntry(*one) for one in fold(self.watch, self.journal.entries)]
         self.journal.entries.clear()
 
-    async def read(self, partition, after, count, block_ms=None):
-        assert partition == "p"
-        return [entry for entry in self.outbox if entry.id > after][:count]
+    async def outbox(self, after=BEGINNING, until=None):
+        """The outbox as the archive and the store give it."""
+        for entry in list(self.kept):
+            if entry.id > after and (until is None or entry.id <= until):
+                yield [entry]
 
     def outputs(self, kind):
         self.run()
-        return [o for e in self.outbox for o in decode_envelope(e.blob).outputs
+        return [o for e in self.kept for o in decode_envelope(e.blob).outputs
                 if isinstance(o, kind)]  # fmt: skip
 
     async def account(self, name: str, language="nl", *, positions=False) -> Account:

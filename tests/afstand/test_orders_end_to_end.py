@@ -35,7 +35,7 @@ from firmware_contracts.frames import encode_fixes, fix_records
 from geofence.verdicts import VerdictReason, VerdictState
 from ingest.entries import Entry, EntryKind, FrameBatch, FrameFlag, FrameRecord, LaneCode
 from ingest.outbox import OutboxEntry
-from ingest.store import EntryId
+from ingest.store import BEGINNING, EntryId
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 KEY = "00112233445566778899aabbccddeeff"
@@ -68,7 +68,7 @@ class Town:
     def __init__(self) -> None:
         self.watch = Watch("0")
         self.now_ms = START_MS
-        self.outbox: list[OutboxEntry] = []
+        self.kept: list[OutboxEntry] = []
         self.handles: dict[str, int] = {}
         self._ids = itertools.count()
         self._sequences = itertools.count(1)
@@ -91,7 +91,7 @@ class Town:
         entry = Entry(EntryId(self.now_ms, next(self._ids)), kind, blob)
         written = self.watch.step(entry).blob
         if written is not None:
-            self.outbox.append(OutboxEntry(entry.id, written))
+            self.kept.append(OutboxEntry(entry.id, written))
 
     def until(self, at: dt.datetime) -> None:
         """Let time pass with a tick now and then, and one at its end."""
@@ -120,11 +120,14 @@ class Town:
             )
         self._fold(EntryKind.FRAMES, FrameBatch.build(records))
 
-    async def read(self, partition, after, count, block_ms=None):
-        return [entry for entry in self.outbox if entry.id > after][:count]
+    async def outbox(self, after=BEGINNING, until=None):
+        """The outbox as the archive and the store give it."""
+        for entry in list(self.kept):
+            if entry.id > after and (until is None or entry.id <= until):
+                yield [entry]
 
     def outputs(self, kind):
-        return [o for e in self.outbox for o in decode_envelope(e.blob).outputs
+        return [o for e in self.kept for o in decode_envelope(e.blob).outputs
                 if isinstance(o, kind)]  # fmt: skip
 
     async def told(self, name: str, language="nl") -> tuple[Account, str]:

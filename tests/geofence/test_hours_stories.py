@@ -374,6 +374,17 @@ def test_being_elsewhere_in_the_hours_of_a_duty_is_no_breach_of_the_past() -> No
     assert told(story.told) == []
 
 
+def test_a_position_from_before_the_hours_that_comes_in_them_does_not_meet_the_duty() -> None:
+    story = duty()
+    story.fix("wearer", 3000)
+    live(story, 3000, "2025-07-07 05:20:00")
+    story.until(ms("2025-07-07 06:10:00"))
+    story.fixes(story.row("wearer", 0, time_ms=ms("2025-07-07 05:40:00")))
+    story.told.clear()
+    live(story, 3000, "2025-07-07 07:10:00")
+    assert (CONFIRMED, VerdictReason.REPORT_DUTY_MISSED) in told(story.told)
+
+
 def test_a_late_position_while_the_hours_last_meets_the_duty() -> None:
     story = duty()
     story.fix("wearer", 3000)
