@@ -33,8 +33,8 @@ from geofence.verdicts import (
     VerdictReason,
 )
 
-
 _REQUEST_COLUMNS = ("row", "order", "reason", "at_ms")
+
 
 def read_findings(docket: Docket) -> list[Finding]:
     """Take the events out of the ledger and return their findings, in their order.
