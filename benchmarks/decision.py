@@ -39,7 +39,7 @@ FAMILIES: Final[dict[str, Callable[[int], list[Run]]]] = {
     "pair-days": lambda seed: [pair_day(seed)],
     "parked-50": lambda seed: [parked(seed, 50)],
 }
-AT_ONCE: Final = 50
+AT_ONCE: Final = 100
 """Seeds that are played side by side: one engine watches all of them."""
 HOLDS_S: Final = (15.0, 60.0)
 """How long jumps last in the worlds that ask what a rule does when the noise model is wrong."""
@@ -232,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     few = seeds[: max(len(seeds) // 5, 1)]
     families = [family for family in FAMILIES if family != "parked-50"]
     found: dict[str, list[Judged]] = {rule: [] for rule in RULES}
-    tasks = tasks_of(families, seeds, tuple(RULES))
+    tasks = tasks_of(families, seeds, RULES)
     for done, (task, answer) in enumerate(played(tasks, args.jobs), 1):
         for rule, runs in answer.items():
             found[rule] += runs

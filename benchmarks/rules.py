@@ -1,13 +1,13 @@
 """The rules that are compared on ground truth: ours, and what others do with the same fixes.
 
 A rule gets the runs it watches and then fixes as they arrive; it answers with changes of what it
-holds true about an order. Only ours may ask devices for more fixes.
+holds true about an order. Only ours asks devices for more fixes; it is also shown without.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,20 +48,11 @@ class Wish(NamedTuple):
     duration_s: int
 
 
-class Rule(Protocol):
-    """One way to judge."""
-
-    def judge(self, fixes: npt.NDArray[Any], now_ms: int) -> tuple[list[Change], list[Wish]]:
-        """Judge what has arrived (`simulators.suite.FIX_DTYPE`) and what time has brought."""
-        ...
-
-
 class Ours:
     """The engine, as a watch drives it."""
 
-    def __init__(self, play: Play, *, bursts: bool = True) -> None:
+    def __init__(self, play: Play) -> None:
         self.engine = Engine()
-        self.bursts = bursts
         handles = []
         now_ms = play.now_ms
         for player in play.devices:
@@ -95,8 +86,7 @@ class Ours:
         wishes: list[Wish] = []
         for finding in self.engine.observe(batch, now_ms):
             if isinstance(finding, PositionRequest):
-                if self.bursts:
-                    wishes.append(Wish(finding.person_id, finding.interval_s, finding.duration_s))
+                wishes.append(Wish(finding.person_id, finding.interval_s, finding.duration_s))
                 continue
             changes.append(_change(finding))
         return changes, wishes
@@ -129,41 +119,43 @@ class _Watched(NamedTuple):
     inside_is_breach: bool
 
 
-class PointInPolygon:
-    """Inside or outside by the position alone, `in_a_row` times before it counts either way."""
+class Reading(NamedTuple):
+    """What one fix says about one order: inside or outside, nothing of how sure that is."""
 
-    def __init__(self, play: Play, in_a_row: int = 1) -> None:
-        self.in_a_row = in_a_row
+    order: int
+    breach: bool
+    arrive_ms: int
+    fix_ms: int
+
+
+class Positions:
+    """Where devices are by their last fix, and which orders that breaches."""
+
+    def __init__(self, play: Play) -> None:
         self.planes = [player.run.plane for player in play.devices]
-        self.watched: dict[int, list[int]] = {}
         self.orders = _watched(play)
+        self.of_device: dict[int, list[int]] = {}
         for i, order in enumerate(self.orders):
             for device in (order.wearer, order.partner):
                 if device >= 0:
-                    self.watched.setdefault(device, []).append(i)
+                    self.of_device.setdefault(device, []).append(i)
         self.last: dict[int, tuple[float, float, int]] = {}
-        self.count = [0] * len(self.orders)
-        self.state = [False] * len(self.orders)
 
-    def judge(self, fixes: npt.NDArray[Any], now_ms: int) -> tuple[list[Change], list[Wish]]:
+    def read(self, fixes: npt.NDArray[Any]) -> list[Reading]:
         """Compare each fix with every order of its person."""
-        changes = []
+        readings = []
         for fix in fixes:
             device = int(fix["device"])
             position = self.position(device, fix)
             if position is None:
                 continue
             self.last[device] = position
-            for i in self.watched.get(device, ()):
+            for i in self.of_device.get(device, ()):
                 breach = self.breach(self.orders[i])
-                if breach is None:
-                    continue
-                self.count[i] = 0 if breach == self.state[i] else self.count[i] + 1
-                if self.count[i] >= self.in_a_row:
-                    self.state[i], self.count[i] = breach, 0
-                    state = CONFIRMED if breach else CLEAR
-                    changes.append(Change(self.orders[i].key, state, now_ms, int(fix["time_ms"])))
-        return changes, []
+                if breach is not None:
+                    times = int(fix["arrive_ms"]), int(fix["time_ms"])
+                    readings.append(Reading(i, breach, *times))
+        return readings
 
     def position(self, device: int, fix: Any) -> tuple[float, float, int] | None:
         """Return where the device is taken to be: (x, y, time)."""
@@ -183,8 +175,8 @@ class PointInPolygon:
         return order.area.contains(here[0], here[1]) == order.inside_is_breach
 
 
-class Kalman(PointInPolygon):
-    """Inside or outside by a Kalman filter of constant velocity, noise as the receiver claims."""
+class Filtered(Positions):
+    """Where devices are by a Kalman filter of constant velocity, noise as the receiver claims."""
 
     ACCELERATION_M_S2: Final = 0.5
     """Spread of the unknown acceleration: a walker turns, a car brakes."""
@@ -217,7 +209,7 @@ class Kalman(PointInPolygon):
         return float(mean[0, 0]), float(mean[1, 0]), time_ms
 
 
-def _plain(rule: PointInPolygon, device: int, fix: Any) -> tuple[float, float, int]:
+def _plain(rule: Positions, device: int, fix: Any) -> tuple[float, float, int]:
     x, y = rule.planes[device].metres(fix["lat_e7"] / 1e7, fix["lon_e7"] / 1e7)
     return x, y, int(fix["time_ms"])
 
@@ -239,43 +231,92 @@ def _watched(play: Play) -> list[_Watched]:
     return found
 
 
+class InARow:
+    """A breach, or its end, counts after so many readings in a row."""
+
+    def __init__(self, orders: Sequence[_Watched], in_a_row: int) -> None:
+        self.orders, self.in_a_row = orders, in_a_row
+        self.count = [0] * len(orders)
+        self.state = [False] * len(orders)
+
+    def judge(self, readings: Sequence[Reading]) -> list[Change]:
+        """Count readings that differ from what is held true."""
+        changes = []
+        for i, breach, arrive_ms, fix_ms in readings:
+            self.count[i] = 0 if breach == self.state[i] else self.count[i] + 1
+            if self.count[i] >= self.in_a_row:
+                self.state[i], self.count[i] = breach, 0
+                state = CONFIRMED if breach else CLEAR
+                changes.append(Change(self.orders[i].key, state, arrive_ms, fix_ms))
+        return changes
+
+
 OURS: Final = "ours"
-RULES: Final[dict[str, Callable[[Play], Rule]]] = {
-    OURS: Ours,
-    "ours, no bursts": lambda play: Ours(play, bursts=False),
-    "point in polygon": PointInPolygon,
-    "2 in a row": lambda play: PointInPolygon(play, 2),
-    "3 in a row": lambda play: PointInPolygon(play, 3),
-    "Kalman": Kalman,
+OURS_ALONE: Final = "ours, no bursts"
+OTHERS: Final[dict[str, tuple[type[Positions], int]]] = {
+    "point in polygon": (Positions, 1),
+    "2 in a row": (Positions, 2),
+    "3 in a row": (Positions, 3),
+    "Kalman": (Filtered, 1),
 }
-TICK_MS: Final = 500
-"""Fixes are judged this often, as a watch does that reads what has come since."""
+RULES: Final = (OURS, OURS_ALONE, *OTHERS)
+TICK_MS: Final = 1_000
+"""Our rule judges this often, as a watch does that reads what has come since."""
+STEP_MS: Final = 30_000
+"""Where nobody asks for fixes a play goes in steps of this, which changes nothing of it."""
 
 
 def judge(
     runs: Sequence[Run], rules: Iterable[str], jump_holds_s: float = 0.0
 ) -> dict[str, list[Change]]:
     """Play runs and return the changes of each rule. Rules that ask for nothing share one play."""
+    wanted = set(rules)
     found: dict[str, list[Change]] = {}
-    passive = [name for name in rules if name != OURS]
-    for group in ([OURS], passive):
-        names = [name for name in group if name in set(rules)]
-        if not names:
-            continue
-        play = Play(runs, jump_holds_s)
-        judges = {name: RULES[name](play) for name in names}
-        found |= {name: [] for name in names}
-        while play.next_due_ms() is not None:
-            now_ms = play.now_ms + TICK_MS
-            due_ms = play.next_due_ms()
-            if due_ms is not None and due_ms > now_ms:
-                now_ms += (due_ms - now_ms) // TICK_MS * TICK_MS
-            arrived = play.advance(now_ms)
-            for name, rule in judges.items():
-                changes, wishes = rule.judge(arrived.fixes, now_ms)
-                found[name] += changes
-                for wish in wishes:
-                    play.request(
-                        play.index[wish.person_id], wish.interval_s, wish.duration_s, now_ms
-                    )
+    if OURS in wanted:
+        found[OURS] = _judge_asking(Play(runs, jump_holds_s))
+    if wanted - {OURS}:
+        found |= _judge_alike(Play(runs, jump_holds_s), wanted)
     return found
+
+
+def _judge_asking(play: Play) -> list[Change]:
+    """Our rule, whose requests change what comes next."""
+    ours = Ours(play)
+    found: list[Change] = []
+    while (due_ms := play.next_due_ms()) is not None:
+        now_ms = _tick_of(play.now_ms, max(due_ms, play.now_ms + 1))
+        changes, wishes = ours.judge(play.advance(now_ms).fixes, now_ms)
+        found += changes
+        for wish in wishes:
+            play.request(play.index[wish.person_id], wish.interval_s, wish.duration_s, now_ms)
+    return found
+
+
+def _judge_alike(play: Play, wanted: set[str]) -> dict[str, list[Change]]:
+    """The rules that take what comes."""
+    alone = Ours(play)
+    kinds = {kind: kind(play) for name, (kind, _) in OTHERS.items() if name in wanted}
+    counters = {
+        name: InARow(kinds[kind].orders, in_a_row)
+        for name, (kind, in_a_row) in OTHERS.items()
+        if name in wanted
+    }
+    found: dict[str, list[Change]] = {name: [] for name in RULES if name in wanted - {OURS}}
+    start_ms = play.now_ms
+    while (due_ms := play.next_due_ms()) is not None:
+        fixes = play.advance(max(due_ms, play.now_ms + STEP_MS)).fixes
+        if OURS_ALONE in wanted:
+            ticks = -(-(fixes["arrive_ms"] - start_ms) // TICK_MS)
+            for part in np.split(fixes, np.flatnonzero(np.diff(ticks)) + 1):
+                if len(part):
+                    now_ms = _tick_of(start_ms, int(part["arrive_ms"][-1]))
+                    found[OURS_ALONE] += alone.judge(part, now_ms)[0]
+        readings = {kind: positions.read(fixes) for kind, positions in kinds.items()}
+        for name, counter in counters.items():
+            found[name] += counter.judge(readings[OTHERS[name][0]])
+    return found
+
+
+def _tick_of(start_ms: int, at_ms: int) -> int:
+    """Return the first tick from `start_ms` on that is not before an instant."""
+    return start_ms - (start_ms - at_ms) // TICK_MS * TICK_MS

@@ -56,7 +56,7 @@ from geofence.parameters import (
     TOLERANCE_NUMERATOR,
 )
 from geofence.rows import Tables, Undo
-from geofence.verdicts import OrderKind
+from geofence.verdicts import OrderKind, Terms
 from geofence.zones import Circle, ZoneGrid, ZoneSet, build_many, source_of
 
 
@@ -72,6 +72,8 @@ class OrderEntry(msgspec.Struct, gc=False):
     pairs: tuple[int, ...] = ()
     gone: tuple[int, ...] = ()
     edge_ms: int = NEVER_MS
+    told: tuple[Order, Terms] | None = None
+    """What verdicts said last of the order, and by which version of it."""
 
 
 class PreparedZone(NamedTuple):

@@ -1,5 +1,10 @@
 """Events of kernels as findings: ids for row numbers, integers in the units of the records."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
 from geofence import codes
 from geofence.docket import Docket, OrderEntry
 from geofence.layout import (
@@ -11,9 +16,10 @@ from geofence.layout import (
     PAIR_EVENT,
     REQUEST_EVENT,
     Event,
+    Rows,
 )
 from geofence.ledger import EVIDENCE_SHIFT
-from geofence.orders import Order, Presence, enforceable, in_hours, steady_span_ms
+from geofence.orders import Presence, enforceable, in_hours, steady_span_ms
 from geofence.parameters import (
     BURST_DURATION_S,
     BURST_INTERVAL_S,
@@ -36,6 +42,14 @@ from geofence.verdicts import (
 _REQUEST_COLUMNS = ("row", "order", "reason", "at_ms")
 
 
+class _Facts(NamedTuple):
+    """What the row of an event says of it beside the event: evidence in 1/65536, ring in mm."""
+
+    threshold: int
+    ring: int
+    protected: int
+
+
 def read_findings(docket: Docket) -> list[Finding]:
     """Take the events out of the ledger and return their findings, in their order.
 
@@ -51,7 +65,7 @@ def read_findings(docket: Docket) -> list[Finding]:
     found: list[Finding] = []
     entries = docket.entries
     is_verdict = events["kind"] != REQUEST_EVENT
-    verdicts = iter(events[is_verdict].tolist())
+    verdicts = _read_verdicts(docket, events[is_verdict])
     # Most events are requests, of which few columns count.
     for judged, *request in zip(
         is_verdict.tolist(), *(events[name].tolist() for name in _REQUEST_COLUMNS), strict=True
@@ -59,11 +73,30 @@ def read_findings(docket: Docket) -> list[Finding]:
         if not judged:
             found.append(_request(docket, *request))
             continue
-        event = Event._make(next(verdicts))
+        event, facts = next(verdicts)
         entry = entries[event.order]
         if not event.historic or _tell_historic(docket, entry, event):
-            found.append(_verdict(docket, entry, event))
+            found.append(_verdict(docket, entry, event, facts))
     return found
+
+
+def _read_verdicts(docket: Docket, events: Rows) -> Iterator[tuple[Event, _Facts]]:
+    """Read events and their rows by column: a number out of a row costs as much as a column."""
+    world = docket.tables.world
+    of_pair = events["kind"] == PAIR_EVENT
+    rows = events["row"]
+    pairs, units = world.pairs[rows[of_pair]], world.units[rows[~of_pair]]
+    threshold, ring, protected = np.zeros((3, len(events)), np.int64)
+    threshold[of_pair], threshold[~of_pair] = pairs["threshold"], units["threshold"]
+    ring[~of_pair] = units["ring"]
+    protected[of_pair] = pairs["protected"]
+    columns = (events[name].tolist() for name in Event._fields)
+    facts = (column.tolist() for column in (threshold, ring, protected))
+    return zip(
+        map(Event._make, zip(*columns, strict=True)),
+        map(_Facts._make, zip(*facts, strict=True)),
+        strict=True,
+    )
 
 
 def _request(docket: Docket, row: int, order: int, reason: int, at_ms: int) -> PositionRequest:
@@ -97,7 +130,7 @@ def _tell_historic(docket: Docket, entry: OrderEntry, event: Event) -> bool:
     return False
 
 
-def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
+def _verdict(docket: Docket, entry: OrderEntry, event: Event, facts: _Facts) -> Verdict:
     order = entry.order
     at_ms = event.at_ms
     measured = event.measured != 0
@@ -111,10 +144,8 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
             event.wearer_mechanism,
         )
     is_pair = event.kind == PAIR_EVENT
-    world = docket.tables.world
-    row = world.pairs[event.row] if is_pair else world.units[event.row]
     if is_pair:
-        protected_id = docket.names[int(row["protected"])]
+        protected_id = docket.names[facts.protected]
         if event.protected_ms != NONE_MS:
             protected = Position(
                 event.protected_lat,
@@ -123,8 +154,8 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
                 event.protected_ms,
                 event.protected_mechanism,
             )
-    zone_id = docket.zone_set.name(event.zone)
-    since_ms = None if zone_id is None else docket.zone_set.since_ms(zone_id)
+    zone_id, zone_version, since_ms = docket.zone_set.told(event.zone)
+    steps = _steps(event, facts.ring) if _shows_steps(event) else ()
     return Verdict(
         order_id=order.id,
         order_kind=order.kind,
@@ -141,13 +172,13 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
         at_ms=at_ms,
         fix_ms=None if event.fix_ms == NONE_MS else event.fix_ms,
         zone_id=zone_id,
-        zone_version=None if zone_id is None else docket.zone_set.version(zone_id),
+        zone_version=zone_version,
         zone_since_ms=since_ms,
         distance_mm=event.distance if measured else None,
         accuracy_mm=event.accuracy if measured else None,
         probability_1024=event.p,
         evidence_1024=event.evidence >> EVIDENCE_SHIFT,
-        threshold_1024=int(row["threshold"]) >> EVIDENCE_SHIFT,
+        threshold_1024=facts.threshold >> EVIDENCE_SHIFT,
         rules_version=RULES_VERSION,
         speed_mm_s=event.speed if event.speed >= 0 else None,
         closing_mm_s=event.closing if is_pair and measured else None,
@@ -159,9 +190,9 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event) -> Verdict:
         labels=_labels(event, since_ms),
         wearer_position=wearer,
         protected_position=protected,
-        steps=_steps(event, 0 if is_pair else int(row["ring"])),
-        steps_total=event.steps if _shows_steps(event) else 0,
-        terms=_terms(order, docket.zone_texts.get(event.zone, "")),
+        steps=steps,
+        steps_total=event.steps if steps else 0,
+        terms=_terms(entry, docket.zone_texts.get(event.zone, "")),
     )
 
 
@@ -182,27 +213,35 @@ def _stride(steps: int) -> int:
 
 def _steps(event: Event, ring_mm: int) -> tuple[EvidenceStep, ...]:
     """Return how the evidence grew (geofence.ledger.remember_step), oldest first."""
-    if not _shows_steps(event):
-        return ()
-    found = []
-    for slot in range((event.steps - 1) // _stride(event.steps) + 1):
-        distance, accuracy = int(event.step_distance[slot]), int(event.step_accuracy[slot])
-        exact_mm = REACH_ACCURACIES * accuracy + REACH_MM + ring_mm
-        found.append(
-            EvidenceStep(
-                fix_ms=int(event.step_ms[slot]),
-                distance_mm=distance,
-                at_least=event.kind != PAIR_EVENT and abs(distance) > exact_mm,
-                accuracy_mm=accuracy,
-                probability_1024=int(event.step_p[slot]),
-                evidence_1024=int(event.step_evidence[slot]),
-            )
+    kept = (event.steps - 1) // _stride(event.steps) + 1
+    beyond_mm = REACH_MM + ring_mm
+    is_bound = event.kind != PAIR_EVENT
+    return tuple(
+        EvidenceStep(
+            fix_ms,
+            distance,
+            is_bound and abs(distance) > REACH_ACCURACIES * accuracy + beyond_mm,
+            accuracy,
+            p_1024,
+            evidence,
         )
-    return tuple(found)
+        for fix_ms, distance, accuracy, p_1024, evidence in zip(
+            event.step_ms[:kept],
+            event.step_distance[:kept],
+            event.step_accuracy[:kept],
+            event.step_p[:kept],
+            event.step_evidence[:kept],
+            strict=True,
+        )
+    )
 
 
-def _terms(order: Order, zone_name: str) -> Terms:
-    return Terms(
+def _terms(entry: OrderEntry, zone_name: str) -> Terms:
+    """Return what an order says, made once while it says the same."""
+    order, told = entry.order, entry.told
+    if told is not None and told[0] is order and told[1].zone_name == zone_name:
+        return told[1]
+    terms = Terms(
         title=order.title,
         authority=order.authority,
         case_number=order.case_number,
@@ -217,6 +256,8 @@ def _terms(order: Order, zone_name: str) -> Terms:
         valid_to_ms=order.valid_to_ms,
         served_at_ms=order.served_at_ms,
     )
+    entry.told = order, terms
+    return terms
 
 
 def _labels(event: Event, zone_since_ms: int | None) -> tuple[Label, ...]:

@@ -362,6 +362,13 @@ class ZoneSet:
         """The zone at an index; None for no zone."""
         return self._ids[index] if 0 <= index < len(self._ids) else None
 
+    def told(self, index: int) -> tuple[str | None, int | None, int | None]:
+        """The zone at an index, its version and from when that counts; None for no zone."""
+        name = self.name(index)
+        if name is None:
+            return None, None, None
+        return name, int(self._rows[index, _R_VERSION]), int(self._rows[index, _R_SINCE])
+
     def version(self, zone_id: str) -> int | None:
         """The version that was put last."""
         index = self._indexes.get(zone_id)

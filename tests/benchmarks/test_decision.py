@@ -7,7 +7,18 @@ import pytest
 
 from benchmarks.decision import Task, play, result
 from benchmarks.intervals import quantile, rate, share
-from benchmarks.rules import CLEAR, CONFIRMED, OURS, RULES, WARNED, Change, PointInPolygon
+from benchmarks.rules import (
+    CLEAR,
+    CONFIRMED,
+    OURS,
+    OURS_ALONE,
+    WARNED,
+    Change,
+    Filtered,
+    InARow,
+    Positions,
+    judge,
+)
 from benchmarks.scoring import score
 from simulators.suite import FIX_DTYPE, TUNING_SEEDS, Play, Run
 from simulators.suite.boundary import coverage_lost, parked, walk_in
@@ -123,8 +134,8 @@ def test_rules_of_others_count_in_a_row() -> None:
     play_of = Play([parked(1, 50, hours=1.0)])
     told = {}
     for count in (1, 2, 3):
-        rule = PointInPolygon(play_of, count)
-        changes, _ = rule.judge(fixes(play_of, *track), 0)
+        positions = Positions(play_of)
+        changes = InARow(positions.orders, count).judge(positions.read(fixes(play_of, *track)))
         told[count] = [(c.state, c.fix_ms // 60_000) for c in changes]
     assert told[1] == [(CONFIRMED, 1), (CLEAR, 2), (CONFIRMED, 3), (CLEAR, 6)]
     assert told[2] == [(CONFIRMED, 4), (CLEAR, 7)]
@@ -133,11 +144,23 @@ def test_rules_of_others_count_in_a_row() -> None:
 
 def test_kalman_follows_and_smooths() -> None:
     play_of = Play([parked(1, 50, hours=1.0)])
-    rule = RULES["Kalman"](play_of)
+    positions = Filtered(play_of)
+    rule = InARow(positions.orders, 1)
     still = [(k * 5_000, -30.0 if k != 8 else 2.0, 0.0) for k in range(12)]
-    assert rule.judge(fixes(play_of, *still), 0)[0] == [], "one jump does not cross"
+    assert rule.judge(positions.read(fixes(play_of, *still))) == [], "one jump does not cross"
     inside = [(60_000 + k * 5_000, 60.0, 0.0) for k in range(20)]
-    assert [c.state for c in rule.judge(fixes(play_of, *inside), 0)[0]] == [CONFIRMED]
+    told = rule.judge(positions.read(fixes(play_of, *inside)))
+    assert [c.state for c in told] == [CONFIRMED]
+
+
+def test_without_requests_long_steps_and_short_ones_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = [parked(seed, 20, hours=2.0) for seed in (1, 2)]
+    told = judge(runs, (OURS_ALONE, "point in polygon", "Kalman"))
+    assert all(told.values())
+    monkeypatch.setattr("benchmarks.rules.STEP_MS", 700)
+    assert judge(runs, (OURS_ALONE, "point in polygon", "Kalman")) == told
 
 
 @pytest.mark.slow
