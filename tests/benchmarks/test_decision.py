@@ -156,7 +156,7 @@ def test_kalman_follows_and_smooths() -> None:
 def test_without_requests_long_steps_and_short_ones_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runs = [parked(seed, 20, hours=2.0) for seed in (1, 2)]
+    runs = [walk_in(seed, PLACES[0]) for seed in (1, 2)]
     told = judge(runs, (OURS_ALONE, "point in polygon", "Kalman"))
     assert all(told.values())
     monkeypatch.setattr("benchmarks.rules.STEP_MS", 700)
