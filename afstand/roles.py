@@ -18,7 +18,7 @@ from afstand.health import NotReady, health_app, serving
 from afstand.limits import REGISTRY_POLL_MS, WATCH_RETRY_S_MAX
 from afstand.outbox_source import JournalReceipts, StreamSource
 from afstand.supervise import Child, afstand_command
-from afstand.watch.metrics import WatchMetrics
+from afstand.watch.metrics import BookCollector, WatchMetrics
 from afstand.watch.replica import Replica, run_until_version
 from afstand.watch.snapshots import Snapshots
 from alerting.notify.acknowledgements import Acknowledgements
@@ -172,6 +172,14 @@ async def watch(config: Config, index: int, stop: asyncio.Event) -> None:
             for partition in config.partitions
         ]
         compiled = True
+        registry.register(
+            BookCollector(
+                {
+                    partition: replica.figures
+                    for partition, replica in zip(config.partitions, replicas, strict=True)
+                }
+            )
+        )
         async with asyncio.TaskGroup() as group:
             for replica in replicas:
                 group.create_task(run_until_version(replica, stop))

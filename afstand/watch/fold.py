@@ -118,6 +118,10 @@ class Watch:
         blob = encode_envelope(work.received_ms, outputs) if outputs else None
         return Step(blob, outputs, work.notes)
 
+    def figures(self) -> dict[str, int]:
+        """The load on the operators and what the book holds; nothing that decides reads them."""
+        return self._book.indicators() | self._book.figures()
+
     def dump(self) -> bytes:
         """The whole state; `load` of it goes on bit for bit."""
         return msgspec.msgpack.encode(

@@ -2,10 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from afstand.watch.fold import Step
 from ingest.entries import Entry
@@ -49,6 +51,26 @@ class WatchMetrics:
     def of(self, partition: str) -> "PartitionMetrics":
         """The metrics of one partition."""
         return PartitionMetrics(self, partition)
+
+
+class BookCollector(Collector):
+    """The load on the operators and what the alarm book holds, read when somebody asks."""
+
+    def __init__(self, watched: Mapping[str, Callable[[], Mapping[str, int]]]) -> None:
+        """`watched`: by partition, what gives its figures."""
+        self._watched = watched
+
+    def collect(self) -> Iterator[Metric]:
+        """One gauge, by partition and figure."""
+        gauge = GaugeMetricFamily(
+            "afstand_book",
+            "Figures of the alarm book: load on operators (ISA-18.2, EN 50518) and sizes",
+            labels=("partition", "figure"),
+        )
+        for partition, figures in self._watched.items():
+            for figure, value in figures().items():
+                gauge.add_metric((partition, figure), value)
+        yield gauge
 
 
 class PartitionMetrics:

@@ -170,6 +170,10 @@ class Replica:
         self._registered_s = now_s
         await self._readers.register(self._partition, self._name, self._safe, self._safe)
 
+    def figures(self) -> dict[str, int]:
+        """Figures of the alarm book, for the metrics."""
+        return self._watch.figures()
+
     async def _follow(self, stop: asyncio.Event) -> None:
         self.not_ready = self.not_ready and "replaying the journal"
         while not stop.is_set():

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from afstand.limits import BOOK_SOURCES_PER_ALARM_MAX
-from alerting.book import devices, incidents, runs, silences, telling
+from alerting.book import devices, incidents, indicators, runs, silences, telling
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context, rule_of
 from alerting.book.outputs import Change, IncidentChange
@@ -120,6 +120,8 @@ def _add_source(cx: Context, alarm: Alarm, facts: Facts, source: str) -> Alarm:
         return _with_facts(cx, alarm, facts)
     alarm = _with_facts(cx, replace(alarm, count=alarm.count + 1), facts)
     cx.record(alarm, Change.RAISED_AGAIN, facts.reason)
+    if returned:
+        alarm = _keep(cx, indicators.came_again(cx, alarm))
     incidents.void_proposal(cx, alarm.incident_id, facts.reason)
     if alarm.silenced:
         return _audible_for(cx, alarm, facts)
@@ -302,7 +304,7 @@ def acknowledge(cx: Context, alarm: Alarm, by: str, reason: str) -> Alarm:
     term_s = rule_of(alarm).acknowledged_s or by_plan_s
     cx.state.timers.set(ack_timer(alarm), cx.now_ms + term_s * 1000)
     change = Change.ACKNOWLEDGEMENT_RENEWED if alarm.acknowledged else Change.ACKNOWLEDGED
-    alarm = _keep(cx, replace(alarm, acknowledged=True))
+    alarm = _keep(cx, indicators.answered(cx, replace(alarm, acknowledged=True)))
     cx.record(alarm, change, reason, by=by)
     return runs.acknowledged(cx, alarm)
 

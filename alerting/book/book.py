@@ -21,6 +21,7 @@ from alerting.book import (
     findings,
     floods,
     incidents,
+    indicators,
     inputs,
     legal,
     operators,
@@ -57,6 +58,7 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     inputs.Note: operators.note,
     inputs.TellProtected: operators.tell_protected,
     inputs.RaiseByHand: operators.raise_by_hand,
+    inputs.Staffing: indicators.staffing,
     inputs.DefinePlan: operators.define_plan,
     inputs.DefineRoster: operators.define_roster,
     inputs.DefineCase: cases.define_case,
@@ -141,6 +143,11 @@ class Book:
         return cls(State(snapshot.rows))
 
     # Figures for the console and the metrics; nothing that decides reads them.
+
+    def indicators(self) -> dict[str, int]:
+        """The load on the operators, by name (`indicators.py`)."""
+        now_ms = self._state.numbers.get(_NOW) or 0
+        return indicators.figures(self._state, now_ms)
 
     def figures(self) -> dict[str, int]:
         """How much the book holds, by name."""
@@ -238,6 +245,7 @@ _TIMERS: Final[dict[str, Callable[[Context, str], None]]] = {
     "asked": devices.burst_over,
     "late": findings.late_timer,
     legal.TIMER: legal.edge,
+    indicators.TIMER: indicators.look,
     patterns.TIMER: patterns.over,
     decisions.REMIND_TIMER: decisions.half_time,
     decisions.DUE_TIMER: decisions.overdue,

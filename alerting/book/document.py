@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from alerting.book import closing, decisions, floods, legal, patterns
+from alerting.book import closing, decisions, floods, indicators, legal, patterns
 from alerting.book.audience import GUARDED
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import BOOK_VERSION, ROWS
@@ -68,6 +68,18 @@ last resort: as soon as nobody is left in a plan who could still take the alarm 
 are added (what is only to be delivered goes on beside them), and when they have ended too the alarm
 pages again from the start, for as long as nobody answers. Probation takes in hand what is not
 critical."""
+
+LOAD = f"""\
+Kept by the book and told as metrics (`afstand_book`): alarms that began to page operators in the
+last {_span(indicators.WINDOW_MS // 1000)} (one per alarm and round of its plan; no tasks, no SYSTEM,
+no drills); a flood begins above {indicators.FLOOD_BEGINS_ABOVE} for each operator and ends below
+{indicators.FLOOD_ENDS_BELOW}, and is a SYSTEM alarm meanwhile; standing alarms, and stale ones of
+{_span(indicators.STALE_MS // 1000)} and more; alarms that come {indicators.CHATTER_COUNT} times
+within {_span(indicators.CHATTER_MS // 1000)} (`chattering`); the split by priority; and how fast
+alarms were answered, against EN 50518 ({indicators.ANSWER_S[True][0]} and
+{indicators.ANSWER_S[True][1]} s for what must be answered within {indicators.URGENT_RESPOND_S} s,
+{indicators.ANSWER_S[False][0]} and {indicators.ANSWER_S[False][1]} s for the rest). How many
+operators are at work is told by a command; {indicators.OPERATORS_DEFAULT} until then."""
 
 PATTERN = f"""\
 Version {patterns.PATTERNS_VERSION}. Counted per order (and pair) or per person. When enough came
@@ -248,6 +260,7 @@ def render() -> str:
             for field, may in GUARDED.items()
         ),
     )
+    lines += ["## Load of the operators", "", LOAD, ""]
     lines += ["## Patterns", "", PATTERN]
     lines += _table(
         ("pattern", "name", "risk class 1", "2", "3", "within", "counted apart after"),

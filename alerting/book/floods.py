@@ -36,10 +36,19 @@ def signal(cx: Context, said: SystemSignal) -> None:
     facts = Facts(reason=said.kind.value, detail=said.detail[:BOOK_TEXT_CHARS_MAX])
     condition = cx.state.conditions.get(key)
     if condition is None or not condition.alarm_id:
-        lasting = said.kind is SignalKind.MASS_LOSS
-        conditions.begin(cx, key, AlarmClass.SYSTEM, facts, lasting=lasting, expires_ms=QUIET_MS)
+        mass_loss = said.kind is SignalKind.MASS_LOSS
+        expires_ms = None if said.lasting else QUIET_MS
+        conditions.begin(
+            cx,
+            key,
+            AlarmClass.SYSTEM,
+            facts,
+            lasting=mass_loss or said.lasting,
+            expires_ms=expires_ms,
+        )
         return
-    cx.state.timers.set(f"condition|{key}", cx.now_ms + QUIET_MS)
+    if not said.lasting:
+        cx.state.timers.set(f"condition|{key}", cx.now_ms + QUIET_MS)
     alarm = cx.state.alarms[condition.alarm_id]
     alarm = replace(alarm, facts=facts, count=alarm.count + max(1, said.count))
     cx.state.alarms.put(alarm.alarm_id, alarm)

@@ -35,7 +35,7 @@ class DeviceEvent(msgspec.Struct, frozen=True, kw_only=True, tag="device-event")
 class SystemSignal(msgspec.Struct, frozen=True, kw_only=True, tag="system-signal"):
     """Something about the service itself.
 
-    `ended` takes it back; without it the alarm returns after a quiet time.
+    `ended` takes it back; without it the alarm returns after a quiet time, unless it is `lasting`.
     """
 
     kind: SignalKind
@@ -43,6 +43,7 @@ class SystemSignal(msgspec.Struct, frozen=True, kw_only=True, tag="system-signal
     detail: str = ""
     count: int = 1
     ended: bool = False
+    lasting: bool = False
 
 
 class ReceiptStatus(StrEnum):
@@ -202,6 +203,13 @@ class RaiseByHand(msgspec.Struct, frozen=True, kw_only=True, tag="raise-by-hand"
     drill: bool = False
 
 
+class Staffing(msgspec.Struct, frozen=True, kw_only=True, tag="staffing"):
+    """How many operators are at work from now on: what a flood is depends on it."""
+
+    operators: int
+    by: str
+
+
 class DefinePlan(msgspec.Struct, frozen=True, kw_only=True, tag="define-plan"):
     """A new or changed escalation plan: the bytes of its JSON file (`plans.py` has the schema)."""
 
@@ -275,6 +283,7 @@ Command = (
     | Note
     | TellProtected
     | RaiseByHand
+    | Staffing
     | DefinePlan
     | DefineRoster
     | DefineCase

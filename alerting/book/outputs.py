@@ -172,6 +172,8 @@ class Change(StrEnum):
     """The plan had nothing for this class or had ended without an answer: the default plan takes
     over.
     """
+    CHATTERING = "chattering"
+    """It comes and goes so often that something about it is wrong."""
     CLOSED = "closed"
 
 
@@ -287,6 +289,16 @@ class BreachRecord(
     note: str = ""
 
 
+class FloodRecord(msgspec.Struct, frozen=True, kw_only=True, tag="flood-record"):
+    """More alarms began than the operators at work can handle, or that is over."""
+
+    began: bool
+    at_ms: int
+    since_ms: int
+    alarms_10min: int
+    operators: int
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True, tag="observation", omit_defaults=True):
     """Something that was seen and is no alarm, with the reason why not.
 
@@ -380,6 +392,7 @@ Output = (
     | AlarmRecord
     | IncidentRecord
     | BreachRecord
+    | FloodRecord
     | Observation
     | VerdictRecord
     | Rejected

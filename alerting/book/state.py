@@ -132,6 +132,12 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     told: tuple[Told, ...] = ()
     deliveries: tuple[str, ...] = ()
     updated_ms: int = 0
+    annunciated: int = 0
+    """The round that began to page operators last; 0: none yet."""
+    annunciated_ms: int = 0
+    answered: bool = False
+    came_ms: tuple[int, ...] = ()
+    """When it came again, the last few times."""
 
     @property
     def active(self) -> bool:
@@ -257,6 +263,14 @@ class LateBreaches(msgspec.Struct, frozen=True):
     facts: Facts
 
 
+class Desk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The operators' desk: how many work there, and what paged them in the last 10 minutes."""
+
+    operators: int
+    recent: tuple[int, ...] = ()
+    flood_since_ms: int | None = None
+
+
 class MassLoss(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether many went silent at once.
 
@@ -299,6 +313,7 @@ class Rows(msgspec.Struct, kw_only=True):
     legal: dict[str, LegalRow] = {}
     patterns: dict[str, Occurrences] = {}
     breaches: dict[str, Breaches] = {}
+    desk: dict[str, Desk] = {}
     numbers: dict[str, int] = {}
     timers: dict[str, int] = {}
 
@@ -343,6 +358,7 @@ class State:
         self.legal: Table[LegalRow] = Table(rows.legal, log)
         self.patterns: Table[Occurrences] = Table(rows.patterns, log)
         self.breaches: Table[Breaches] = Table(rows.breaches, log)
+        self.desk: Table[Desk] = Table(rows.desk, log)
         self.numbers: Table[int] = Table(rows.numbers, log)
         self.timers = Timers(rows.timers, log)
 

@@ -6,7 +6,7 @@ import msgspec
 
 from afstand.limits import BOOK_DELIVERIES_PER_ALARM_MAX, BOOK_NOTICES_PER_HOUR_MAX
 from alerting.book import audience as views
-from alerting.book import cases
+from alerting.book import cases, indicators
 from alerting.book.context import Context, rule_of
 from alerting.book.inputs import VictimPolicy
 from alerting.book.outputs import Change, Notice
@@ -204,6 +204,7 @@ def _notice(
     cx.state.deliveries.put(
         key, Delivery(alarm.alarm_id, alarm.round, mark.place, told.target, told.audience)
     )
+    alarm = indicators.told(cx, alarm, told.audience, purpose)
     known = alarm.told if told in alarm.told else (*alarm.told, told)
     kept = (*alarm.deliveries, key)
     while len(kept) > BOOK_DELIVERIES_PER_ALARM_MAX:

@@ -134,5 +134,7 @@ class SignalKind(StrEnum):
     """The archive, or what the store gave it, is not as it was written."""
     BOOK_LIMIT = "book-limit"
     """A named bound of the alarm book was reached."""
+    ALARM_FLOOD = "alarm-flood"
+    """More alarms than the operators at work can handle."""
     TIMER_FAULT = "timer-fault"
     """A timer of the book raised and was set aside; a person must look at the alarm it names."""

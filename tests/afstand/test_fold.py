@@ -5,10 +5,12 @@ import random
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from afstand.commands import DefineOrder, DefineZone
 from afstand.watch.envelope import decode_envelope
 from afstand.watch.fold import Watch, WatchError
+from afstand.watch.metrics import BookCollector
 from alerting.book.types import (
     AlarmClass,
     IncidentChange,
@@ -97,6 +99,20 @@ def test_an_order_without_its_end_is_a_task_for_somebody(watch, journal):
     assert [(n.target, n.order_id, n.order_version) for n in told] == [("shift-lead", "ban", 2)]
     older = DefineOrder(order=order(version=1, title="509hh", valid_to_ms=None))
     assert not notices(outputs_of(watch.step(journal.command(older))), AlarmClass.LEGAL)
+
+
+def test_the_figures_of_the_book_are_metrics(watch, journal):
+    registry = CollectorRegistry()
+    registry.register(BookCollector({"p": watch.figures}))
+    watch.step(journal.frames(journal.event("victim-2", 2, EventCode.BATTERY_CRITICAL)))
+
+    def figure(name: str) -> float | None:
+        return registry.get_sample_value("afstand_book", {"partition": "p", "figure": name})
+
+    assert (figure("incidents_open"), figure("standing"), figure("operators")) == (1, 1, 2)
+    assert set(watch.figures()) == {
+        sample.labels["figure"] for metric in registry.collect() for sample in metric.samples
+    }
 
 
 def test_a_copy_of_a_frame_changes_nothing(watch, journal):

@@ -50,6 +50,7 @@ from alerting.book.types import (
     Rejected,
     Role,
     SignalKind,
+    Staffing,
     SystemSignal,
     Verdict,
     VictimPolicy,
@@ -152,7 +153,7 @@ def order(order_id: str = "order-1", **how: Any) -> Order:
 class Story:
     """A book in virtual time, with its notices waiting to be expected."""
 
-    def __init__(self, partition: str = "p0") -> None:
+    def __init__(self, partition: str = "p0", *, operators: int | None = None) -> None:
         self.book = Book()
         self.now_ms = START_MS
         self.outputs: list[Output] = []
@@ -165,6 +166,8 @@ class Story:
         self._keys: list[tuple[str, Notice]] = []
         self._owners: dict[str, str] = {}
         self._roles: dict[str, Role] = {}
+        if operators is not None:
+            self._step([Staffing(operators=operators, by="shift lead")])
 
     def __enter__(self) -> Self:
         return self
@@ -351,6 +354,10 @@ class Story:
         self._step([said])
         if self.incidents()[incident_id].change == "closing-proposed":
             self._step([Countersign(incident_id=incident_id, by="operator-2")])
+
+    def acknowledge_one(self, incident_id: str, by: str = "operator-1") -> list[Output]:
+        """Take this incident in hand."""
+        return self.take(Acknowledge(incident_id=incident_id, by=by))
 
     def acknowledge_all(self, by: str = "operator-1") -> None:
         """Take every open incident in hand."""

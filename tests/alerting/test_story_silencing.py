@@ -185,7 +185,7 @@ def heard(n):
 
 
 def test_a_mass_loss_is_one_alarm_with_a_list_by_risk():
-    with Story() as story:
+    with Story(operators=50) as story:
         for n in range(MANY - 1):
             story.take(silence(n, risk=3))
             story.expect("monitoring-centre location-doubt alert")
@@ -203,7 +203,7 @@ def test_a_mass_loss_is_one_alarm_with_a_list_by_risk():
 
 
 def test_after_a_mass_loss_the_silent_ones_page_a_few_at_a_time():
-    with Story() as story:
+    with Story(operators=50) as story:
         story.take(*(silence(n) for n in range(60)))
         said = [story.reads(n) for _, n in story.unexpected]
         assert said.count("monitoring-centre location-doubt alert") == MANY - 1
@@ -227,7 +227,7 @@ def test_after_a_mass_loss_the_silent_ones_page_a_few_at_a_time():
 
 
 def test_a_mass_loss_suppresses_for_a_bounded_time_only():
-    with Story() as story:
+    with Story(operators=50) as story:
         story.take(*(silence(n) for n in range(40)))
         story.expect(*[story.reads(n) for _, n in story.unexpected])
         (system,) = [i for i, r in story.incidents().items() if r.subject.startswith("system")]
@@ -246,7 +246,7 @@ def test_a_mass_loss_suppresses_for_a_bounded_time_only():
 
 
 def test_people_who_fall_silent_one_by_one_are_no_mass_loss():
-    with Story() as story:
+    with Story(operators=50) as story:
         for n in range(MANY + 5):
             story.take(silence(n))
             story.expect("monitoring-centre location-doubt alert")
@@ -259,7 +259,7 @@ def test_people_who_fall_silent_one_by_one_are_no_mass_loss():
 
 
 def test_more_than_silence_is_not_suppressed_by_a_mass_loss():
-    with Story() as story:
+    with Story(operators=50) as story:
         story.case(wearer="w1", protected=(), devices={"ankle-1": "w1"})
         story.take(*(silence(n) for n in range(30)))
         story.expect(*[story.reads(n) for _, n in story.unexpected])
