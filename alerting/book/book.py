@@ -240,6 +240,7 @@ _TIMERS: Final[dict[str, Callable[[Context, str], None]]] = {
     "purge-incident": lambda cx, incident_id: cx.state.incidents.drop(incident_id),
     "condition": _condition_over,
     "recheck": conditions.recheck,
+    conditions.DEFER_TIMER: conditions.deferred,
     "service": lambda cx, key: operators.service_over(cx, key, "", "time-over"),
     "command": devices.unanswered,
     "asked": devices.burst_over,

@@ -25,6 +25,8 @@ class FirstAction(StrEnum):
     BURST_PROTECTED = "burst-protected"
     BURST_DEVICE = "burst-device"
     """The device that the alarm came from."""
+    PROMPT_DEVICE = "prompt-device"
+    """The device says to whoever carries it what they can do themselves."""
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -166,7 +166,7 @@ ROWS: Final = (
         ),
         action=Text("Bel als opladen uitblijft.", "Call if it is not put on the charger."),
         respond_s=600,
-        first_actions=(),
+        first_actions=(FirstAction.PROMPT_DEVICE,),
         settle_s=60,
         re_alarm_s=1800,
         shelve_max_s=4 * _HOUR_S,

@@ -9,16 +9,18 @@ from typing import Final
 import msgspec
 
 from afstand.limits import BOOK_CONDITIONS_MAX
-from alerting.book import alarms
+from alerting.book import alarms, devices
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context
-from alerting.book.outputs import RejectReason
+from alerting.book.outputs import Observation, RejectReason
 from alerting.book.state import Condition, Facts
 from alerting.book.words import AlarmClass, SignalKind
 
 STILL_ACTIVE: Final = "still-active-after-disposition"
 KEYS_KEPT: Final = 16
 """Presses of one source whose copies are recognised."""
+
+DEFER_TIMER: Final = "defer"
 
 replace = msgspec.structs.replace
 
@@ -32,10 +34,12 @@ def begin(
     lasting: bool,
     press: str = "",
     expires_ms: int | None = None,
+    defer_ms: int = 0,
 ) -> None:
     """A condition holds (again).
 
-    `press`: the key of a press, each of which is news; copies are refused.
+    `press`: the key of a press, each of which is news; copies are refused. `defer_ms`: a new one
+    raises its alarm when it still holds after so long; its first actions come at once.
     """
     state = cx.state
     old = _known(cx, key)
@@ -58,10 +62,12 @@ def begin(
     state.conditions.put(key, condition)
     if expires_ms is not None:
         state.timers.set(f"condition|{key}", cx.now_ms + expires_ms)
-    if old is None:
+    if old is None and defer_ms > 0:
+        _defer(cx, key, condition, defer_ms)
+    elif old is None:
         _raise(cx, key, condition)
     elif not old.alarm_id:
-        # Closed by a person while it lasted: only more than what was decided on is news.
+        # Closed by a person while it lasted, or deferred: only more than what was known is news.
         if press or (facts.confirmed and not old.facts.confirmed):
             _raise(cx, key, condition)
     elif press:
@@ -90,9 +96,41 @@ def incident_of(cx: Context, key: str) -> str:
     return "" if alarm is None else alarm.incident_id
 
 
+def _defer(cx: Context, key: str, condition: Condition, defer_ms: int) -> None:
+    """Keep a condition from the operators for a while: it may end before it matters."""
+    cx.state.timers.set(f"{DEFER_TIMER}|{key}", cx.now_ms + defer_ms)
+    _observe(cx, condition, "deferred")
+    devices.early_actions(cx, condition.alarm_class, condition.facts)
+
+
+def deferred(cx: Context, key: str) -> None:
+    """A condition still holds after the time that it was kept from the operators."""
+    condition = cx.state.conditions.get(key)
+    if condition is not None and not condition.alarm_id:
+        _raise(cx, key, condition)
+
+
+def _observe(cx: Context, condition: Condition, reason: str) -> None:
+    facts = condition.facts
+    cx.emit(
+        Observation(
+            kind=condition.alarm_class.value,
+            reason=reason,
+            at_ms=cx.now_ms,
+            order_id=facts.order_id,
+            order_kind=facts.order_kind,
+            wearer_id=facts.wearer_id,
+            protected_id=facts.protected_id,
+            person_id=facts.person_id,
+            device_id=facts.device_id,
+        )
+    )
+
+
 def _raise(cx: Context, key: str, condition: Condition) -> None:
     state = cx.state
     state.timers.clear(f"recheck|{key}")
+    state.timers.clear(f"{DEFER_TIMER}|{key}")
     alarm_id = alarms.raise_alarm(cx, condition.alarm_class, condition.facts, key)
     state.conditions.put(key, replace(condition, alarm_id=alarm_id))
     if not alarm_id:
@@ -110,6 +148,10 @@ def end(cx: Context, key: str, reason: str) -> bool:
     state.conditions.drop(key)
     state.timers.clear(f"condition|{key}")
     state.timers.clear(f"recheck|{key}")
+    if f"{DEFER_TIMER}|{key}" in state.timers.rows:
+        state.timers.clear(f"{DEFER_TIMER}|{key}")
+        if condition is not None:
+            _observe(cx, condition, "over-before-it-mattered")
     if condition is not None and condition.alarm_id:
         alarm = alarms.return_source(cx, state.alarms[condition.alarm_id], key, reason)
         if alarm.active:

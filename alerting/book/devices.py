@@ -9,7 +9,8 @@ from typing import Final
 from afstand.limits import BOOK_COMMANDS_PENDING_MAX
 from alerting.book import cases
 from alerting.book.classes import FirstAction
-from alerting.book.context import Context, rule_of
+from alerting.book.classes_data import ALARM_BOOK
+from alerting.book.context import Context
 from alerting.book.inputs import DeviceEvent
 from alerting.book.outputs import (
     CommandRecord,
@@ -18,14 +19,18 @@ from alerting.book.outputs import (
     DeviceCommandCode,
     Observation,
 )
-from alerting.book.state import Alarm, Asked, PendingCommand
-from alerting.book.words import EventKind, SignalKind
+from alerting.book.state import Alarm, Asked, Facts, PendingCommand
+from alerting.book.words import AlarmClass, EventKind, SignalKind
 from geofence.verdicts import PositionRequest
 
 BURST_INTERVAL_S: Final = 10
 BURST_DURATION_S: Final = 300
 ANSWER_MS: Final = 60_000
 """How long a command may wait for its device; later it would act on a situation that has passed."""
+PROMPT_MS: Final = 600_000
+"""How long a prompt may wait for its device."""
+PROMPTED: Final = (EventKind.BATTERY_CRITICAL.value,)
+"""Reasons that a device has a text of its own for; the notifier has the texts."""
 GRACE_MS: Final = 15_000
 """An answer given just before the expiry may still be on its way."""
 GAP_MS: Final = 10_000
@@ -43,29 +48,79 @@ _ANSWERS: Final = {
 
 def first_actions(cx: Context, alarm: Alarm) -> None:
     """What the alarm book says is done at once, before anybody has answered. Never in a drill."""
-    if alarm.facts.drill or alarm.suppressed:
+    if not alarm.suppressed:
+        _actions(cx, alarm.alarm_class, alarm.facts, alarm.incident_id)
+
+
+def early_actions(cx: Context, alarm_class: AlarmClass, facts: Facts) -> None:
+    """The same for what is kept from the operators for a while: it may help before it matters."""
+    _actions(cx, alarm_class, facts, None)
+
+
+def _actions(cx: Context, alarm_class: AlarmClass, facts: Facts, incident_id: str | None) -> None:
+    if facts.drill:
         return
     state = cx.state
     found: list[str] = []
-    for action in rule_of(alarm).first_actions:
+    for action in ALARM_BOOK[alarm_class].first_actions:
+        if action is FirstAction.PROMPT_DEVICE:
+            _prompt(cx, facts, incident_id)
+            continue
         if action is FirstAction.BURST_DEVICE:
-            own = (alarm.facts.device_id,) if alarm.facts.device_id else ()
+            own = (facts.device_id,) if facts.device_id else ()
             devices = tuple(d for d in own if d in state.device_persons)
-            devices += cases.devices_of(state, alarm.facts.person_id)
+            devices += cases.devices_of(state, facts.person_id)
         else:
             side = cases.wearers_of if action is FirstAction.BURST_WEARER else cases.protected_of
-            persons = side(state, alarm.facts)
+            persons = side(state, facts)
             devices = tuple(d for p in persons for d in cases.devices_of(state, p))
         found.extend(d for d in devices if d not in found)
     for device_id in found:
-        _burst(
-            cx,
-            device_id,
-            BURST_INTERVAL_S,
-            BURST_DURATION_S,
-            alarm.alarm_class.value,
-            alarm.incident_id,
+        _burst(cx, device_id, BURST_INTERVAL_S, BURST_DURATION_S, alarm_class.value, incident_id)
+
+
+def _prompt(cx: Context, facts: Facts, incident_id: str | None) -> None:
+    """Say on the device itself what can be done; the text is the notifier's, by the reason."""
+    device_id = facts.device_id
+    if device_id is None or device_id not in cx.state.device_persons:
+        return
+    if facts.reason in PROMPTED and _room(cx, device_id, incident_id):
+        command_id = _next_id(cx)
+        expires_ms = cx.now_ms + PROMPT_MS
+        cx.emit(
+            DeviceCommand(
+                device_id=device_id,
+                code=DeviceCommandCode.MESSAGE,
+                command_id=command_id,
+                at_ms=cx.now_ms,
+                expires_ms=expires_ms,
+                incident_id=incident_id,
+                reason=facts.reason,
+            )
         )
+        _await_answer(cx, device_id, command_id, expires_ms, incident_id, facts.reason)
+
+
+def _room(cx: Context, device_id: str, incident_id: str | None) -> bool:
+    """Whether one more command may wait for its answer; says so where it may not."""
+    if len(cx.state.commands) < BOOK_COMMANDS_PENDING_MAX:
+        return True
+    _held_back(cx, device_id, "limit-of-pending-commands", incident_id)
+    cx.signal(SignalKind.BOOK_LIMIT, f"pending commands: {BOOK_COMMANDS_PENDING_MAX}")
+    return False
+
+
+def _await_answer(
+    cx: Context,
+    device_id: str,
+    command_id: int,
+    expires_ms: int,
+    incident_id: str | None,
+    reason: str,
+) -> None:
+    pending = PendingCommand(device_id, expires_ms, incident_id, reason)
+    cx.state.commands.put(str(command_id), pending)
+    cx.state.timers.set(f"command|{command_id}", expires_ms + GRACE_MS)
 
 
 def position_request(cx: Context, request: PositionRequest) -> None:
@@ -101,9 +156,7 @@ def _burst(
         if long_enough or cx.now_ms - asked.at_ms < GAP_MS:
             _held_back(cx, device_id, "already-asked", incident_id)
             return
-    if len(state.commands) >= BOOK_COMMANDS_PENDING_MAX:
-        _held_back(cx, device_id, "limit-of-pending-commands", incident_id)
-        cx.signal(SignalKind.BOOK_LIMIT, f"pending commands: {BOOK_COMMANDS_PENDING_MAX}")
+    if not _room(cx, device_id, incident_id):
         return
     command_id = _next_id(cx)
     expires_ms = cx.now_ms + ANSWER_MS
@@ -121,8 +174,7 @@ def _burst(
         )
     )
     state.asked.put(device_id, Asked(until_ms, interval_s, cx.now_ms))
-    state.commands.put(str(command_id), PendingCommand(device_id, expires_ms, incident_id, reason))
-    state.timers.set(f"command|{command_id}", expires_ms + GRACE_MS)
+    _await_answer(cx, device_id, command_id, expires_ms, incident_id, reason)
     state.timers.set(f"asked|{device_id}", until_ms)
 
 

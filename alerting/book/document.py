@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from alerting.book import closing, decisions, floods, indicators, legal, patterns
+from alerting.book import closing, decisions, floods, indicators, legal, patterns, rules
 from alerting.book.audience import GUARDED
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import BOOK_VERSION, ROWS
@@ -57,6 +57,17 @@ A *possible* breach of a ban (one fix) is a breach at once, marked unconfirmed, 
 probability on; below it, it is an approach until the burst has confirmed or cleared it. A passage
 between two fixes always is a breach. Orders that cannot be enforced are observed only."""
 
+DEFERRED = f"""\
+Silence, jamming, shielding and a flat battery are *deferred*: the automatic first actions come at
+once (positions are asked for, the device says "charge me"), and operators are paged when it still
+holds after the time below; what ends before that is recorded only. Silence of a pair, or near a
+zone, waits for as long as it cannot hide a meeting or an entry: from the last positions, at
+{rules.REACH_MM_PER_S // 1000} m/s, less their age, at most
+{_span(rules.DEFER_SILENCE_MS_MAX[2] // 1000)}
+({_span(rules.DEFER_SILENCE_MS_MAX[1] // 1000)} for risk class 1). Silence under a location order
+waits {_span(rules.DEFER_UNBOUNDED_MS[2] // 1000)}, in risk class 1 not at all. Other alarms about
+the same persons are never held back by it."""
+
 PRESSES = """\
 A press counts also from a device that nobody knows or that did not prove who it is; it is marked. A
 fall of a wearer is recorded only. A test press is never an alarm. `silence` of somebody who belongs
@@ -71,9 +82,9 @@ critical."""
 
 LOAD = f"""\
 Kept by the book and told as metrics (`afstand_book`): alarms that began to page operators in the
-last {_span(indicators.WINDOW_MS // 1000)} (one per alarm and round of its plan; no tasks, no SYSTEM,
-no drills); a flood begins above {indicators.FLOOD_BEGINS_ABOVE} for each operator and ends below
-{indicators.FLOOD_ENDS_BELOW}, and is a SYSTEM alarm meanwhile; standing alarms, and stale ones of
+last {_span(indicators.WINDOW_MS // 1000)} (one per alarm and round of its plan; no tasks, no
+SYSTEM, no drills); a flood begins above {indicators.FLOOD_BEGINS_ABOVE} for each operator and ends
+below {indicators.FLOOD_ENDS_BELOW}, and is a SYSTEM alarm meanwhile; standing alarms, and stale ones of
 {_span(indicators.STALE_MS // 1000)} and more; alarms that come {indicators.CHATTER_COUNT} times
 within {_span(indicators.CHATTER_MS // 1000)} (`chattering`); the split by priority; and how fast
 alarms were answered, against EN 50518 ({indicators.ANSWER_S[True][0]} and
@@ -242,17 +253,18 @@ def render() -> str:
     ]
     enders = {source: kind for kind, sources in ENDS.items() for source in reversed(sources)}
     lines += _table(
-        ("event", "class", "over when"),
+        ("event", "class", "deferred", "over when"),
         (
             (
                 f"`{kind}`",
                 f"`{rule.alarm_class}`",
+                _span(rule.defer_ms // 1000),
                 _over(enders.get(rule.source), rule.expires_ms),
             )
             for kind, rule in RAISES.items()
         ),
     )
-    lines += [PRESSES, "", "## Who may see what", "", PRIVACY, ""]
+    lines += [PRESSES, "", DEFERRED, "", "## Who may see what", "", PRIVACY, ""]
     lines += _table(
         ("field", *(audience.value for audience in Audience)),
         (

@@ -87,6 +87,7 @@ def _raise(cx: Context, said: DeviceEvent, facts: Facts, rule: EventRule) -> Non
         lasting=rule.lasting,
         press=press,
         expires_ms=rule.expires_ms,
+        defer_ms=rule.defer_ms,
     )
     if not known and facts.person_id is not None:
         _count(cx, kind, key, facts, facts.person_id)

@@ -14,7 +14,7 @@ from alerting.book.context import Context
 from alerting.book.outputs import Observation
 from alerting.book.patterns import PatternKind
 from alerting.book.plain import plain_notice
-from alerting.book.rules import BREACH_CLASS, class_of_state
+from alerting.book.rules import BREACH_CLASS, class_of_state, silence_defer_ms
 from alerting.book.state import Facts, LateBreaches
 from alerting.book.words import AlarmClass, Audience, Purpose, Role, SignalKind
 from geofence.verdicts import Freshness, OrderKind, Verdict, VerdictState
@@ -118,6 +118,12 @@ _NEAR_PATTERN: Final = {
 }
 
 
+def _radius_mm(cx: Context, found: Verdict) -> int:
+    """Within which distance of each other a pair must not be, warning ring included."""
+    order = cx.state.orders.get(found.order_id)
+    return 0 if order is None else max(order.radius_m, order.warning_m) * 1000
+
+
 def _silence(cx: Context, found: Verdict) -> None:
     pair = found.order_kind is OrderKind.CONTACT_BAN
     alarm_class = AlarmClass.PAIR_BLIND if pair else AlarmClass.LOCATION_DOUBT
@@ -136,7 +142,8 @@ def _silence(cx: Context, found: Verdict) -> None:
             facts = msgspec.structs.replace(
                 facts_of(found, f"{role}-silent"), role=role, person_id=person_id, confirmed=True
             )
-            conditions.begin(cx, key, alarm_class, facts, lasting=True)
+            defer_ms = silence_defer_ms(found, _radius_mm(cx, found))
+            conditions.begin(cx, key, alarm_class, facts, lasting=True, defer_ms=defer_ms)
             if not known and not silences.active(cx.state):
                 incident_id = conditions.incident_of(cx, key)
                 patterns.seen(cx, PatternKind.REPEATED_SILENCE, person_id, facts, incident_id)

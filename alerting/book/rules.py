@@ -50,7 +50,8 @@ class EventRule(NamedTuple):
 
     `source` names the condition of that device. `lasting`: something in the world ends it. `press`:
     every one is news. `expires_ms`: it counts as over when not said again for so long (there is no
-    event that ends it).
+    event that ends it). `defer_ms`: operators are paged when it still holds after so long; the
+    automatic first actions come at once.
     """
 
     alarm_class: AlarmClass
@@ -58,6 +59,7 @@ class EventRule(NamedTuple):
     lasting: bool
     press: bool = False
     expires_ms: int | None = None
+    defer_ms: int = 0
 
 
 RAISES: Final = {
@@ -66,14 +68,18 @@ RAISES: Final = {
     EventKind.FALL: EventRule(AlarmClass.PANIC, "fall", lasting=False, press=True),
     EventKind.STRAP_CUT: EventRule(AlarmClass.TAMPER, "strap", lasting=True),
     EventKind.CASE_OPENED: EventRule(AlarmClass.TAMPER, "case", lasting=False),
-    EventKind.JAMMING: EventRule(AlarmClass.LOCATION_DOUBT, "jamming", lasting=True),
+    EventKind.JAMMING: EventRule(
+        AlarmClass.LOCATION_DOUBT, "jamming", lasting=True, defer_ms=120_000
+    ),
     EventKind.SHIELDING: EventRule(
-        AlarmClass.LOCATION_DOUBT, "shielding", lasting=True, expires_ms=900_000
+        AlarmClass.LOCATION_DOUBT, "shielding", lasting=True, expires_ms=900_000, defer_ms=120_000
     ),
     EventKind.CLOCK_FAULT: EventRule(
         AlarmClass.LOCATION_DOUBT, "clock", lasting=True, expires_ms=3_600_000
     ),
-    EventKind.BATTERY_CRITICAL: EventRule(AlarmClass.DEVICE_DYING, "battery", lasting=True),
+    EventKind.BATTERY_CRITICAL: EventRule(
+        AlarmClass.DEVICE_DYING, "battery", lasting=True, defer_ms=600_000
+    ),
     EventKind.SHUTDOWN: EventRule(AlarmClass.DEVICE_DYING, "shutdown", lasting=True),
     EventKind.MEMORY_FULL: EventRule(
         AlarmClass.DEVICE_DYING, "memory", lasting=True, expires_ms=3_600_000
@@ -84,6 +90,32 @@ RAISES: Final = {
     EventKind.SILENCE: EventRule(AlarmClass.LOCATION_DOUBT, "silence", lasting=True),
 }
 """SILENCE is PAIR BLIND when the person belongs to a pair. FALL of a wearer is observed only."""
+
+REACH_MM_PER_S: Final = 25_000
+"""How fast somebody out of sight is taken to move: 90 km/h, by road in and between towns."""
+DEFER_SILENCE_MS_MAX: Final = {1: 300_000, 2: 900_000, 3: 900_000}
+"""Risk class -> the longest that silence is kept from the operators, however far apart they are."""
+DEFER_UNBOUNDED_MS: Final = {1: 0, 2: 300_000, 3: 300_000}
+"""Risk class -> the same where no distance says how long it takes: a location order."""
+
+
+def silence_defer_ms(verdict: Verdict, radius_mm: int) -> int:
+    """How long silence cannot hide a meeting or an entry yet (domain 7.5).
+
+    From the last positions, at `REACH_MM_PER_S`, less the age of the older one. The devices are
+    asked for a position at once; the operators are paged when it still holds after this.
+    """
+    risk = verdict.risk_class if verdict.risk_class in DEFER_SILENCE_MS_MAX else 1
+    if verdict.order_kind is OrderKind.LOCATION_ORDER:
+        return DEFER_UNBOUNDED_MS[risk]
+    if verdict.distance_mm is None:
+        return 0
+    pair = verdict.order_kind is OrderKind.CONTACT_BAN
+    free_mm = verdict.distance_mm - radius_mm if pair else -verdict.distance_mm
+    ages_ms = [a for a in (verdict.wearer_age_ms, verdict.protected_age_ms) if a is not None]
+    hidden_ms = free_mm * 1000 // REACH_MM_PER_S - max(ages_ms, default=0)
+    return max(0, min(hidden_ms, DEFER_SILENCE_MS_MAX[risk]))
+
 
 ENDS: Final = {
     EventKind.STRAP_RESTORED: ("strap",),

@@ -8,7 +8,16 @@ person is.
 from typing import Final, Literal
 
 from alerting.book.classes_data import ALARM_BOOK
-from alerting.book.types import AlarmClass, Audience, Notice, OrderKind, Purpose
+from alerting.book.types import (
+    AlarmClass,
+    Audience,
+    DeviceCommand,
+    DeviceCommandCode,
+    EventKind,
+    Notice,
+    OrderKind,
+    Purpose,
+)
 from alerting.notify.delivery import RenderError
 
 Language = Literal["nl", "en"]
@@ -93,6 +102,20 @@ def device_text(notice: Notice, language: Language) -> str:
         msg = f"text of {notice.text_key} is too long"
         raise RenderError(msg)
     return text
+
+
+def prompt_text(command: DeviceCommand, language: Language) -> str:
+    """Give the text of a prompt by its reason; nothing for a command that shows none."""
+    if command.code is not DeviceCommandCode.MESSAGE:
+        return ""
+    words = _PROMPTS.get(command.reason)
+    if words is None:
+        msg = f"no text for a prompt about {command.reason}"
+        raise RenderError(msg)
+    return words[language]
+
+
+_PROMPTS: Final[dict[str, Words]] = {EventKind.BATTERY_CRITICAL.value: _OWN_BATTERY}
 
 
 def _words(notice: Notice) -> Words:

@@ -29,7 +29,7 @@ from alerting.book.types import DeviceCommand, DeviceCommandCode, Notice
 from alerting.notify.backoff import backoff_ms
 from alerting.notify.clock import Clock, within
 from alerting.notify.delivery import Delivery, Outcome, OutcomeStatus, RenderError
-from alerting.notify.device_texts import device_text
+from alerting.notify.device_texts import device_text, prompt_text
 from alerting.notify.settings import BrokerSettings
 from alerting.notify.webhook import error_text, tls_context
 from firmware_contracts.codes import CommandCode
@@ -225,7 +225,7 @@ class DeviceChannel:
             code=_CODES[command.code],
             arg1=command.interval_s,
             arg2=command.duration_s,
-            text=command.text,
+            text=command.text or prompt_text(command, self._settings.language),
             server_time_ms=now_ms,
         )
         return command.device_id, frame, command.expires_ms

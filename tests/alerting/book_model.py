@@ -29,6 +29,7 @@ from .book_model_parts import (
 )
 from .book_model_tasks import ModelTasks
 
+DEFERRED = {"jamming": 120_000, "shielding": 120_000, "battery-critical": 600_000}
 COUNTED = {
     "jamming": "repeated-obstruction", "shielding": "repeated-obstruction",
     "battery-critical": "repeated-empty",
@@ -59,7 +60,7 @@ class Model(ModelTasks):
                 name = f"silent-{role}/{tail}"
                 known = name in self.conditions
                 silent = {**facts, "person": person, "role": role, "silence": True}
-                self.begin(name, blind, {**silent, "confirmed": True})
+                self.begin(name, blind, {**silent, "confirmed": True}, defer=self.hidden(v))
                 if not known:
                     self.count("repeated-silence", person, silent, self.incident_of(name))
             else:
@@ -98,6 +99,16 @@ class Model(ModelTasks):
             else:
                 self.end(f"near/{tail}")
 
+    def hidden(self, v: dict[str, Any]) -> int:
+        """How long silence cannot matter yet, from the distance (km) and the ages (s)."""
+        if v["kind"] == "location-order":
+            return 0 if v["risk"] == 1 else 300_000
+        if v["km"] is None:
+            return 0
+        far = v["km"] if v["kind"] == "contact-ban" else -v["km"]
+        longest = 300_000 if v["risk"] == 1 else 900_000
+        return max(0, min(far * 40_000 - v["age"] * 1000, longest))
+
     def facts_of(self, v: dict[str, Any]) -> Facts:
         return {
             "wearer": v["wearer"], "protected": v["protected"], "device": None,
@@ -126,6 +137,7 @@ class Model(ModelTasks):
                 lasting=source not in FOR_EVER,
                 press=source in PRESSES,
                 expires=self.now + 900_000 if source == "shielding" else None,
+                defer=DEFERRED.get(kind, 0),
             )
             pattern = COUNTED.get(kind)
             if pattern and person and not known:
@@ -239,21 +251,26 @@ class Model(ModelTasks):
         lasting: bool = True,
         press: bool = False,
         expires: int | None = None,
+        defer: int = 0,
     ) -> None:
         old = self.conditions.get(name)
         condition = {
             "class": alarm_class, "lasting": lasting, "facts": facts, "recheck": None,
+            "deferred": None,
             "alarm": old["alarm"] if old else None,
             "expires": expires if expires is not None else (old["expires"] if old else None),
         }  # fmt: skip
         self.conditions[name] = condition
-        if old is None:
+        if old is None and defer:
+            condition["deferred"] = self.now + defer
+        elif old is None:
             self.raise_alarm(name)
         elif old["alarm"] is None:
             if press or (facts["confirmed"] and not old["facts"]["confirmed"]):
                 self.raise_alarm(name)
             else:
                 condition["recheck"] = old["recheck"]
+                condition["deferred"] = old["deferred"]
         elif press:
             old["alarm"].count += 1
             old["alarm"].incident.proposal = None
@@ -279,7 +296,7 @@ class Model(ModelTasks):
 
     def raise_alarm(self, name: str) -> None:
         condition = self.conditions[name]
-        condition["recheck"] = None
+        condition["recheck"] = condition["deferred"] = None
         facts, alarm_class = condition["facts"], condition["class"]
         incident = self.incident_for(alarm_class, facts)
         for alarm in incident.alarms:
@@ -435,6 +452,7 @@ class Model(ModelTasks):
         for name, condition in self.conditions.items():
             look(condition["expires"], "condition", name, name)
             look(condition["recheck"], "recheck", name, name)
+            look(condition["deferred"], "defer", name, name)
         for key, ms in self.repair.items():
             look(ms, "service", key)
         for tail, book in self.ledger.items():
@@ -472,7 +490,7 @@ class Model(ModelTasks):
             self.overdue(thing)
         elif what == "condition":
             self.end(thing)
-        elif what == "recheck":
+        elif what in ("recheck", "defer"):
             self.raise_alarm(thing)
         elif what == "service":
             del self.repair[thing]

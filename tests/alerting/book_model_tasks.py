@@ -34,6 +34,7 @@ class ModelTasks(ModelPlans):
         lasting: bool = True,
         press: bool = False,
         expires: int | None = None,
+        defer: int = 0,
     ) -> None:
         raise NotImplementedError
 

@@ -139,7 +139,7 @@ class Twin:
         self.model.now = START_MS
         self.entries = 0
         self.subjects: dict[str, str] = {}
-        self.sent: list[tuple[str, str, tuple[Any, ...]]] = []
+        self.sent: list[tuple[str, str, tuple[Any, ...], int]] = []
         self.compared = 0
         self.notices: Counter[str] = Counter()
         plans = [json.dumps(plan).encode() for plan in PLANS.values()]
@@ -190,7 +190,7 @@ class Twin:
                         output.round, output.plan_id, output.step, output.target,
                         output.subject_device_id, output.recipient_id,
                     )  # fmt: skip
-                    self.sent.append((f"{key}-{index}", output.target, name))
+                    self.sent.append((f"{key}-{index}", output.target, name, self.now))
         return heard
 
     def compare(self, heard: list[tuple[Any, ...]], what: str) -> None:
@@ -199,7 +199,7 @@ class Twin:
         order = lambda line: tuple(str(part) for part in line)  # noqa: E731
         assert sorted(heard, key=order) == sorted(wanted, key=order), said
         assert self.picture() == self.model.picture(), said
-        new = [name for _, _, name in self.sent[self.compared :]]
+        new = [name for _, _, name, _ in self.sent[self.compared :]]
         self.compared = len(self.sent)
         names, self.model.new_names = self.model.new_names, []
         assert set(new) == set(names), said
@@ -261,7 +261,7 @@ class Twin:
         for order, kind, wearer, protected, plan in ORDERS:
             v = {"order": order, "kind": kind, "wearer": wearer, "protected": protected,
                  "plan": plan, "state": "clear", "freshness": "fresh", "escalate": True,
-                 "risk": 2, "probability": 0}  # fmt: skip
+                 "risk": 2, "probability": 0, "km": None, "age": 0}  # fmt: skip
             self.tell(v)
         for device in DEVICES:
             for kind in ("strap-restored", "jamming-ended", "charging", "status"):
@@ -293,6 +293,8 @@ class Twin:
             "escalate": rng.random() < 0.93,
             "risk": rng.choice((1, 2, 3)),
             "probability": rng.choice((700, 930, 980, 995)),
+            "km": rng.choice((None, -8, 1, 4, 12)),
+            "age": rng.randrange(300),
         }  # fmt: skip
         self.tell(v)
 
@@ -302,7 +304,8 @@ class Twin:
                 v["state"], order=v["order"], kind=v["kind"], wearer=v["wearer"],
                 protected=v["protected"], plan_id=v["plan"], risk=v["risk"],
                 probability=v["probability"] / 1024, freshness=v["freshness"],
-                escalate=v["escalate"], at_ms=self.now,
+                escalate=v["escalate"], at_ms=self.now, wearer_age_ms=v["age"] * 1000,
+                distance_mm=None if v["km"] is None else v["km"] * 1_000_000,
             )
         )  # fmt: skip
         self.model.verdict(v)
@@ -333,7 +336,9 @@ class Twin:
             return
         newest = self.rng.random() < 0.9
         number = self.rng.randrange(max(0, len(self.sent) - 12) if newest else 0, len(self.sent))
-        key, target, name = self.sent[number]
+        key, target, name, sent = self.sent[number]
+        if self.now - sent > 6 * 3_600_000:
+            return  # of an alarm that pages for days not every notice is remembered
         status = self.rng.choice(("delivered", "delivered", "acknowledged", "failed"))
         heard = self.step(
             Receipt(key=key, status=ReceiptStatus(status), target=target, at_ms=self.now)

@@ -309,7 +309,7 @@ def test_the_bound_on_notices_spares_critical_classes(monkeypatch):
     monkeypatch.setattr("alerting.book.telling.BOOK_NOTICES_PER_HOUR_MAX", 2)
     with Story() as story:
         story.case()
-        for n, kind in enumerate(("battery-critical", "jamming")):
+        for n, kind in enumerate(("shutdown", "clock-fault")):
             story.event(kind, "ankle")
             story.expect(f"monitoring-centre {('device-dying', 'location-doubt')[n]} alert")
         story.verdict("warning")
@@ -324,8 +324,9 @@ def test_the_bound_on_conditions_spares_latched_classes(monkeypatch):
     with Story() as story:
         story.case()
         story.event("jamming", "ankle")
+        story.forward(120)
         story.expect("monitoring-centre location-doubt alert")
-        story.event("battery-critical", "ankle")
+        story.event("shutdown", "ankle")
         story.event("strap-cut", "ankle")
         story.expect("monitoring-centre tamper alert")
         assert "device-dying" not in [a.alarm_class for a in story.alarms().values()]

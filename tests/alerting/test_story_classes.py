@@ -412,11 +412,13 @@ def test_order_breach_waits_for_confirmation_and_reaches_probation(story):
 def test_device_dying_ends_on_the_charger(story):
     story.event("battery-low", "ankle")
     story.event("battery-critical", "ankle")
-    story.expect("room device-dying alert")
+    story.forward(300)
     story.event("battery-critical", "ankle")
+    story.forward(300)
+    story.expect("room device-dying alert", at_s=600)
     story.event("charging", "ankle")
     story.forward(60)
-    story.expect("room device-dying withdrawn", at_s=60)
+    story.expect("room device-dying withdrawn", at_s=660)
 
 
 def test_a_device_that_switched_itself_off_is_back_with_its_next_status(story):
@@ -430,15 +432,17 @@ def test_a_device_that_switched_itself_off_is_back_with_its_next_status(story):
 
 def test_location_doubt_holds_until_every_cause_of_it_has_ended(story):
     story.event("jamming", "ankle")
+    story.forward(120)
     story.expect("room location-doubt alert")
-    story.forward(20)
     story.event("shielding", "ankle")
-    story.expect("room location-doubt update")
-    story.event("jamming-ended", "ankle")
-    assert story.state("location-doubt") is AlarmState.ACTIVE_UNACKNOWLEDGED
     story.forward(30)
     story.acknowledge()
-    story.forward(870)
+    story.forward(90)
+    story.expect("room location-doubt alert")
+    story.event("jamming-ended", "ankle")
+    assert story.state("location-doubt") is AlarmState.ACTIVE_UNACKNOWLEDGED
+    story.acknowledge()
+    story.forward(780)
     assert story.state("location-doubt") is AlarmState.RETURNED_ACKNOWLEDGED, "not said again"
     story.forward(120)
     story.expect("room location-doubt withdrawn")

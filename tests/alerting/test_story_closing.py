@@ -77,7 +77,7 @@ def test_nobody_countersigns_their_own_proposal(story, by):
 
 
 def test_what_is_not_critical_one_person_closes(story):
-    story.event("battery-critical", "ankle")
+    story.event("shutdown", "ankle")
     story.expect(f"{CENTRE} device-dying alert")
     story.event("charging", "ankle")
     propose(story, note="")
@@ -155,7 +155,7 @@ def test_what_began_to_last_meanwhile_is_refused_to_the_second_person(story):
 def test_one_quiet_alarm_of_a_critical_incident_needs_no_second_person(story):
     story.event("panic", "button")
     story.expect(f"{CENTRE} panic alert")
-    story.event("battery-critical", "button")
+    story.event("shutdown", "button")
     story.expect(f"{CENTRE} device-dying alert")
     story.event("charging", "button")
     propose(story, alarm_id=story.alarm("device-dying").alarm_id)

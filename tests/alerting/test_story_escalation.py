@@ -526,7 +526,7 @@ def test_a_second_order_with_another_plan_runs_its_own():
 def test_each_class_of_an_incident_runs_its_plan_for_itself():
     """An answered alarm must not swallow the one that joins it."""
     with told({"audience": "monitoring-centre", "targets": ["room"]}) as story:
-        story.event("battery-critical", "ankle")
+        story.event("shutdown", "ankle")
         story.expect("room device-dying alert")
         story.acknowledge()
         story.forward(60)
@@ -539,7 +539,7 @@ def test_each_class_of_an_incident_runs_its_plan_for_itself():
 
 def test_one_alarm_of_an_incident_may_be_acknowledged_by_itself():
     with told({"audience": "monitoring-centre", "targets": ["room"]}) as story:
-        story.event("battery-critical", "ankle")
+        story.event("shutdown", "ankle")
         story.expect("room device-dying alert")
         story.event("strap-cut", "ankle")
         story.expect("room tamper alert")

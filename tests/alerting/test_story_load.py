@@ -174,9 +174,9 @@ def test_standing_and_stale_alarms_are_those_still_active():
         ("panic", 30, "answered_urgent_within_30_s"),
         ("panic", 31, "answered_urgent_within_60_s"),
         ("strap-cut", 61, "answered_urgent_later"),
-        ("battery-critical", 90, "answered_other_within_90_s"),
-        ("battery-critical", 180, "answered_other_within_180_s"),
-        ("battery-critical", 181, "answered_other_later"),
+        ("shutdown", 90, "answered_other_within_90_s"),
+        ("shutdown", 180, "answered_other_within_180_s"),
+        ("shutdown", 181, "answered_other_later"),
     ],
 )
 def test_the_time_to_answer_is_held_against_en_50518(event, seconds, figure):

@@ -72,19 +72,21 @@ def test_a_latched_class_is_never_silenced(story, alarm_class):
 
 def test_a_shelved_alarm_is_silent_until_its_time_and_then_pages(story):
     story.event("jamming", "ankle")
+    story.forward(120)
     story.expect("room location-doubt alert")
     shelve(story, "location-doubt", 1800)
     assert story.alarm("location-doubt").shelved_until_ms == story.now_ms + 1_800_000
     story.forward(1799)
     story.nothing_more()
     story.forward(1)
-    story.expect("room location-doubt alert", at_s=1800)
+    story.expect("room location-doubt alert", at_s=1920)
     assert story.changes("location-doubt")[-3:] == ["shelved", "unshelved", "step-started"]
     story.acknowledge()
 
 
 def test_a_shelved_alarm_that_ends_meanwhile_is_withdrawn(story):
     story.event("jamming", "ankle")
+    story.forward(120)
     story.expect("room location-doubt alert")
     shelve(story, "location-doubt", 1800)
     story.event("jamming-ended", "ankle")
@@ -95,6 +97,7 @@ def test_a_shelved_alarm_that_ends_meanwhile_is_withdrawn(story):
 
 def test_a_shelved_alarm_that_was_acknowledged_stays_in_hand(story):
     story.event("jamming", "ankle")
+    story.forward(120)
     story.expect("room location-doubt alert")
     story.acknowledge()
     shelve(story, "location-doubt", 60)
@@ -103,6 +106,7 @@ def test_a_shelved_alarm_that_was_acknowledged_stays_in_hand(story):
 
 def test_unshelving_by_hand_pages_at_once(story):
     story.event("jamming", "ankle")
+    story.forward(120)
     story.expect("room location-doubt alert")
     shelve(story, "location-doubt", 1800)
     story.take(Unshelve(alarm_id=story.alarm("location-doubt").alarm_id, by="operator-2"))
@@ -121,6 +125,7 @@ def test_unshelving_by_hand_pages_at_once(story):
 )  # fmt: skip
 def test_silencing_needs_a_reason_and_a_bounded_time(story, seconds, reason, refusal):
     story.event("jamming", "ankle")
+    story.forward(120)
     story.expect("room location-doubt alert")
     (refused,) = shelve(story, "location-doubt", seconds, reason)
     assert refused.reason == refusal
@@ -131,9 +136,9 @@ def test_silencing_needs_a_reason_and_a_bounded_time(story, seconds, reason, ref
 
 def test_a_device_in_repair_pages_nobody_and_everything_is_recorded(story):
     out_of_service(story, "W", "device-dying", 3600)
-    story.event("battery-critical", "ankle")
+    story.event("shutdown", "ankle")
     assert story.alarm("device-dying").out_of_service == "device in repair"
-    story.event("battery-critical", "button")
+    story.event("shutdown", "button")
     (notice,) = story.expect("room device-dying alert")
     assert notice.protected_id == "P", "her button is not in repair"
     story.acknowledge()
@@ -146,7 +151,7 @@ def test_a_device_in_repair_pages_nobody_and_everything_is_recorded(story):
 
 
 def test_out_of_service_reaches_an_open_alarm_and_ends_by_hand(story):
-    story.event("battery-critical", "ankle")
+    story.event("shutdown", "ankle")
     story.expect("room device-dying alert")
     out_of_service(story, "W", "device-dying", 3600)
     story.forward(600)
@@ -264,5 +269,8 @@ def test_more_than_silence_is_not_suppressed_by_a_mass_loss():
         story.take(*(silence(n) for n in range(30)))
         story.expect(*[story.reads(n) for _, n in story.unexpected])
         story.event("jamming", "ankle-1")
-        (notice,) = story.expect("monitoring-centre location-doubt alert")
+        story.forward(120)
+        (_, notice) = story.expect(
+            "monitoring-centre system escalation", "monitoring-centre location-doubt alert"
+        )
         assert (notice.reason, notice.wearer_id) == ("jamming", "w1")
