@@ -135,8 +135,8 @@ BOOK_TEXT_CHARS_MAX: Final = 2_000  # notes, reasons, details
 BOOK_TIMERS_PER_STEP_MAX: Final = 10_000  # the rest fire with the next entry
 BOOK_MASS_LOSS_PERSONS: Final = 25  # silent within the window: one SYSTEM alarm instead of one each
 BOOK_MASS_LOSS_WINDOW_MS: Final = 120_000
-BOOK_MASS_LOSS_MAX_MS: Final = 1_800_000  # suppression is always limited in time
-BOOK_MASS_LOSS_RELEASE_PER_MIN: Final = 10  # what is still blind afterwards pages in this rhythm
+BOOK_MASS_LOSS_TERM_MS: Final = 1_800_000  # suppression is limited in time, and renewed while most
+BOOK_MASS_LOSS_MAX_MS: Final = 86_400_000  # are still silent, but never beyond this
 BOOK_MASS_LOSS_SUPPRESSED_MAX: Final = 20_000
 
 # --- alerting/notify --------------------------------------------------------------------------

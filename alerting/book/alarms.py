@@ -13,11 +13,14 @@ from alerting.book import devices, incidents, indicators, runs, silences, tellin
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.context import Context, rule_of
 from alerting.book.outputs import Change, IncidentChange
-from alerting.book.state import Alarm, Facts, Incident
+from alerting.book.state import Alarm, Facts, Incident, Settled
 from alerting.book.words import AlarmClass, Purpose
 
 replace = msgspec.structs.replace
 
+AGAIN_WITHIN_MS: Final = 3_600_000
+"""An alarm that comes again so soon after its end stays open twice as long when it returns."""
+SETTLE_MS_MAX: Final = 1_800_000
 COVERED: Final = "covered-by-breach"
 _BREACHES: Final = (AlarmClass.PROXIMITY, AlarmClass.AREA_BREACH)
 _DEFAULT_ACKNOWLEDGEMENT_S: Final = 900
@@ -63,6 +66,20 @@ def raise_alarm(cx: Context, alarm_class: AlarmClass, facts: Facts, source: str)
     return _new_alarm(cx, incident, alarm_class, facts, source).alarm_id
 
 
+def _settled_key(incident: Incident, alarm_class: AlarmClass, facts: Facts) -> str:
+    return f"{alarm_class}/{incident.subject}/{facts.protected_id or ''}/{facts.matter}"
+
+
+def _settle_ms(cx: Context, incident: Incident, alarm_class: AlarmClass, facts: Facts) -> int:
+    """How long a new alarm stays open after it returns: longer, when the last one was just over.
+
+    What comes and goes all day is one alarm for most of it, not a hundred.
+    """
+    own_ms = ALARM_BOOK[alarm_class].settle_s * 1000
+    last = cx.state.settled.get(_settled_key(incident, alarm_class, facts))
+    return own_ms if last is None else max(own_ms, min(2 * last.settle_ms, SETTLE_MS_MAX))
+
+
 def _same_matter(one: Facts, other: Facts) -> bool:
     return one.protected_id == other.protected_id and one.matter == other.matter
 
@@ -81,6 +98,7 @@ def _new_alarm(
         suppressed=_suppression(cx, incident, alarm_class, facts),
         out_of_service=_out_of_service(cx, alarm_class, facts),
         updated_ms=cx.now_ms,
+        settle_ms=_settle_ms(cx, incident, alarm_class, facts),
     )
     known = alarm_class in incident.classes
     joined = replace(
@@ -112,6 +130,8 @@ def _new_alarm(
 def _add_source(cx: Context, alarm: Alarm, facts: Facts, source: str) -> Alarm:
     """One condition more holds an open alarm: back after it returned, or another order as well."""
     returned = not alarm.active
+    same = (alarm.facts.order_id, alarm.facts.person_id) == (facts.order_id, facts.person_id)
+    same = same and not (rule_of(alarm).task and alarm.facts.reason != facts.reason)
     known = _known_silence(cx, alarm, facts)
     if source not in alarm.sources and len(alarm.sources) < BOOK_SOURCES_PER_ALARM_MAX:
         alarm = replace(alarm, sources=(*alarm.sources, source))
@@ -125,7 +145,8 @@ def _add_source(cx: Context, alarm: Alarm, facts: Facts, source: str) -> Alarm:
     incidents.void_proposal(cx, alarm.incident_id, facts.reason)
     if alarm.silenced:
         return _audible_for(cx, alarm, facts)
-    if returned and not rule_of(alarm).latched and not alarm.acknowledged:
+    if returned and not rule_of(alarm).latched and (same or not alarm.acknowledged):
+        # It comes and goes: whoever has it in hand knows, everybody else is paged where it stopped.
         return runs.resume(cx, alarm)
     return _news(cx, alarm, facts, facts.reason)
 
@@ -242,15 +263,17 @@ def return_source(cx: Context, alarm: Alarm, source: str, reason: str) -> Alarm:
     if alarm.active:
         return alarm
     cx.record(alarm, Change.RETURNED, reason)
-    rule = rule_of(alarm)
-    if not rule.latched:
+    if not rule_of(alarm).latched:
         runs.stop(cx, alarm)
-        cx.state.timers.set(settle_timer(alarm), cx.now_ms + rule.settle_s * 1000)
+        cx.state.timers.set(settle_timer(alarm), cx.now_ms + alarm.settle_ms)
     return alarm
 
 
 def settled(cx: Context, alarm: Alarm) -> None:
     """An alarm that is not latched stayed returned long enough: it closes by itself."""
+    key = _settled_key(cx.state.incidents[alarm.incident_id], alarm.alarm_class, alarm.facts)
+    cx.state.settled.put(key, Settled(alarm.settle_ms))
+    cx.state.timers.set(f"settled|{key}", cx.now_ms + AGAIN_WITHIN_MS)
     close_alarm(cx, alarm, "returned", tell=True)
     incident = cx.state.incidents[alarm.incident_id]
     if not incident.alarm_ids:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from alerting.book import closing, decisions, floods, indicators, legal, patterns, rules
+from alerting.book import alarms, closing, decisions, floods, indicators, legal, patterns, rules
 from alerting.book.audience import GUARDED
 from alerting.book.classes import ClassRule
 from alerting.book.classes_data import BOOK_VERSION, ROWS
@@ -47,7 +47,9 @@ second countersigns within {closing.PROPOSAL_MS // 60_000} min. News of the inci
 proposal void; proposing takes the incident in hand."""
 
 SETTLING = f"""\
-*Settles*: a returned alarm closes by itself after this time. *Pages again*: when a plan has ended
+*Settles*: a returned alarm closes by itself after this time; one that comes again within
+{_span(alarms.AGAIN_WITHIN_MS // 1000)} of the end of the last stays open twice as long, up to
+{_span(alarms.SETTLE_MS_MAX // 1000)}. *Pages again*: when a plan has ended
 and nobody has answered. *Looked at again*: a condition that lasts so long after a person closed its
 alarm raises a new one. An open SYSTEM alarm is told again at most every
 {floods.SAY_AGAIN_MS // 60_000} min."""
@@ -60,13 +62,15 @@ between two fixes always is a breach. Orders that cannot be enforced are observe
 DEFERRED = f"""\
 Silence, jamming, shielding and a flat battery are *deferred*: the automatic first actions come at
 once (positions are asked for, the device says "charge me"), and operators are paged when it still
-holds after the time below; what ends before that is recorded only. Silence of a pair, or near a
-zone, waits for as long as it cannot hide a meeting or an entry: from the last positions, at
-{rules.REACH_MM_PER_S // 1000} m/s, less their age, at most
-{_span(rules.DEFER_SILENCE_MS_MAX[2] // 1000)}
-({_span(rules.DEFER_SILENCE_MS_MAX[1] // 1000)} for risk class 1). Silence under a location order
-waits {_span(rules.DEFER_UNBOUNDED_MS[2] // 1000)}, in risk class 1 not at all. Other alarms about
-the same persons are never held back by it."""
+holds after the time above; what ends before that is recorded only. Other alarms about the same
+persons are never held back by it. Silence waits for as long as it cannot hide a meeting or an
+entry: from the last positions, at {rules.REACH_MM_PER_S // 1000} m/s, less their age, and
+
+- in risk class 1 at most {_span(rules.DEFER_SILENCE_MS_MAX[1] // 1000)}, else at most
+  {_span(rules.DEFER_SILENCE_MS_MAX[2] // 1000)}
+- of a pair at least {_span(rules.DEFER_PAIR_MS_MIN[2] // 1000)}, of a wearer who was more than
+  {rules.NEAR_PLACE_MM // 1000} m from every forbidden zone, or has a location order only, at least
+  {_span(rules.DEFER_PLACE_MS_MIN[2] // 1000)}; in risk class 1 there is no least"""
 
 PRESSES = """\
 A press counts also from a device that nobody knows or that did not prove who it is; it is marked. A
@@ -81,16 +85,19 @@ pages again from the start, for as long as nobody answers. Probation takes in ha
 critical."""
 
 LOAD = f"""\
-Kept by the book and told as metrics (`afstand_book`): alarms that began to page operators in the
-last {_span(indicators.WINDOW_MS // 1000)} (one per alarm and round of its plan; no tasks, no
-SYSTEM, no drills); a flood begins above {indicators.FLOOD_BEGINS_ABOVE} for each operator and ends
-below {indicators.FLOOD_ENDS_BELOW}, and is a SYSTEM alarm meanwhile; standing alarms, and stale ones of
-{_span(indicators.STALE_MS // 1000)} and more; alarms that come {indicators.CHATTER_COUNT} times
-within {_span(indicators.CHATTER_MS // 1000)} (`chattering`); the split by priority; and how fast
-alarms were answered, against EN 50518 ({indicators.ANSWER_S[True][0]} and
-{indicators.ANSWER_S[True][1]} s for what must be answered within {indicators.URGENT_RESPOND_S} s,
-{indicators.ANSWER_S[False][0]} and {indicators.ANSWER_S[False][1]} s for the rest). How many
-operators are at work is told by a command; {indicators.OPERATORS_DEFAULT} until then."""
+Kept by the book and told as metrics (`afstand_book`):
+
+- alarms that began to page operators in the last {_span(indicators.WINDOW_MS // 1000)}: one per
+  alarm and round of its plan; no tasks, no SYSTEM, no drills
+- flood: begins above {indicators.FLOOD_BEGINS_ABOVE} for each operator, ends below
+  {indicators.FLOOD_ENDS_BELOW}, and is a SYSTEM alarm meanwhile. How many operators are at work is
+  told by a command; {indicators.OPERATORS_DEFAULT} until then
+- standing alarms, and stale ones of {_span(indicators.STALE_MS // 1000)} and more
+- chattering: {indicators.CHATTER_COUNT} times within {_span(indicators.CHATTER_MS // 1000)}
+- the split by priority
+- how fast alarms were answered, against EN 50518: {indicators.ANSWER_S[True][0]} and
+  {indicators.ANSWER_S[True][1]} s for what must be answered within {indicators.URGENT_RESPOND_S} s,
+  {indicators.ANSWER_S[False][0]} and {indicators.ANSWER_S[False][1]} s for the rest"""
 
 PATTERN = f"""\
 Version {patterns.PATTERNS_VERSION}. Counted per order (and pair) or per person. When enough came

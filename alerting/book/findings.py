@@ -144,11 +144,27 @@ def _silence(cx: Context, found: Verdict) -> None:
             )
             defer_ms = silence_defer_ms(found, _radius_mm(cx, found))
             conditions.begin(cx, key, alarm_class, facts, lasting=True, defer_ms=defer_ms)
-            if not known and not silences.active(cx.state):
-                incident_id = conditions.incident_of(cx, key)
-                patterns.seen(cx, PatternKind.REPEATED_SILENCE, person_id, facts, incident_id)
+            if not known:
+                _count_silence(cx, key)
         elif conditions.end(cx, key, "silence-ended"):
             floods.heard_again(cx, person_id)
+
+
+def deferred(cx: Context, key: str) -> None:
+    """A condition still holds after the time that it was kept from the operators."""
+    conditions.deferred(cx, key)
+    _count_silence(cx, key)
+
+
+def _count_silence(cx: Context, key: str) -> None:
+    """Silence that came to matter may be a pattern; a loss of the network says nothing."""
+    condition = cx.state.conditions.get(key)
+    if condition is None or not condition.alarm_id or silences.active(cx.state):
+        return
+    facts = condition.facts
+    if facts.reason in silences.SILENT_REASONS and facts.person_id is not None:
+        incident_id = conditions.incident_of(cx, key)
+        patterns.seen(cx, PatternKind.REPEATED_SILENCE, facts.person_id, facts, incident_id)
 
 
 def _observe(cx: Context, found: Verdict, reason: str, count: int = 1) -> None:

@@ -5,11 +5,12 @@ from typing import Final
 import msgspec
 
 from afstand.limits import (
-    BOOK_MASS_LOSS_RELEASE_PER_MIN,
+    BOOK_MASS_LOSS_MAX_MS,
+    BOOK_MASS_LOSS_TERM_MS,
     BOOK_MASS_LOSS_WINDOW_MS,
     BOOK_TEXT_CHARS_MAX,
 )
-from alerting.book import alarms, conditions, patterns, silences, telling
+from alerting.book import alarms, conditions, indicators, patterns, silences, telling
 from alerting.book.context import Context
 from alerting.book.inputs import SystemSignal
 from alerting.book.outputs import Change
@@ -57,6 +58,10 @@ def signal(cx: Context, said: SystemSignal) -> None:
         telling.tell_again(cx, alarm, Purpose.UPDATE, "counted-since")
 
 
+HIGHEST_RISK: Final = 1
+UNKNOWN_RISK: Final = 9
+
+
 # --- mass loss ------------------------------------------------------------------------------------
 
 
@@ -97,13 +102,36 @@ def mass_loss_over(cx: Context, reason: str) -> None:
     release(cx)
 
 
+def term_over(cx: Context) -> None:
+    """The term of a suppression is over: renewed while most are still silent, else the end."""
+    mass = silences.current(cx.state)
+    if mass.since_ms is None:
+        return
+    lasts_ms = cx.now_ms - mass.since_ms
+    if not silences.most_are_silent(cx.state) or lasts_ms >= BOOK_MASS_LOSS_MAX_MS:
+        mass_loss_over(cx, "longest-time")
+        return
+    cx.state.timers.set(silences.END_TIMER, cx.now_ms + BOOK_MASS_LOSS_TERM_MS)
+    condition = cx.state.conditions.get(f"system/{SignalKind.MASS_LOSS}")
+    alarm = None if condition is None else cx.state.alarms.get(condition.alarm_id)
+    if alarm is not None and not alarm.closed:
+        alarms.repeat(cx, alarm, replace(alarm.facts, detail=silences.ranked(cx.state)))
+    release(cx)
+
+
 def release(cx: Context) -> None:
-    """Let the next few alarms page that the mass loss held back, the highest risk first."""
+    """Let the next few alarms page that the mass loss held back, the highest risk first.
+
+    While it lasts only those of risk class 1.
+    """
     rows = cx.state.mass_suppressed.rows
-    order = sorted(rows, key=lambda alarm_id: (rows[alarm_id] or 9, alarm_id))
+    most = HIGHEST_RISK if silences.active(cx.state) else UNKNOWN_RISK
+    held = [alarm_id for alarm_id in rows if (rows[alarm_id] or UNKNOWN_RISK) <= most]
+    order = sorted(held, key=lambda alarm_id: (rows[alarm_id] or UNKNOWN_RISK, alarm_id))
+    at_once = max(1, indicators.current(cx.state).operators // 2)
     paged = 0
     for alarm_id in order:
-        if paged == BOOK_MASS_LOSS_RELEASE_PER_MIN:
+        if paged == at_once:
             cx.state.timers.set(silences.RELEASE_TIMER, cx.now_ms + 60_000)
             break
         cx.state.mass_suppressed.drop(alarm_id)

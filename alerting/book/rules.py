@@ -93,10 +93,16 @@ RAISES: Final = {
 
 REACH_MM_PER_S: Final = 25_000
 """How fast somebody out of sight is taken to move: 90 km/h, by road in and between towns."""
-DEFER_SILENCE_MS_MAX: Final = {1: 300_000, 2: 900_000, 3: 900_000}
+DEFER_SILENCE_MS_MAX: Final = {1: 300_000, 2: 1_800_000, 3: 1_800_000}
 """Risk class -> the longest that silence is kept from the operators, however far apart they are."""
-DEFER_UNBOUNDED_MS: Final = {1: 0, 2: 300_000, 3: 300_000}
-"""Risk class -> the same where no distance says how long it takes: a location order."""
+DEFER_PLACE_MS_MIN: Final = {1: 0, 2: 600_000, 3: 600_000}
+"""Risk class -> the least of it for orders about places, after their budget of 5 minutes: nobody is
+known to be near. Not when the last position was within `NEAR_PLACE_MM` of a forbidden zone. A
+location order has no distance to wait for.
+"""
+DEFER_PAIR_MS_MIN: Final = {1: 0, 2: 60_000, 3: 60_000}
+"""Risk class -> the least of it for a pair: the devices have just been asked, and may answer."""
+NEAR_PLACE_MM: Final = 1_000_000
 
 
 def silence_defer_ms(verdict: Verdict, radius_mm: int) -> int:
@@ -107,14 +113,18 @@ def silence_defer_ms(verdict: Verdict, radius_mm: int) -> int:
     """
     risk = verdict.risk_class if verdict.risk_class in DEFER_SILENCE_MS_MAX else 1
     if verdict.order_kind is OrderKind.LOCATION_ORDER:
-        return DEFER_UNBOUNDED_MS[risk]
-    if verdict.distance_mm is None:
-        return 0
+        return DEFER_PLACE_MS_MIN[risk]
     pair = verdict.order_kind is OrderKind.CONTACT_BAN
+    if verdict.distance_mm is None:
+        return DEFER_PAIR_MS_MIN[risk] if pair else 0
     free_mm = verdict.distance_mm - radius_mm if pair else -verdict.distance_mm
     ages_ms = [a for a in (verdict.wearer_age_ms, verdict.protected_age_ms) if a is not None]
     hidden_ms = free_mm * 1000 // REACH_MM_PER_S - max(ages_ms, default=0)
-    return max(0, min(hidden_ms, DEFER_SILENCE_MS_MAX[risk]))
+    far_from_place = not pair and free_mm > NEAR_PLACE_MM
+    least_ms = DEFER_PAIR_MS_MIN[risk] if pair else 0
+    if far_from_place:
+        least_ms = DEFER_PLACE_MS_MIN[risk]
+    return max(least_ms, min(hidden_ms, DEFER_SILENCE_MS_MAX[risk]))
 
 
 ENDS: Final = {

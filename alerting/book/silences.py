@@ -1,9 +1,10 @@
 """Mass loss: many who go silent at once are one trouble of the network, not one alarm each.
 
 While it lasts, alarms that say no more than "silent" are suppressed by design, with the reason and
-for a bounded time; the SYSTEM alarm carries the list of persons, the highest risk first. Panic,
-proximity, tamper and area breach are never touched. Whoever is still silent when it is over pages
-after all, in a rhythm that people can follow.
+for a bounded term; the SYSTEM alarm carries the list of persons, the highest risk first. When the
+term ends and most are still silent, it is renewed: the SYSTEM alarm pages again with the new list,
+and those of risk class 1 page for themselves. Panic, proximity, tamper and area breach are never
+touched. Whoever is still silent when it is over pages after all, in a rhythm that can be followed.
 """
 
 from typing import Final
@@ -11,9 +12,9 @@ from typing import Final
 import msgspec
 
 from afstand.limits import (
-    BOOK_MASS_LOSS_MAX_MS,
     BOOK_MASS_LOSS_PERSONS,
     BOOK_MASS_LOSS_SUPPRESSED_MAX,
+    BOOK_MASS_LOSS_TERM_MS,
     BOOK_MASS_LOSS_WINDOW_MS,
 )
 from alerting.book.context import Context
@@ -72,7 +73,7 @@ def fell_silent(cx: Context, person_id: str, risk_class: int) -> bool:
     for _, silent_id, risk in recent:
         state.mass_silent.put(silent_id, risk)
     state.mass.put(_ROW, MassLoss(since_ms=cx.now_ms, peak=len(recent)))
-    state.timers.set(END_TIMER, cx.now_ms + BOOK_MASS_LOSS_MAX_MS)
+    state.timers.set(END_TIMER, cx.now_ms + BOOK_MASS_LOSS_TERM_MS)
     return True
 
 
@@ -86,7 +87,12 @@ def heard_again(cx: Context, person_id: str) -> bool:
             state.mass.put(_ROW, MassLoss(recent=left))
         return False
     state.mass_silent.drop(person_id)
-    return 2 * len(state.mass_silent) <= mass.peak
+    return not most_are_silent(state)
+
+
+def most_are_silent(state: State) -> bool:
+    """Whether more than half of those lost at the worst moment are still silent."""
+    return 2 * len(state.mass_silent) > current(state).peak
 
 
 def end(cx: Context) -> None:

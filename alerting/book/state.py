@@ -136,6 +136,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The round that began to page operators last; 0: none yet."""
     annunciated_ms: int = 0
     answered: bool = False
+    settle_ms: int = 0
+    """How long it stays open after it returned."""
     came_ms: tuple[int, ...] = ()
     """When it came again, the last few times."""
 
@@ -263,6 +265,12 @@ class LateBreaches(msgspec.Struct, frozen=True):
     facts: Facts
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """An alarm that closed by itself not long ago, and how long it had stayed open for that."""
+
+    settle_ms: int
+
+
 class Desk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The operators' desk: how many work there, and what paged them in the last 10 minutes."""
 
@@ -313,6 +321,7 @@ class Rows(msgspec.Struct, kw_only=True):
     legal: dict[str, LegalRow] = {}
     patterns: dict[str, Occurrences] = {}
     breaches: dict[str, Breaches] = {}
+    settled: dict[str, Settled] = {}
     desk: dict[str, Desk] = {}
     numbers: dict[str, int] = {}
     timers: dict[str, int] = {}
@@ -358,6 +367,7 @@ class State:
         self.legal: Table[LegalRow] = Table(rows.legal, log)
         self.patterns: Table[Occurrences] = Table(rows.patterns, log)
         self.breaches: Table[Breaches] = Table(rows.breaches, log)
+        self.settled: Table[Settled] = Table(rows.settled, log)
         self.desk: Table[Desk] = Table(rows.desk, log)
         self.numbers: Table[int] = Table(rows.numbers, log)
         self.timers = Timers(rows.timers, log)

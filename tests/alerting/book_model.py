@@ -62,7 +62,7 @@ class Model(ModelTasks):
                 silent = {**facts, "person": person, "role": role, "silence": True}
                 self.begin(name, blind, {**silent, "confirmed": True}, defer=self.hidden(v))
                 if not known:
-                    self.count("repeated-silence", person, silent, self.incident_of(name))
+                    self.silence_matters(name)
             else:
                 self.end(f"silent-{role}/{tail}")
         if v["state"] == "unknown":
@@ -99,22 +99,35 @@ class Model(ModelTasks):
             else:
                 self.end(f"near/{tail}")
 
+    def silence_matters(self, name: str) -> None:
+        """Silence counts towards a pattern when operators are paged for it."""
+        condition = self.conditions[name]
+        if condition["facts"]["silence"] and condition["alarm"] is not None:
+            facts = condition["facts"]
+            self.count("repeated-silence", facts["person"], facts, self.incident_of(name))
+
     def hidden(self, v: dict[str, Any]) -> int:
         """How long silence cannot matter yet, from the distance (km) and the ages (s)."""
+        pair = v["kind"] == "contact-ban"
+        least = 0 if pair or v["risk"] == 1 else 600_000
         if v["kind"] == "location-order":
-            return 0 if v["risk"] == 1 else 300_000
+            return least
+        if pair and v["risk"] > 1:
+            least = 60_000
         if v["km"] is None:
-            return 0
-        far = v["km"] if v["kind"] == "contact-ban" else -v["km"]
-        longest = 300_000 if v["risk"] == 1 else 900_000
-        return max(0, min(far * 40_000 - v["age"] * 1000, longest))
+            return least if pair else 0
+        far = v["km"] if pair else -v["km"]
+        if far <= 1 and not pair:
+            least = 0
+        longest = 300_000 if v["risk"] == 1 else 1_800_000
+        return max(least, min(far * 40_000 - v["age"] * 1000, longest))
 
     def facts_of(self, v: dict[str, Any]) -> Facts:
         return {
             "wearer": v["wearer"], "protected": v["protected"], "device": None,
             "person": v["wearer"], "role": "wearer", "plan": v["plan"], "order": v["kind"],
             "silence": False, "confirmed": v["state"] == "confirmed", "risk": v["risk"],
-            "matter": "",
+            "matter": "", "order_id": v["order"],
         }  # fmt: skip
 
     def event(self, kind: str, device: str, person: str | None, role: str) -> None:
@@ -123,6 +136,7 @@ class Model(ModelTasks):
             "protected": person if role == "protected" else None,
             "device": device, "person": person, "role": role, "plan": "", "order": None,
             "silence": False, "confirmed": True, "risk": 0, "matter": "",
+            "order_id": None,
         }  # fmt: skip
         for source in ENDED_BY.get(kind, ()):
             self.end(f"{source}/{device}")
@@ -291,7 +305,7 @@ class Model(ModelTasks):
                 "confirmed": alarm.confirmed,
             }
         elif not alarm.latched:
-            alarm.settles = self.now + SETTLE_S[alarm.alarm_class] * 1000
+            alarm.settles = self.now + alarm.settle_ms
             alarm.again = None
 
     def raise_alarm(self, name: str) -> None:
@@ -307,6 +321,10 @@ class Model(ModelTasks):
                 self.another_source(alarm, name, facts)
                 return
         alarm = ModelAlarm(incident, alarm_class, facts, self.now)
+        alarm.settle_ms = SETTLE_S.get(alarm_class, 0) * 1000
+        ended, before = self.settled.get(self.recurring(alarm), (None, 0))
+        if ended is not None and self.now < ended + 3_600_000:
+            alarm.settle_ms = max(alarm.settle_ms, min(2 * before, 1_800_000))
         condition["alarm"] = alarm
         incident.proposal = None
         same_place = [a for a in incident.alarms if a.facts["protected"] == facts["protected"]]
@@ -324,11 +342,17 @@ class Model(ModelTasks):
         if not alarm.silent:
             self.start(alarm, repeats=False)
 
+    def recurring(self, alarm: ModelAlarm) -> tuple[Any, ...]:
+        """What makes two alarms the same that comes again."""
+        facts = alarm.facts
+        return (alarm.alarm_class, alarm.incident.subject, facts["protected"], facts["matter"])
+
     def in_repair(self, alarm_class: str, facts: Facts) -> bool:
         return (facts["person"], alarm_class) in self.repair
 
     def another_source(self, alarm: ModelAlarm, name: str, facts: Facts) -> None:
         returned = not alarm.sources
+        same = all(alarm.facts[what] == facts[what] for what in ("order_id", "person"))
         already_silent = facts["silence"] and any(
             self.conditions[s]["facts"]["silence"]
             and self.conditions[s]["facts"]["person"] == facts["person"]
@@ -347,7 +371,7 @@ class Model(ModelTasks):
                 alarm.out_of_service = False
             self.audible(alarm)
             return
-        if returned and not alarm.latched and not alarm.acknowledged:
+        if returned and not alarm.latched and (same or not alarm.acknowledged):
             self.work(alarm)
         else:
             self.news(alarm)
@@ -473,6 +497,7 @@ class Model(ModelTasks):
             if thing.pages:
                 self.start(thing, repeats=True)
         elif what == "settle":
+            self.settled[self.recurring(thing)] = (self.now, thing.settle_ms)
             self.close(thing, tell=True)
             if not thing.incident.alarms:
                 self.incidents.remove(thing.incident)
@@ -490,7 +515,10 @@ class Model(ModelTasks):
             self.overdue(thing)
         elif what == "condition":
             self.end(thing)
-        elif what in ("recheck", "defer"):
+        elif what == "defer":
+            self.raise_alarm(thing)
+            self.silence_matters(thing)
+        elif what == "recheck":
             self.raise_alarm(thing)
         elif what == "service":
             del self.repair[thing]

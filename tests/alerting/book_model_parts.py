@@ -59,6 +59,7 @@ class ModelAlarm:
         self.covered = False
         self.out_of_service = False
         self.settles: int | None = None
+        self.settle_ms = 0
         self.again: int | None = None
         self.round = 0
         self.repeats = False

@@ -28,6 +28,7 @@ class ModelPlans:
         self.incidents: list[ModelIncident] = []
         self.conditions: dict[str, dict[str, Any]] = {}
         self.repair: dict[tuple[str, str], int] = {}
+        self.settled: dict[tuple[Any, ...], tuple[int | None, int]] = {}
         self.heard: list[Heard] = []
         self.sent: dict[tuple[Any, ...], tuple[ModelAlarm, int, int, str]] = {}
         """Every notice of a step by what it says: alarm, round, step, audience."""

@@ -239,7 +239,7 @@ class Twin:
         rng = self.rng
         for _ in range(events):
             # Odd seeds live fast: many inputs between two deadlines; even ones wait for them.
-            short = 500 if self.seed % 2 else 5_000
+            short = 500 if self.seed % 2 else 2_000
             pause = rng.choice((0, 0, rng.randrange(short), rng.randrange(18 * short)))
             if rng.random() < 0.01:
                 pause = rng.randrange(3 * 3_600_000)

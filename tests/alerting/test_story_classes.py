@@ -355,12 +355,12 @@ def test_an_approach_becomes_a_breach_and_is_one_incident(story):
 
 
 def test_pair_blind_names_who_is_silent_and_the_second_one_is_news(story):
-    story.verdict("unknown", freshness="wearer-stale")
+    story.verdict("unknown", freshness="wearer-stale", risk=1)
     (notice,) = story.expect("room pair-blind alert")
     assert notice.reason == "wearer-silent"
     story.acknowledge()
     story.forward(30)
-    story.verdict("unknown", freshness="blind")
+    story.verdict("unknown", freshness="blind", risk=1)
     (notice,) = story.expect("room pair-blind alert")
     assert notice.reason == "protected-silent"
     story.acknowledge()

@@ -35,9 +35,11 @@ def test_a_flat_battery_first_prompts_whoever_carries_the_device(story):
     [
         (10_000, (90, 5), 2, 310),  # (10 - 0) km at 25 m/s, less the age of the older position
         (10_000, (90, 5), 1, 300),
-        (80_000, (90, 5), 2, 900),
-        (2_000, (90, 5), 2, 0),
-        (None, (90, 5), 2, 0),
+        (80_000, (90, 5), 2, 1800),
+        (2_000, (90, 5), 1, 0),
+        (2_000, (90, 5), 2, 60),  # the devices have just been asked
+        (None, (90, 5), 1, 0),
+        (None, (90, 5), 2, 60),
         (10_000, (None, 300), 2, 100),
     ],
 )
@@ -76,11 +78,16 @@ def test_silence_that_ends_before_it_could_matter_pages_nobody(story):
 
 
 @pytest.mark.parametrize(
-    ("kind", "distance_m", "after_s"),
-    [("area-ban", -5_000, 200), ("area-ban", 30, 0), ("location-order", 20, 300)],
-)
-def test_silence_about_a_place_waits_for_what_the_distance_allows(story, kind, distance_m, after_s):
-    story.verdict("clear", kind=kind, freshness="wearer-stale", distance_mm=distance_m * 1000)
+    ("kind", "risk", "distance_m", "after_s"),
+    [("area-ban", 2, -25_000, 1000), ("area-ban", 2, -1001, 600), ("area-ban", 2, -1000, 40),
+     ("area-ban", 1, -5_000, 200), ("area-ban", 1, 30, 0), ("location-order", 2, 20, 600),
+     ("location-order", 1, 20, 0)],
+)  # fmt: skip
+def test_silence_about_a_place_waits_for_what_the_distance_allows(
+    story, kind, risk, distance_m, after_s
+):
+    story.verdict("clear", kind=kind, freshness="wearer-stale", risk=risk,
+                  distance_mm=distance_m * 1000)  # fmt: skip
     if after_s:
         story.forward(after_s)
     story.expect("room location-doubt alert", at_s=after_s)

@@ -168,7 +168,7 @@ def test_ten_silences_of_one_person_are_a_pattern_whatever_order_sees_them(story
             for order in ("order-1", "order-2"):
                 story.verdict("clear", order=order, freshness=freshness)
                 story.hush()
-        story.let_pass(HOUR_S)
+            story.let_pass(HOUR_S)
         patterns = [a for a in story.alarms().values() if a.alarm_class == "pattern"]
         assert len(patterns) == (n == 9), n
     assert patterns[0].reason == "repeated-silence"

@@ -4,7 +4,6 @@ import pytest
 
 from afstand import limits
 from alerting.book.types import (
-    Acknowledge,
     AlarmClass,
     OutOfService,
     ReturnToService,
@@ -167,9 +166,9 @@ def test_out_of_service_reaches_an_open_alarm_and_ends_by_hand(story):
 
 def test_out_of_service_of_one_does_not_cover_the_other_of_the_pair(story):
     out_of_service(story, "P", "pair-blind", 3600)
-    story.verdict("unknown", freshness="protected-stale")
+    story.verdict("unknown", freshness="protected-stale", risk=1)
     story.forward(60)
-    story.verdict("unknown", freshness="blind")
+    story.verdict("unknown", freshness="blind", risk=1)
     (notice,) = story.expect("room pair-blind alert")
     assert notice.reason == "wearer-silent"
     story.acknowledge()
@@ -182,7 +181,8 @@ MANY = limits.BOOK_MASS_LOSS_PERSONS
 
 def silence(n, risk=2):
     return verdict("unknown", kind="area-ban", order=f"order-{n}", wearer=f"w{n}",
-                   freshness="wearer-stale", risk=risk)  # fmt: skip
+                   freshness="wearer-stale", risk=risk,
+                   distance_mm=-500_000 if risk == 1 else -5_000_000)  # fmt: skip
 
 
 def heard(n):
@@ -190,15 +190,16 @@ def heard(n):
 
 
 def test_a_mass_loss_is_one_alarm_with_a_list_by_risk():
+    """It is seen before the first of the many would have paged."""
     with Story(operators=50) as story:
         for n in range(MANY - 1):
             story.take(silence(n, risk=3))
-            story.expect("monitoring-centre location-doubt alert")
         story.take(silence(MANY - 1, risk=1))
         (notice,) = story.expect("shift-lead system alert")
         assert notice.detail.startswith(f"{MANY} silent, by risk class: w{MANY - 1} (1), w0 (3)")
         story.take(*(silence(n) for n in range(MANY, 450)))
-        story.forward(50)
+        story.acknowledge_all()
+        story.forward(600)
         suppressed = [a for a in story.alarms().values() if a.suppressed == "mass-loss"]
         assert len(suppressed) == 450
         story.take(verdict("confirmed", wearer="w7", protected="p7"))
@@ -207,60 +208,80 @@ def test_a_mass_loss_is_one_alarm_with_a_list_by_risk():
         story.expect("monitoring-centre panic alert")
 
 
+def test_what_paged_before_the_mass_loss_was_seen_is_suppressed_with_it():
+    with Story(operators=50) as story:
+        for n in range(MANY - 1):
+            story.take(silence(n, risk=1))
+        story.forward(20)
+        story.expect(*["monitoring-centre location-doubt alert"] * (MANY - 1))
+        story.take(silence(MANY - 1, risk=1))
+        story.expect("shift-lead system alert")
+        story.forward(50)
+        assert len([a for a in story.alarms().values() if a.suppressed]) == MANY
+
+
 def test_after_a_mass_loss_the_silent_ones_page_a_few_at_a_time():
     with Story(operators=50) as story:
-        story.take(*(silence(n) for n in range(60)))
-        said = [story.reads(n) for _, n in story.unexpected]
-        assert said.count("monitoring-centre location-doubt alert") == MANY - 1
-        story.expect(*said)
-        story.take(*(heard(n) for n in range(29)))
-        story.nothing_more()
-        story.take(heard(29))
-        ten = limits.BOOK_MASS_LOSS_RELEASE_PER_MIN
-        story.expect(*["monitoring-centre location-doubt alert"] * ten)
-        assert story.state("system") == "returned-unacknowledged"
-        story.forward(60, stop_at_notice=True)
+        story.take(*(silence(n) for n in range(100)))
+        story.expect("shift-lead system alert")
+        story.acknowledge_all()
+        story.forward(600)
+        story.take(*(heard(n) for n in range(49)))
+        story.take(heard(49))
         page = "monitoring-centre location-doubt alert"
-        seen = ten
-        while seen < 30:
-            said = [story.reads(n) for _, n in story.unexpected]
-            story.expect(*said)
-            seen += said.count(page)
-            story.forward(60, stop_at_notice=True)
-        assert seen == 30
-        story.unexpected.clear()
+        story.expect(*[page] * 25)  # one for two operators a minute
+        assert story.state("system") == "returned-acknowledged"
+        story.let_pass(59)
+        story.forward(1)
+        said = [story.reads(notice) for _, notice in story.unexpected]
+        assert said.count(page) == 25
+        story.hush()
+        story.let_pass(3600)
+        assert not [a for a in story.alarms().values() if a.suppressed]
 
 
-def test_a_mass_loss_suppresses_for_a_bounded_time_only():
+def test_a_mass_loss_that_lasts_is_said_again_and_lets_the_highest_risk_page():
+    with Story(operators=50) as story:
+        story.take(*(silence(n, risk=1 if n in (30, 35) else 2) for n in range(40)))
+        story.hush()
+        (system,) = story.open_incidents("system")
+        story.acknowledge_one(system)
+        for term in range(1, 4):
+            for _ in range(2):
+                story.let_pass(899)
+                story.acknowledge_one(system)
+            story.forward(2)
+            said = [(n.target, n.wearer_id or n.detail[:30]) for _, n in story.unexpected]
+            released = [("monitoring-centre", "w30"), ("monitoring-centre", "w35")]
+            again = ("shift-lead", "40 silent, by risk class: w30 ")
+            assert said == [again, *(released if term == 1 else [])], term
+            story.hush()
+            story.acknowledge_all() if term == 1 else story.acknowledge_one(system)
+        suppressed = [a for a in story.alarms().values() if a.suppressed]
+        assert len(suppressed) == 38
+        story.hush()
+
+
+def test_a_mass_loss_suppresses_for_a_bounded_time_only(monkeypatch):
+    monkeypatch.setattr("alerting.book.floods.BOOK_MASS_LOSS_MAX_MS", 5_400_000)
     with Story(operators=50) as story:
         story.take(*(silence(n) for n in range(40)))
-        story.expect(*[story.reads(n) for _, n in story.unexpected])
-        (system,) = [i for i, r in story.incidents().items() if r.subject.startswith("system")]
-        story.take(Acknowledge(incident_id=system, by="lead"))
-        story.forward(840)
-        story.take(Acknowledge(incident_id=system, by="lead"))
-        story.forward(limits.BOOK_MASS_LOSS_MAX_MS / 1000 - 840, stop_at_notice=True)
-        said = [story.reads(n) for _, n in story.unexpected]
-        story.expect(*said)
-        while "monitoring-centre location-doubt alert" not in said:
-            story.take(Acknowledge(incident_id=system, by="lead"))
-            story.forward(120, stop_at_notice=True)
-            said = [story.reads(n) for _, n in story.unexpected]
-            story.expect(*said)
-        assert story.now_ms - 1_750_000_000_000 == limits.BOOK_MASS_LOSS_MAX_MS
+        story.let_pass(5_399)
+        assert len([a for a in story.alarms().values() if a.suppressed]) == 40
+        story.let_pass(1)
+        assert len([a for a in story.alarms().values() if a.suppressed]) == 15
+        story.let_pass(60)
+        assert not [a for a in story.alarms().values() if a.suppressed]
 
 
 def test_people_who_fall_silent_one_by_one_are_no_mass_loss():
     with Story(operators=50) as story:
         for n in range(MANY + 5):
-            story.take(silence(n))
-            story.expect("monitoring-centre location-doubt alert")
+            story.take(silence(n, risk=1))
+            story.let_pass(20)
             story.take(heard(n))
-            story.forward(1)
         assert not any("system" in i.subject for i in story.incidents().values())
-        story.forward(50)
-        story.forward(100)
-        story.expect(*[story.reads(n) for _, n in story.unexpected])
+        story.let_pass(150)
 
 
 def test_more_than_silence_is_not_suppressed_by_a_mass_loss():
