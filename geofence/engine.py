@@ -7,7 +7,7 @@ was. All rows that a call changes are copied first; findings are made before the
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from geofence.layout import (
     UNUSABLE,
 )
 from geofence.orders import Order, OrderRejected, Person, RejectReason, Role, Zone, silence_ms
+from geofence.quiet import QuietEntries, numbers_of, set_limits
 from geofence.silence import due_persons, next_due
 from geofence.snapshot import dump_docket, load_docket
 from geofence.turning import turn_order, withdraw_pairs
@@ -254,6 +255,31 @@ class Engine:
                 self._reserve_for(int(columns.person[order[done]]))
             return read_findings(docket)
 
+    def quiet_entries(
+        self, fixes: FixBatch, ends: npt.NDArray[np.int64], times_ms: npt.NDArray[np.int64]
+    ) -> QuietEntries:
+        """Prepare entries for `fold_quiet`.
+
+        Entry `k` has the fixes from `ends[k - 1]` to before `ends[k]` and the time `times_ms[k]`;
+        times do not run back. Raises ValueError as `observe` does.
+        """
+        columns = _columns(fixes, self._docket.tables.persons)
+        order = _by_entry_and_time(columns, ends)
+        return QuietEntries(columns, numbers_of(ends, times_ms, order))
+
+    def fold_quiet(self, entries: QuietEntries, first: int, limit_ms: int) -> int:
+        """Fold entries from `first` up to one that would tell something; return which that is.
+
+        The state is then that of `advance` and `observe` with each entry before it, and none of
+        those would have returned a finding. Stops before `limit_ms`, too.
+        """
+        docket = self._docket
+        edge = docket.next_edge()
+        limit_ms = limit_ms if edge is None else min(limit_ms, edge[0])
+        set_limits(entries.numbers, limit_ms, docket.tables.persons)
+        docket.undo.begin(docket.tables)
+        return int(kernel.quiet(docket.state(), entries, first))
+
     def advance(self, now_ms: int) -> list[Finding]:
         """Fire everything that is due until `now_ms`, each at its own instant."""
         with self._atomic():
@@ -358,22 +384,43 @@ def _columns(fixes: FixBatch, persons: int) -> FixBatch:
     return columns
 
 
-def _by_time(fixes: FixBatch) -> npt.NDArray[np.int64]:
-    """Return the permutation by device time, person and content: one order for one set of fixes."""
+def _by_entry_and_time(fixes: FixBatch, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the permutation by entry, and within each as `_by_time`."""
     count = len(fixes.person)
-    if count == 0:
-        return np.empty(0, np.int64)
-    first = int(fixes.time_ms.min())
-    content = (
+    sizes = np.diff(ends, prepend=0)
+    if count == 0 or sizes.max() <= 1:
+        return np.arange(count, dtype=np.int64)
+    entry = np.repeat(np.arange(len(ends), dtype=np.int64), sizes)
+    order = np.lexsort((fixes.person, fixes.time_ms, entry))
+    person, time_ms = fixes.person[order], fixes.time_ms[order]
+    same = (person[1:] == person[:-1]) & (time_ms[1:] == time_ms[:-1])
+    if not (same & (entry[1:] == entry[:-1])).any():
+        return order
+    return np.lexsort((*_by_content(fixes), entry))
+
+
+def _by_content(fixes: FixBatch) -> tuple[npt.NDArray[np.integer[Any]], ...]:
+    """Return the columns that order fixes, the last first."""
+    return (
         fixes.mechanism,
         fixes.heading_cdeg,
         fixes.speed_cm_s,
         fixes.accuracy_dm,
         fixes.lon_e7,
         fixes.lat_e7,
+        fixes.person,
+        fixes.time_ms,
     )
+
+
+def _by_time(fixes: FixBatch) -> npt.NDArray[np.int64]:
+    """Return the permutation by device time, person and content: one order for one set of fixes."""
+    count = len(fixes.person)
+    if count == 0:
+        return np.empty(0, np.int64)
+    first = int(fixes.time_ms.min())
     if int(fixes.time_ms.max()) - first >= _SPAN_MS_MAX:
-        return np.lexsort((*content, fixes.person, fixes.time_ms))
+        return np.lexsort(_by_content(fixes))
     key = (fixes.time_ms - first) << _PERSON_BITS | fixes.person
     order = np.argsort(key, kind="stable")
     ordered = key[order]
@@ -382,5 +429,6 @@ def _by_time(fixes: FixBatch) -> npt.NDArray[np.int64]:
         # Only fixes of one person and time have to be told apart by what they say.
         among = np.flatnonzero(np.append(same, False) | np.append(False, same))
         rows = order[among]
-        order[among] = rows[np.lexsort((*(column[rows] for column in content), key[rows]))]
+        content = (column[rows] for column in _by_content(fixes)[:-2])
+        order[among] = rows[np.lexsort((*content, key[rows]))]
     return order

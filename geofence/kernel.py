@@ -22,6 +22,7 @@ from geofence.integers import wide
 from geofence.kernels.arrays import ZoneArrays
 from geofence.kernels.compile import jit
 from geofence.layout import Integers, Ledger, World
+from geofence.quiet import QuietEntries, fold_quiet
 from geofence.silence import fire_silences
 
 _FOLD: Final = 0
@@ -32,6 +33,7 @@ _ASK_UNIT: Final = 4
 _TURN_PAIR: Final = 5
 _TELL_PAIR: Final = 6
 _ASK_PAIR: Final = 7
+_QUIET: Final = 8
 
 
 class FixBatch(NamedTuple):
@@ -78,6 +80,8 @@ def work(
         return fold_fixes(world, ledger, zones, fixes, numbers, first, now_ms)
     if task == _SILENCE:
         return fire_silences(world, ledger, zones, numbers, first)
+    if task == _QUIET:
+        return fold_quiet(world, ledger, zones, fixes, numbers, first)
     row = numbers[0]
     if task == _TURN_UNIT:
         return turn_unit(
@@ -107,6 +111,11 @@ def work(
 def fold(state: State, fixes: FixBatch, order: Integers, first: int, now_ms: int) -> int:
     """Fold fixes in the given order, from `first`; return how far the ledger had room."""
     return work(_FOLD, *state, fixes, order, first, now_ms)
+
+
+def quiet(state: State, entries: QuietEntries, first: int) -> int:
+    """Fold entries that tell nothing (geofence.quiet), from `first`; return which is the next."""
+    return work(_QUIET, *state, entries.fixes, entries.numbers, first, 0)
 
 
 def silence(state: State, persons: Integers, first: int) -> int:

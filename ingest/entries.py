@@ -115,12 +115,25 @@ RECORD: Final = np.dtype(
     ]
 )
 _HEADER: Final = struct.Struct("<BBHIIII")
+FRAMES_HEAD: Final = np.dtype(
+    [
+        ("version", "u1"),
+        ("reserved", "u1"),
+        ("names", "<u2"),
+        ("records", "<u4"),
+        ("names_bytes", "<u4"),
+        ("payload_bytes", "<u4"),
+        ("crc32", "<u4"),
+    ]
+)
+"""The header of a `frames` blob, as `_HEADER` packs it."""
 _RECORD_STRUCT: Final = struct.Struct("<IBBHQII")
 _LANES: Final = frozenset(int(code) for code in LaneCode)
 _FLAGS_KNOWN: Final = int(
     FrameFlag.AUTHENTICATED | FrameFlag.CLOCK_FAULT | FrameFlag.DUPLICATE_SUSPECT
 )
 assert RECORD.itemsize == _RECORD_STRUCT.size
+assert FRAMES_HEAD.itemsize == _HEADER.size
 
 
 class FrameBatch:

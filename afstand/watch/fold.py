@@ -10,7 +10,7 @@ aside with a reason, and a SYSTEM alarm says so. Nothing stops.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,6 +27,7 @@ from afstand.commands import (
 )
 from afstand.watch.envelope import encode_envelope, entry_key
 from afstand.watch.frames import Devices, DumpedDevices, Inputs, read_inputs
+from afstand.watch.page import Run, read_page
 from afstand.watch.signals import read_signal
 from alerting.book.book import Book
 from alerting.book.types import (
@@ -46,8 +47,11 @@ from alerting.book.types import (
 from geofence.compiled import is_current, unpack
 from geofence.engine import Engine, FixBatch, OrderRejected
 from geofence.engine import RejectReason as OrderRejectReason
+from geofence.layout import NEVER_MS
 from geofence.verdicts import Finding
+from ingest.columns import EntryColumns
 from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
+from ingest.store import EntryId
 
 STATE_FORMAT: Final = 1
 RECEIPT_FORMAT: Final = 1
@@ -63,6 +67,16 @@ class Step(NamedTuple):
     The outbox blob (None: nothing) and counts of what was in it, for the metrics.
     """
 
+    blob: bytes | None
+    outputs: list[Output]
+    notes: Counter[str]
+
+
+class Folded(NamedTuple):
+    """What folding some entries gave: nothing, or what the last of them (`id`) gave."""
+
+    id: EntryId
+    entries: int
     blob: bytes | None
     outputs: list[Output]
     notes: Counter[str]
@@ -108,6 +122,9 @@ class Watch:
                 work.poison(entry.blob.decode(errors="replace"))
             case EntryKind.TICK:
                 pass
+        return self._finish(work)
+
+    def _finish(self, work: "_Work") -> Step:
         self._book_all(work)
         outputs = work.outputs
         outputs += [
@@ -121,6 +138,51 @@ class Watch:
     def figures(self) -> dict[str, int]:
         """The load on the operators and what the book holds; nothing that decides reads them."""
         return self._book.indicators() | self._book.figures()
+    def fold(self, entries: EntryColumns) -> Iterator[Folded]:
+        """Fold many entries: the same outputs and the same state as `step` with one after another.
+
+        Goes on while it is asked for more: whoever begins has to ask to the end. Raises
+        EntryVersionError where `step` would, with everything before it folded and given.
+        """
+        page = read_page(entries)
+        at = 0
+        for other in (*np.flatnonzero(~page.plain).tolist(), len(entries)):
+            if other > at:
+                yield from self._fold_plain(Run(page, at, other, self._devices))
+            if other < len(entries):
+                step = self.step(entries.entry(other))
+                yield Folded(entries.id(other), 1, step.blob, step.outputs, step.notes)
+            at = other + 1
+
+    def _fold_plain(self, run: Run) -> Iterator[Folded]:
+        """Nearly all entries tell nothing; one that does is done as by itself."""
+        at = told = run.first
+        entries = self._engine.quiet_entries(*run.fixes())
+        while True:
+            due_ms = self._book.next_due_ms()
+            limit_ms = NEVER_MS if due_ms is None else due_ms
+            at = run.first + self._engine.fold_quiet(entries, at - run.first, limit_ms)
+            if at == run.end:
+                break
+            work = _Work(run.page.entries.entry(at), self._partition)
+            self._advance(work)
+            inputs = run.inputs(at)
+            work.received_ms = inputs.received_ms
+            if len(inputs.handles):
+                work.inputs += self._observe(inputs, work)
+            step = self._finish(work)
+            at += 1
+            yield Folded(work.entry.id, at - told, step.blob, step.outputs, step.notes)
+            told = at
+            if at == run.end:
+                break
+            if run.renamed(self._devices):
+                entries = self._engine.quiet_entries(*run.fixes())
+        last = run.page.entries.id(run.end - 1)
+        if at > told:
+            # Nothing is due and nothing comes in: the book sees how late it is, and no more.
+            self._book.step([], last.ms, entry_key(self._partition, last))
+        yield Folded(last, at - told, None, [], run.notes)
 
     def dump(self) -> bytes:
         """The whole state; `load` of it goes on bit for bit."""

@@ -24,6 +24,7 @@ from firmware_contracts.teltonika import teltonika_to_columns
 from geofence.engine import FixBatch
 from ingest.entries import FrameBatch, FrameFlag, LaneCode
 
+Ints = npt.NDArray[np.int64]
 NO_POSITION: Final = 65_535
 _AUTHENTICATED: Final = int(FrameFlag.AUTHENTICATED)
 _OWNTRACKS: Final = int(LaneCode.OWNTRACKS)
@@ -50,6 +51,8 @@ class Devices:
         self.seen: dict[int, Seen] = {}
         self._presses: dict[int, dict[str, None]] = {}
         self.set_aside: dict[int, str] = {}
+        self.changes = 0
+        """Grows with every change of what a device is."""
         self._handles: dict[str, int] = {}
         self._person_row = np.full(1024, -1, np.int64)
 
@@ -58,6 +61,7 @@ class Devices:
 
         `person_row`: the engine's number of its person, -1 for none.
         """
+        self.changes += 1
         self.known[device.handle] = device
         self._handles[device.device_id] = device.handle
         self.set_aside.pop(device.handle, None)
@@ -69,6 +73,7 @@ class Devices:
 
     def set_fixes_aside(self, handle: int, reason: str) -> None:
         """Believe no fix of this device any more; its events still count."""
+        self.changes += 1
         self.set_aside[handle] = reason
         self._person_row[handle] = -1
 
@@ -91,6 +96,24 @@ class Devices:
             self.seen[handle] = Seen(boot, sequence)
             return True
         return seen.add(boot, sequence)
+
+    def note_all(
+        self, handles: Ints, boots: Ints, sequences: Ints, wanted: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Note the wanted frames, in their order; False for each that is a copy."""
+        fresh = np.ones(len(handles), np.bool_)
+        known = self.seen
+        noted = wanted.tolist()
+        numbers = zip(handles.tolist(), boots.tolist(), sequences.tolist(), strict=True)
+        for at, (handle, boot, sequence) in enumerate(numbers):
+            if not noted[at]:
+                continue
+            seen = known.get(handle)
+            if seen is not None and sequence == seen.last + 1 and boot == seen.boot:
+                seen.last = sequence  # in order, as nearly all are
+            elif not self.is_new(handle, boot, sequence):
+                fresh[at] = False
+        return fresh
 
     def is_new_event(self, handle: int, tag: str) -> bool:
         """Note an authenticated event frame by its tag; False for a copy.
@@ -210,17 +233,7 @@ def _fresh(
             boots[records.frame] = records.boot
             sequences[records.frame] = records.sequence
     fresh: npt.NDArray[np.bool_] = decoded.fault == 0
-    numbers = zip(handles.tolist(), boots.tolist(), sequences.tolist(), strict=True)
-    noted = (fresh & proven).tolist()
-    known = devices.seen
-    for at, (handle, boot, sequence) in enumerate(numbers):
-        if not noted[at]:
-            continue
-        seen = known.get(handle)
-        if seen is not None and sequence == seen.last + 1 and boot == seen.boot:
-            seen.last = sequence  # in order, as nearly all are
-        elif not devices.is_new(handle, boot, sequence):
-            fresh[at] = False
+    fresh &= devices.note_all(handles, boots, sequences, fresh & proven)
     return fresh
 
 
