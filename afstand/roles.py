@@ -29,12 +29,15 @@ from alerting.notify.notifier import Notifier
 from alerting.notify.source import MemoryDeliveryLog
 from geofence.warming import warm_up
 from ingest.archive.history import History
+from ingest.bulk_read import BulkReader
+from ingest.bulk_read import warm_up as warm_up_reader
 from ingest.intake import IntakeSettings, new_health, run_intake
 from ingest.journal import Journal
 from ingest.mqtt import MqttSettings, TlsSettings
 from ingest.outbox import Outbox
 from ingest.readers import Readers
 from ingest.registry import KeyBox, Registry
+from ingest.resp import parse_address
 from ingest.store import Store, StoreUnavailableError, connect_store
 from ingest.trackers import BrokerLink, TrackerMetrics, run_trackers
 
@@ -156,6 +159,7 @@ async def watch(config: Config, index: int, stop: asyncio.Event) -> None:
     port = config.watch.health_port + index if config.watch.health_port else 0
     async with open_store(config) as store, observed(config, port, registry, not_ready):
         await asyncio.to_thread(warm_up)
+        await asyncio.to_thread(warm_up_reader)
         journal, outbox = Journal(store), Outbox(store)
         replicas += [
             Replica(
@@ -168,6 +172,7 @@ async def watch(config: Config, index: int, stop: asyncio.Event) -> None:
                 snapshot_entries=config.watch.snapshot_entries,
                 past=History(store, Path(config.archive.dir), partition),
                 readers=Readers(store),
+                bulk=BulkReader(parse_address(config.store_url())),
             )
             for partition in config.partitions
         ]

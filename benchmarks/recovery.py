@@ -1,1 +1,1 @@
-"""How fast a watch is back: a restart with a million entries since its snapshot, and pure replay."""
+"""How fast a watch is back: with a million entries since its snapshot, and in pure replay."""

@@ -2,15 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from afstand.watch.fold import Step
-from ingest.entries import Entry
+from afstand.watch.fold import Folded
+from ingest.columns import EntryColumns
 
 BUCKETS_S: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
@@ -89,9 +89,9 @@ class PartitionMetrics:
         self._lag = all_of_them.lag.labels(partition)
         self._fold = all_of_them.fold.labels(partition)
 
-    def folded(self, step: Step) -> None:
-        """Count one entry."""
-        self._entries.inc()
+    def folded(self, step: Folded) -> None:
+        """Count entries and what they gave."""
+        self._entries.inc(step.entries)
         for kind, count in step.notes.items():
             if count:
                 self._all.inputs.labels(self._partition, kind).inc(count)
@@ -99,9 +99,9 @@ class PartitionMetrics:
             self._all.outputs.labels(self._partition, type(output).__name__).inc()
 
     @contextlib.contextmanager
-    def reading(self, entries: Sequence[Entry]) -> Iterator[None]:
+    def reading(self, entries: EntryColumns) -> Iterator[None]:
         """Time one read's worth of entries."""
         started = time.perf_counter()
-        self._lag.set(max(0.0, time.time() - entries[-1].id.ms / 1000))
+        self._lag.set(max(0.0, time.time() - int(entries.ms[-1]) / 1000))
         yield
         self._fold.observe(time.perf_counter() - started)

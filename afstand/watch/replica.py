@@ -8,25 +8,32 @@ a fault of the program or the machine, and is journalled as such.
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
 import structlog
 
 from afstand import __version__
 from afstand.limits import (
     READER_REGISTER_S,
     SNAPSHOT_AGE_MS_MAX,
+    SNAPSHOT_PAUSE_S,
+    WATCH_BEHIND_ENTRIES,
     WATCH_QUIET_MS,
     WATCH_READ_ENTRIES_MAX,
     WATCH_RETRY_S_MAX,
 )
-from afstand.watch.fold import Watch, WatchError
+from afstand.watch.fold import Folded, Watch, WatchError
 from afstand.watch.metrics import PartitionMetrics
 from afstand.watch.snapshots import Snapshot, SnapshotError, Snapshots
+from ingest.archive.chain import StreamName
 from ingest.archive.names import ArchiveError, GapError
-from ingest.entries import Entry, EntryKind, EntryVersionError
+from ingest.bulk_read import ODD
+from ingest.columns import EntryColumns
+from ingest.entries import EntryKind, EntryVersionError
 from ingest.journal import Journal
 from ingest.outbox import Appended, Outbox, OutboxEntry
 from ingest.store import BEGINNING, EntryId, StoreUnavailableError
@@ -54,8 +61,16 @@ class Past(Protocol):
         """Return below which id the stream was trimmed."""
         ...
 
-    def journal(self, after: EntryId) -> AsyncIterator[list[Entry]]:
+    def columns(self, stream: StreamName, after: EntryId) -> AsyncIterator[EntryColumns]:
         """Return all entries behind an id, page by page."""
+        ...
+
+
+class BulkReader(Protocol):
+    """Reads many entries of the stream at once."""
+
+    async def read(self, partition: str, after: EntryId) -> EntryColumns:
+        """Return entries behind an id; some may be of kind ODD."""
         ...
 
 
@@ -82,6 +97,7 @@ class Replica:
         snapshot_entries: int,
         past: Past | None = None,
         readers: Registry | None = None,
+        bulk: BulkReader | None = None,
     ) -> None:
         self._partition = partition
         self._block_ms = WATCH_QUIET_MS + STAGGER_MS * index
@@ -92,6 +108,8 @@ class Replica:
         self._snapshot_entries = snapshot_entries
         self._past = past
         self._readers = readers
+        self._bulk = bulk
+        self._behind = False  # a read was full: there is more at once
         self._name = reader_name(index)
         self._registered_s = -READER_REGISTER_S
         self._watch = Watch(partition)
@@ -100,7 +118,9 @@ class Replica:
         self._written = BEGINNING  # the outbox has this id and none below it is missing
         self._since_snapshot = 0
         self._snapshot_ms = 0
+        self._snapshot_s = -SNAPSHOT_PAUSE_S
         self._snapshot_writer: asyncio.Task[None] | None = None
+        self._unsettled: deque[Computed] = deque()  # folded, and perhaps not written
         self._divergence_reported = False
         self.not_ready = "starting"
 
@@ -156,7 +176,8 @@ class Replica:
             return
         self.not_ready = "replaying the archive"
         await self._settle()
-        async for entries in self._past.journal(self._at):
+        self._behind = True
+        async for entries in self._past.columns(StreamName.JOURNAL, self._at):
             await self._fold(entries)
             await self._register()
             if stop.is_set():
@@ -179,52 +200,82 @@ class Replica:
         while not stop.is_set():
             await self._settle()
             await self._register()
-            entries = await self._journal.read(
-                self._partition, self._at, WATCH_READ_ENTRIES_MAX, self._block_ms
-            )
-            if len(entries) < WATCH_READ_ENTRIES_MAX:
+            waits = not self._behind
+            entries = await self._read()
+            if not self._behind:
                 self.not_ready = ""
-            if not entries:
+            if not len(entries):
+                if not waits:
+                    continue
                 # Time is the journal's: in a quiet time somebody must say that it passes. Twice is
                 # harmless.
                 await self._journal.append(self._partition, EntryKind.TICK, b"")
                 continue
             await self._fold(entries)
 
-    async def _fold(self, entries: list[Entry]) -> None:
+    async def _read(self) -> EntryColumns:
+        """Read what is next: many entries at once while there are many."""
+        if self._behind and self._bulk is not None:
+            found = await self._bulk.read(self._partition, self._at)
+            usual = int(np.argmax(found.kind == ODD)) if (found.kind == ODD).any() else len(found)
+            if usual:
+                self._behind = len(found) >= WATCH_BEHIND_ENTRIES
+                return found.part(0, usual)
+        count = 1 if self._behind and self._bulk is not None else WATCH_READ_ENTRIES_MAX
+        block_ms = None if self._behind else self._block_ms
+        entries = await self._journal.read(self._partition, self._at, count, block_ms)
+        self._behind = len(entries) == count
+        return EntryColumns.of(entries)
+
+    async def _fold(self, entries: EntryColumns) -> None:
         others: list[Computed] = []
-        self._snapshot_ms = self._snapshot_ms or entries[0].id.ms
+        self._snapshot_ms = self._snapshot_ms or int(entries.ms[0])
+        folding = self._watch.fold(entries)
         with self._metrics.reading(entries):
-            for entry in entries:
-                step = self._watch.step(entry)
-                self._at = entry.id
-                self._since_snapshot += 1
-                self._metrics.folded(step)
-                if step.blob is None:
-                    continue
-                computed = Computed(entry.id, step.blob)
-                self._unsettled = computed
-                if not await self._deliver(computed):
-                    others.append(computed)
-                self._unsettled = None
+            try:
+                for folded in folding:
+                    if not self._folded(folded):
+                        continue
+                    if not await self._deliver(self._unsettled[0]):
+                        others.append(self._unsettled[0])
+                    self._unsettled.popleft()
+            except BaseException:
+                # The state is ahead by what was read together: so must be what is to be written.
+                for folded in folding:
+                    self._folded(folded)
+                raise
         if others:
             await self._compare(others)
-        if (
-            self._since_snapshot >= self._snapshot_entries
-            or self._at.ms - self._snapshot_ms >= SNAPSHOT_AGE_MS_MAX
-        ):
+        if self._wants_snapshot():
             await self._snapshot()
 
-    _unsettled: Computed | None = None
+    def _folded(self, folded: Folded) -> bool:
+        """Note how far the state is; True when there is something to write."""
+        self._at = folded.id
+        self._since_snapshot += folded.entries
+        self._metrics.folded(folded)
+        if folded.blob is None:
+            return False
+        self._unsettled.append(Computed(folded.id, folded.blob))
+        return True
+
+    def _wants_snapshot(self) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        if self._behind and now_s - self._snapshot_s < SNAPSHOT_PAUSE_S:
+            return False  # being back comes first
+        return (
+            self._since_snapshot >= self._snapshot_entries
+            or self._at.ms - self._snapshot_ms >= SNAPSHOT_AGE_MS_MAX
+        )
 
     async def _settle(self) -> None:
-        """After an error: bring out the entry whose fate was unknown.
+        """After an error: bring out the entries whose fate was unknown.
 
-        Before anything that follows it.
+        Before anything that follows them.
         """
-        if self._unsettled is not None:
-            await self._deliver(self._unsettled)
-            self._unsettled = None
+        while self._unsettled:
+            await self._deliver(self._unsettled[0])
+            self._unsettled.popleft()
 
     async def _deliver(self, computed: Computed) -> bool:
         """Write one entry, or see that another replica has. True when this one's copy counts."""
@@ -288,6 +339,7 @@ class Replica:
             return
         self._since_snapshot = 0
         self._snapshot_ms = self._at.ms
+        self._snapshot_s = asyncio.get_running_loop().time()
         snapshot = Snapshot(self._at, __version__, self._watch.dump())
         self._snapshot_writer = asyncio.create_task(self._write_snapshot(snapshot))
 

@@ -47,7 +47,7 @@ async def until_done(replica: Replica, journal: MemoryJournal, entries: int) -> 
     stop = asyncio.Event()
     running = asyncio.create_task(replica.run(stop))
     last = journal.entries[entries - 1].id
-    while replica._at < last or replica._unsettled is not None:
+    while replica._at < last or replica._unsettled:
         await asyncio.sleep(0)
         if running.done():
             await running

@@ -190,7 +190,7 @@ def test_an_entry_of_a_later_format_stops_the_fold_behind_what_is_before_it():
     blob[0] = 2
     later = Entry(EntryId(journal.now_ms + 1, 0), EntryKind.FRAMES, bytes(blob))
     watch, one = Watch("p"), Watch("p")
-    given = []
+    given: list = []
     with pytest.raises(EntryVersionError):
         given.extend(watch.fold(EntryColumns.of([*journal.entries, later])))
     single(one, journal.entries)
