@@ -362,7 +362,7 @@ def _check_config(options: argparse.Namespace) -> int:
 
 
 def _warm_up(_: argparse.Namespace) -> int:
-    from geofence.warming import warm_up
+    from afstand.watch.warming import warm_up
 
     started = time.perf_counter()
     warm_up()

@@ -21,16 +21,15 @@ from afstand.supervise import Child, afstand_command
 from afstand.watch.metrics import BookCollector, WatchMetrics
 from afstand.watch.replica import Replica, run_until_version
 from afstand.watch.snapshots import Snapshots
+from afstand.watch.warming import warm_up
 from alerting.notify.acknowledgements import Acknowledgements
 from alerting.notify.channels import open_destinations
 from alerting.notify.clock import SystemClock
 from alerting.notify.metrics import Metrics as NotifyMetrics
 from alerting.notify.notifier import Notifier
 from alerting.notify.source import MemoryDeliveryLog
-from geofence.warming import warm_up
 from ingest.archive.history import History
 from ingest.bulk_read import BulkReader
-from ingest.bulk_read import warm_up as warm_up_reader
 from ingest.intake import IntakeSettings, new_health, run_intake
 from ingest.journal import Journal
 from ingest.mqtt import MqttSettings, TlsSettings
@@ -159,7 +158,6 @@ async def watch(config: Config, index: int, stop: asyncio.Event) -> None:
     port = config.watch.health_port + index if config.watch.health_port else 0
     async with open_store(config) as store, observed(config, port, registry, not_ready):
         await asyncio.to_thread(warm_up)
-        await asyncio.to_thread(warm_up_reader)
         journal, outbox = Journal(store), Outbox(store)
         replicas += [
             Replica(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from afstand.commands import DefineDevice
 from afstand.limits import EVENT_TAGS_KEPT
+from afstand.watch.kernels import note_in_order
 from afstand.watch.seen import Run, Seen
 from alerting.book.types import DeviceEvent, EventKind, Position, Role
 from firmware_contracts.batch import DecodedBatch, DecodedEvents, DecodedFixes, decode_batch
@@ -55,6 +56,9 @@ class Devices:
         """Grows with every change of what a device is."""
         self._handles: dict[str, int] = {}
         self._person_row = np.full(1024, -1, np.int64)
+        # Boot and last number of the run of each device that grows: `seen` knows the rest of it.
+        self._boots = np.full(1024, -1, np.int64)
+        self._last = np.full(1024, -1, np.int64)
 
     def define(self, device: DefineDevice, person_row: int) -> None:
         """Take a device into account.
@@ -66,10 +70,18 @@ class Devices:
         self._handles[device.device_id] = device.handle
         self.set_aside.pop(device.handle, None)
         if device.handle >= len(self._person_row):
-            grown = np.full(max(device.handle + 1, 2 * len(self._person_row)), -1, np.int64)
-            grown[: len(self._person_row)] = self._person_row
-            self._person_row = grown
+            self._make_room(device.handle + 1)
         self._person_row[device.handle] = person_row if device.enabled else -1
+
+    def _make_room(self, count: int) -> None:
+        room = np.full(max(count - len(self._person_row), len(self._person_row)), -1, np.int64)
+        first = len(self._person_row)
+        self._person_row = np.concatenate((self._person_row, room))
+        self._boots = np.concatenate((self._boots, room))
+        self._last = np.concatenate((self._last, room))
+        for handle, seen in self.seen.items():
+            if first <= handle < len(self._last):
+                self._boots[handle], self._last[handle] = seen.boot, seen.last
 
     def set_fixes_aside(self, handle: int, reason: str) -> None:
         """Believe no fix of this device any more; its events still count."""
@@ -91,29 +103,31 @@ class Devices:
 
     def is_new(self, handle: int, boot: int, sequence: int) -> bool:
         """Note an authenticated frame; False for a copy."""
+        known = handle < len(self._last)
         seen = self.seen.get(handle)
         if seen is None:
-            self.seen[handle] = Seen(boot, sequence)
-            return True
-        return seen.add(boot, sequence)
+            seen = self.seen[handle] = Seen(boot, sequence)
+            new = True
+        else:
+            if known:
+                seen.last = int(self._last[handle])
+            new = seen.add(boot, sequence)
+        if known:
+            self._boots[handle], self._last[handle] = seen.boot, seen.last
+        return new
 
     def note_all(
         self, handles: Ints, boots: Ints, sequences: Ints, wanted: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
         """Note the wanted frames, in their order; False for each that is a copy."""
         fresh = np.ones(len(handles), np.bool_)
-        known = self.seen
-        noted = wanted.tolist()
-        numbers = zip(handles.tolist(), boots.tolist(), sequences.tolist(), strict=True)
-        for at, (handle, boot, sequence) in enumerate(numbers):
-            if not noted[at]:
-                continue
-            seen = known.get(handle)
-            if seen is not None and sequence == seen.last + 1 and boot == seen.boot:
-                seen.last = sequence  # in order, as nearly all are
-            elif not self.is_new(handle, boot, sequence):
-                fresh[at] = False
-        return fresh
+        at = 0
+        while True:
+            at = note_in_order(handles, boots, sequences, wanted, self._boots, self._last, at)
+            if at == len(handles):
+                return fresh
+            fresh[at] = self.is_new(int(handles[at]), int(boots[at]), int(sequences[at]))
+            at += 1
 
     def is_new_event(self, handle: int, tag: str) -> bool:
         """Note an authenticated event frame by its tag; False for a copy.
@@ -131,6 +145,9 @@ class Devices:
 
     def dump(self) -> list[object]:
         """All of it, in the order of definition."""
+        for handle, seen in self.seen.items():
+            if handle < len(self._last):
+                seen.last = int(self._last[handle])
         return [
             [(device, int(self._person_row[handle])) for handle, device in self.known.items()],
             [(handle, seen.dump()) for handle, seen in self.seen.items()],
@@ -146,7 +163,9 @@ class Devices:
             devices.define(device, row)
             devices._person_row[device.handle] = row
         for handle, runs in dumped.seen:
-            devices.seen[handle] = Seen.load(runs)
+            seen = devices.seen[handle] = Seen.load(runs)
+            if handle < len(devices._last):
+                devices._boots[handle], devices._last[handle] = seen.boot, seen.last
         for handle, tags in dumped.presses:
             devices._presses[handle] = dict.fromkeys(tags)
         devices.set_aside = dict(dumped.set_aside)

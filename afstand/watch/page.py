@@ -5,7 +5,6 @@ that holds anything else (an event, a phone, a name, a fault) is not plain and i
 of single entries, which alone gives reasons. A test holds the two together.
 """
 
-import zlib
 from collections import Counter
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from afstand.limits import JOURNAL_FRAMES_MAX
 from afstand.watch.frames import Devices, Inputs
+from afstand.watch.kernels import checksums
 from firmware_contracts.batch import DecodedFixes, decode_batch
 from geofence.engine import FixBatch
 from ingest.columns import KIND_CODES, EntryColumns
@@ -104,17 +104,11 @@ def _sound_heads(
     return rows[whole], counts[whole], payloads[whole]
 
 
-def _whole(entries: EntryColumns, rows: Ints, checksums: npt.NDArray[np.uint32]) -> Mask:
+def _whole(entries: EntryColumns, rows: Ints, stated: npt.NDArray[np.uint32]) -> Mask:
     """Which blobs have the checksum that stands in their head."""
-    view, crc32 = entries.data.data, zlib.crc32
-    starts = entries.start[rows]
-    ends = (starts + entries.length[rows]).tolist()
-    crc_at, body_at = _CRC_AT, _HEAD_BYTES
-    found = [
-        crc32(view[start + body_at : end], crc32(view[start : start + crc_at]))
-        for start, end in zip(starts.tolist(), ends, strict=True)
-    ]
-    same: Mask = np.array(found, np.uint32) == checksums
+    starts, lengths = entries.start[rows], entries.length[rows]
+    found = checksums(entries.data, starts, lengths, _CRC_AT, _HEAD_BYTES)
+    same: Mask = found == stated
     return same
 
 

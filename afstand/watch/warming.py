@@ -1,0 +1,12 @@
+"""Compiling everything that a watch runs before it is ready."""
+
+from afstand.watch import kernels
+from geofence import warming
+from ingest import bulk_read
+
+
+def warm_up() -> None:
+    """Compile the kernels of engine, fold and reader, or load them."""
+    warming.warm_up()
+    kernels.warm_up()
+    bulk_read.warm_up()
