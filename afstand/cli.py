@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     add_configured("intake", "take messages from the broker into the journal", _intake)
     watch = add_configured("watch", "fold the journal into the outbox", _watch)
     watch.add_argument("--replica", type=int, help="run this replica alone, in this process")
+    watch.add_argument("--shadow", metavar="NAME", help="write nothing, compare with the watches")
+    watch.add_argument(
+        "--refold", action="store_true", help="fold anew when the snapshots are of other rules"
+    )
     add_configured("notify", "deliver what the watches decided", _notify)
     add_configured("archiver", "move old entries of the store into the archive", _archiver)
 
@@ -208,8 +212,11 @@ def _watch(options: argparse.Namespace) -> int:
     from afstand import roles
 
     config = _configured(options, "watch")
+    refold = bool(options.refold)
+    if options.shadow is not None:
+        return _run_role(lambda stop: roles.shadow(config, options.shadow, stop, refold=refold))
     if options.replica is not None:
-        return _run_role(lambda stop: roles.watch(config, options.replica, stop))
+        return _run_role(lambda stop: roles.watch(config, options.replica, stop, refold=refold))
     return _run_role(lambda stop: roles.watch_replicas(config, options.config, stop))
 
 

@@ -5,7 +5,7 @@ A role serves its metrics and health before it works, and is ready only when it 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiomqtt
@@ -18,8 +18,10 @@ from afstand.health import NotReady, health_app, serving
 from afstand.limits import REGISTRY_POLL_MS, WATCH_RETRY_S_MAX
 from afstand.outbox_source import JournalReceipts, StreamSource
 from afstand.supervise import Child, afstand_command
-from afstand.watch.metrics import BookCollector, WatchMetrics
-from afstand.watch.replica import Replica, run_until_version
+from afstand.watch.follower import Follower, Sources, run_until_refused
+from afstand.watch.metrics import BookCollector, PartitionMetrics, WatchMetrics
+from afstand.watch.replica import Replica
+from afstand.watch.shadow import Shadow, shadow_name
 from afstand.watch.snapshots import Snapshots
 from afstand.watch.warming import warm_up
 from alerting.notify.acknowledgements import Acknowledgements
@@ -142,50 +144,91 @@ def _mqtt_client(config: Config, client_id: str) -> aiomqtt.Client:
     )
 
 
-async def watch(config: Config, index: int, stop: asyncio.Event) -> None:
+async def watch(config: Config, index: int, stop: asyncio.Event, *, refold: bool = False) -> None:
     """Run replica number `index` of every partition's watch."""
+
+    def follower(partition: str, sources: Sources, metrics: PartitionMetrics) -> Follower:
+        return Replica(
+            partition,
+            index,
+            sources,
+            Snapshots(replica_folder(config, index), partition),
+            metrics,
+            snapshot_entries=config.watch.snapshot_entries,
+            refold=refold,
+        )
+
+    await _follow_all(config, index, follower, stop)
+
+
+async def shadow(config: Config, name: str, stop: asyncio.Event, *, refold: bool = False) -> None:
+    """Fold every partition beside the watches, and compare."""
+    folder = Path(config.watch.data_dir) / shadow_name(name)
+
+    def follower(partition: str, sources: Sources, metrics: PartitionMetrics) -> Follower:
+        return Shadow(
+            partition,
+            shadow_name(name),
+            sources,
+            Snapshots(folder, partition),
+            metrics,
+            snapshot_entries=config.watch.snapshot_entries,
+            others=[
+                Snapshots(replica_folder(config, index), partition)
+                for index in range(config.watch.replicas)
+            ],
+            refold=refold,
+        )
+
+    await _follow_all(config, config.watch.replicas, follower, stop)
+
+
+def replica_folder(config: Config, index: int) -> Path:
+    """Where replica number `index` keeps its snapshots."""
+    return Path(config.watch.data_dir) / f"replica-{index}"
+
+
+async def _follow_all(
+    config: Config,
+    place: int,
+    make: Callable[[str, Sources, PartitionMetrics], Follower],
+    stop: asyncio.Event,
+) -> None:
+    """Run a follower of every partition; `place` is added to the port of metrics and health."""
     registry = CollectorRegistry()
     metrics = WatchMetrics(registry)
-    folder = Path(config.watch.data_dir) / f"replica-{index}"
-    replicas: list[Replica] = []
+    followers: list[Follower] = []
     compiled = False
 
     def not_ready() -> str:
         if not compiled:
             return "compiling kernels"
-        return "; ".join(each.not_ready for each in replicas if each.not_ready)
+        return "; ".join(each.not_ready for each in followers if each.not_ready)
 
-    port = config.watch.health_port + index if config.watch.health_port else 0
+    port = config.watch.health_port + place if config.watch.health_port else 0
     async with open_store(config) as store, observed(config, port, registry, not_ready):
         await asyncio.to_thread(warm_up)
-        journal, outbox = Journal(store), Outbox(store)
-        replicas += [
-            Replica(
-                partition,
-                index,
-                journal,
-                outbox,
-                Snapshots(folder, partition),
-                metrics.of(partition),
-                snapshot_entries=config.watch.snapshot_entries,
+        for partition in config.partitions:
+            sources = Sources(
+                Journal(store),
+                Outbox(store),
                 past=History(store, Path(config.archive.dir), partition),
                 readers=Readers(store),
                 bulk=BulkReader(parse_address(config.store_url())),
             )
-            for partition in config.partitions
-        ]
+            followers.append(make(partition, sources, metrics.of(partition)))
         compiled = True
         registry.register(
             BookCollector(
                 {
-                    partition: replica.figures
-                    for partition, replica in zip(config.partitions, replicas, strict=True)
+                    partition: follower.figures
+                    for partition, follower in zip(config.partitions, followers, strict=True)
                 }
             )
         )
         async with asyncio.TaskGroup() as group:
-            for replica in replicas:
-                group.create_task(run_until_version(replica, stop))
+            for each in followers:
+                group.create_task(run_until_refused(each, stop))
 
 
 async def notify(config: Config, stop: asyncio.Event) -> None:

@@ -30,6 +30,7 @@ from afstand.watch.frames import Devices, DumpedDevices, Inputs, read_inputs
 from afstand.watch.page import Run, read_page
 from afstand.watch.signals import read_signal
 from alerting.book.book import Book
+from alerting.book.classes_data import BOOK_VERSION
 from alerting.book.types import (
     Defined,
     DeviceEvent,
@@ -48,12 +49,15 @@ from geofence.compiled import is_current, unpack
 from geofence.engine import Engine, FixBatch, OrderRejected
 from geofence.engine import RejectReason as OrderRejectReason
 from geofence.layout import NEVER_MS
+from geofence.parameters import RULES_VERSION
 from geofence.verdicts import Finding
 from ingest.columns import EntryColumns
 from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
 from ingest.store import EntryId
 
 STATE_FORMAT: Final = 1
+RULES: Final = f"engine {RULES_VERSION}, book {BOOK_VERSION}, watch {STATE_FORMAT}"
+"""What a state depends on besides the journal. Another text: another outbox, or another state."""
 RECEIPT_FORMAT: Final = 1
 
 

@@ -29,6 +29,10 @@ class WatchMetrics:
         self.written = counter("outbox_written", "Outbox entries that this replica wrote first")
         self.refused = counter("outbox_refused", "Outbox entries that another replica had written")
         self.divergences = counter("divergences", "Outbox entries that differ between replicas")
+        self.shadow_differences = counter(
+            "shadow_differences", "Outbox entries that a shadow computes otherwise"
+        )
+        self.store_lost = counter("store_lost", "Times that the store had lost what was folded")
         self.snapshots = counter("snapshots", "Snapshots written")
         self.snapshot_errors = counter("snapshot_errors", "Snapshots that could not be written")
         self.store_errors = counter("store_errors", "Times the store did not answer")
@@ -82,6 +86,8 @@ class PartitionMetrics:
         self.written = all_of_them.written.labels(partition)
         self.refused = all_of_them.refused.labels(partition)
         self.divergences = all_of_them.divergences.labels(partition)
+        self.shadow_differences = all_of_them.shadow_differences.labels(partition)
+        self.store_lost = all_of_them.store_lost.labels(partition)
         self.snapshots = all_of_them.snapshots.labels(partition)
         self.snapshot_errors = all_of_them.snapshot_errors.labels(partition)
         self.store_errors = all_of_them.store_errors.labels(partition)

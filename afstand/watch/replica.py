@@ -6,37 +6,22 @@ delays nothing. What another replica wrote is compared with what this one comput
 a fault of the program or the machine, and is journalled as such.
 """
 
-import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
-import numpy as np
 import structlog
 
-from afstand import __version__
-from afstand.limits import (
-    READER_REGISTER_S,
-    SNAPSHOT_AGE_MS_MAX,
-    SNAPSHOT_PAUSE_S,
-    WATCH_BEHIND_ENTRIES,
-    WATCH_QUIET_MS,
-    WATCH_READ_ENTRIES_MAX,
-    WATCH_RETRY_S_MAX,
-)
-from afstand.watch.fold import Folded, Watch, WatchError
+from afstand.limits import WATCH_QUIET_MS
+from afstand.watch.fold import Folded
+from afstand.watch.follower import Follower, Sources
 from afstand.watch.metrics import PartitionMetrics
-from afstand.watch.snapshots import Snapshot, SnapshotError, Snapshots
-from ingest.archive.chain import StreamName
-from ingest.archive.names import ArchiveError, GapError
-from ingest.bulk_read import ODD
+from afstand.watch.snapshots import Snapshots
 from ingest.columns import EntryColumns
-from ingest.entries import EntryKind, EntryVersionError
-from ingest.journal import Journal
-from ingest.outbox import Appended, Outbox, OutboxEntry
-from ingest.store import BEGINNING, EntryId, StoreUnavailableError
+from ingest.entries import EntryKind
+from ingest.outbox import Appended, OutboxEntry
+from ingest.store import BEGINNING, EntryId
 
 log = structlog.get_logger()
 STAGGER_MS: Final = 25
@@ -54,221 +39,81 @@ def reader_name(index: int) -> str:
     return f"watch-{index}"
 
 
-class Past(Protocol):
-    """The journal of a partition with what was moved into the archive."""
-
-    async def trimmed_before(self) -> EntryId:
-        """Return below which id the stream was trimmed."""
-        ...
-
-    def columns(self, stream: StreamName, after: EntryId) -> AsyncIterator[EntryColumns]:
-        """Return all entries behind an id, page by page."""
-        ...
-
-
-class BulkReader(Protocol):
-    """Reads many entries of the stream at once."""
-
-    async def read(self, partition: str, after: EntryId) -> EntryColumns:
-        """Return entries behind an id; some may be of kind ODD."""
-        ...
-
-
-class Registry(Protocol):
-    """Where readers say how far they are, so that nothing is trimmed that they need."""
-
-    async def register(self, partition: str, name: str, journal: EntryId, outbox: EntryId) -> None:
-        """Say it."""
-        ...
-
-
-class Replica:
-    """Runs one `Watch`. `index` only staggers the ticks of quiet times."""
+class Replica(Follower):
+    """Runs one `Watch`. `index` names it, and staggers the ticks of quiet times."""
 
     def __init__(
         self,
         partition: str,
         index: int,
-        journal: Journal,
-        outbox: Outbox,
+        sources: Sources,
         snapshots: Snapshots,
         metrics: PartitionMetrics,
         *,
         snapshot_entries: int,
-        past: Past | None = None,
-        readers: Registry | None = None,
-        bulk: BulkReader | None = None,
+        others: Sequence[Snapshots] = (),
+        refold: bool = False,
     ) -> None:
-        self._partition = partition
-        self._block_ms = WATCH_QUIET_MS + STAGGER_MS * index
-        self._journal = journal
-        self._outbox = outbox
-        self._snapshots = snapshots
-        self._metrics = metrics
-        self._snapshot_entries = snapshot_entries
-        self._past = past
-        self._readers = readers
-        self._bulk = bulk
-        self._behind = False  # a read was full: there is more at once
-        self._name = reader_name(index)
-        self._registered_s = -READER_REGISTER_S
-        self._watch = Watch(partition)
-        self._at = BEGINNING
-        self._safe = BEGINNING  # a snapshot holds everything up to here
+        super().__init__(
+            partition,
+            reader_name(index),
+            sources,
+            snapshots,
+            metrics,
+            snapshot_entries=snapshot_entries,
+            block_ms=WATCH_QUIET_MS + STAGGER_MS * index,
+            others=others,
+            refold=refold,
+        )
         self._written = BEGINNING  # the outbox has this id and none below it is missing
-        self._since_snapshot = 0
-        self._snapshot_ms = 0
-        self._snapshot_s = -SNAPSHOT_PAUSE_S
-        self._snapshot_writer: asyncio.Task[None] | None = None
         self._unsettled: deque[Computed] = deque()  # folded, and perhaps not written
         self._divergence_reported = False
-        self.not_ready = "starting"
+        self._not_compared = BEGINNING  # up to here the outbox may be of other rules
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Fold until `stop`.
+    async def _connected(self) -> None:
+        last = await self._outbox.last_id(self._partition)
+        if last < self._written:
+            # What the store lost is computed again and written again, under the same ids.
+            self._unsettled.clear()
+            await self._lost(last)
+        if self._refold and self._not_compared == BEGINNING:
+            self._not_compared = last
+        self._written = last
 
-        Raises EntryVersionError at an entry that only a later program can read.
-        """
-        self._restore()
-        pause_s = 0.05
-        while not stop.is_set():
-            try:
-                self._written = await self._outbox.last_id(self._partition)
-                await self._read_past(stop)
-                await self._follow(stop)
-            except (GapError, ArchiveError) as error:
-                # Without these entries the state would be another one: better none.
-                self.not_ready = str(error)
-                log.error("journal has a gap", partition=self._partition, error=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), WATCH_RETRY_S_MAX)
-            except StoreUnavailableError as error:
-                # The fold is ahead of the outbox by what was not confirmed. It is folded again from
-                # the last snapshot, or simply kept: see _deliver, which asks the outbox what it has
-                # before it writes.
-                self.not_ready = f"store unavailable: {error}"
-                self._metrics.store_errors.inc()
-                log.warning("store unavailable", partition=self._partition, error=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause_s)
-                pause_s = min(pause_s * 2, WATCH_RETRY_S_MAX)
-            else:
-                pause_s = 0.05
-        await self._finish()
+    async def _lost(self, last: EntryId) -> None:
+        self._unsettled.clear()
+        await super()._lost(last)
 
-    def _restore(self) -> None:
-        for path in self._snapshots.candidates():
-            try:
-                snapshot = self._snapshots.read(path)
-                self._watch = Watch.load(self._partition, snapshot.state)
-            except (SnapshotError, WatchError) as error:
-                log.warning("snapshot passed over", partition=self._partition, reason=str(error))
-                continue
-            self._at = self._safe = snapshot.entry_id
-            self._snapshot_ms = self._at.ms
-            log.info("snapshot loaded", partition=self._partition, entry=str(self._at))
-            return
-
-    async def _read_past(self, stop: asyncio.Event) -> None:
-        """Fold what is in the archive alone. From `_register` on nothing more is trimmed."""
-        await self._register(now=True)
-        if self._past is None or await self._past.trimmed_before() <= self._at.next():
-            return
-        self.not_ready = "replaying the archive"
-        await self._settle()
-        self._behind = True
-        async for entries in self._past.columns(StreamName.JOURNAL, self._at):
-            await self._fold(entries)
-            await self._register()
-            if stop.is_set():
-                return
-
-    async def _register(self, *, now: bool = False) -> None:
-        """Say from time to time what this replica will never need again: what a snapshot holds."""
-        now_s = asyncio.get_running_loop().time()
-        if self._readers is None or (not now and now_s - self._registered_s < READER_REGISTER_S):
-            return
-        self._registered_s = now_s
-        await self._readers.register(self._partition, self._name, self._safe, self._safe)
-
-    def figures(self) -> dict[str, int]:
-        """Figures of the alarm book, for the metrics."""
-        return self._watch.figures()
-
-    async def _follow(self, stop: asyncio.Event) -> None:
-        self.not_ready = self.not_ready and "replaying the journal"
-        while not stop.is_set():
-            await self._settle()
-            await self._register()
-            waits = not self._behind
-            entries = await self._read()
-            if not self._behind:
-                self.not_ready = ""
-            if not len(entries):
-                if not waits:
-                    continue
-                # Time is the journal's: in a quiet time somebody must say that it passes. Twice is
-                # harmless.
-                await self._journal.append(self._partition, EntryKind.TICK, b"")
-                continue
-            await self._fold(entries)
-
-    async def _read(self) -> EntryColumns:
-        """Read what is next: many entries at once while there are many."""
-        if self._behind and self._bulk is not None:
-            found = await self._bulk.read(self._partition, self._at)
-            usual = int(np.argmax(found.kind == ODD)) if (found.kind == ODD).any() else len(found)
-            if usual:
-                self._behind = len(found) >= WATCH_BEHIND_ENTRIES
-                return found.part(0, usual)
-        count = 1 if self._behind and self._bulk is not None else WATCH_READ_ENTRIES_MAX
-        block_ms = None if self._behind else self._block_ms
-        entries = await self._journal.read(self._partition, self._at, count, block_ms)
-        self._behind = len(entries) == count
-        return EntryColumns.of(entries)
+    async def _quiet(self) -> None:
+        # Time is the journal's: somebody must say that it passes. Twice is harmless.
+        await self._journal.append(self._partition, EntryKind.TICK, b"")
 
     async def _fold(self, entries: EntryColumns) -> None:
         others: list[Computed] = []
-        self._snapshot_ms = self._snapshot_ms or int(entries.ms[0])
         folding = self._watch.fold(entries)
-        with self._metrics.reading(entries):
-            try:
-                for folded in folding:
-                    if not self._folded(folded):
-                        continue
-                    if not await self._deliver(self._unsettled[0]):
-                        others.append(self._unsettled[0])
-                    self._unsettled.popleft()
-            except BaseException:
-                # The state is ahead by what was read together: so must be what is to be written.
-                for folded in folding:
-                    self._folded(folded)
-                raise
+        try:
+            for folded in folding:
+                if not self._to_write(folded):
+                    continue
+                if not await self._deliver(self._unsettled[0]):
+                    others.append(self._unsettled[0])
+                self._unsettled.popleft()
+        except BaseException:
+            # The state is ahead by what was read together: so must be what is to be written.
+            for folded in folding:
+                self._to_write(folded)
+            raise
         if others:
             await self._compare(others)
-        if self._wants_snapshot():
-            await self._snapshot()
 
-    def _folded(self, folded: Folded) -> bool:
-        """Note how far the state is; True when there is something to write."""
-        self._at = folded.id
-        self._since_snapshot += folded.entries
-        self._metrics.folded(folded)
+    def _to_write(self, folded: Folded) -> bool:
+        self._folded(folded)
         if folded.blob is None:
             return False
         self._unsettled.append(Computed(folded.id, folded.blob))
         return True
 
-    def _wants_snapshot(self) -> bool:
-        now_s = asyncio.get_running_loop().time()
-        if self._behind and now_s - self._snapshot_s < SNAPSHOT_PAUSE_S:
-            return False  # being back comes first
-        return (
-            self._since_snapshot >= self._snapshot_entries
-            or self._at.ms - self._snapshot_ms >= SNAPSHOT_AGE_MS_MAX
-        )
-
-    async def _settle(self) -> None:
+    async def _before_read(self) -> None:
         """After an error: bring out the entries whose fate was unknown.
 
         Before anything that follows them.
@@ -294,7 +139,10 @@ class Replica:
 
     async def _compare(self, mine: list[Computed]) -> None:
         """Hold what other replicas wrote against what this one computed."""
-        before = EntryId(mine[0].id.ms - 1, 2**63)
+        mine = [computed for computed in mine if computed.id > self._not_compared]
+        if not mine:
+            return
+        before = mine[0].id.before()
         theirs = {
             entry.id: entry.blob for entry in await self._read_range(before, mine[-1].id, len(mine))
         }
@@ -333,40 +181,3 @@ class Replica:
         await self._journal.append(
             self._partition, EntryKind.SIGNAL, msgspec.msgpack.encode(signal)
         )
-
-    async def _snapshot(self) -> None:
-        if self._snapshot_writer is not None and not self._snapshot_writer.done():
-            return
-        self._since_snapshot = 0
-        self._snapshot_ms = self._at.ms
-        self._snapshot_s = asyncio.get_running_loop().time()
-        snapshot = Snapshot(self._at, __version__, self._watch.dump())
-        self._snapshot_writer = asyncio.create_task(self._write_snapshot(snapshot))
-
-    async def _write_snapshot(self, snapshot: Snapshot) -> None:
-        try:
-            await asyncio.to_thread(self._snapshots.write, snapshot)
-        except OSError as error:
-            # Without a snapshot the next start takes longer; nothing is lost, so the watch goes on.
-            self._metrics.snapshot_errors.inc()
-            log.error("snapshot not written", partition=self._partition, error=str(error))
-        else:
-            self._safe = snapshot.entry_id
-            self._registered_s = -READER_REGISTER_S
-            self._metrics.snapshots.inc()
-
-    async def _finish(self) -> None:
-        if self._snapshot_writer is not None:
-            await self._snapshot_writer
-        if self._since_snapshot:
-            await self._write_snapshot(Snapshot(self._at, __version__, self._watch.dump()))
-
-
-async def run_until_version(replica: Replica, stop: asyncio.Event) -> None:
-    """Run a replica; when the journal speaks a later format, stay up, not ready, and say so."""
-    try:
-        await replica.run(stop)
-    except EntryVersionError as error:
-        replica.not_ready = f"this program is too old for the journal: {error}"
-        log.error("program too old for the journal", error=str(error))
-        await stop.wait()

@@ -43,6 +43,10 @@ class MemoryJournal:
         await self._faults.maybe()
         return [entry for entry in self.entries if entry.id > after][:count]
 
+    async def last_id(self, partition):
+        await self._faults.maybe()
+        return self.entries[-1].id if self.entries else BEGINNING
+
     async def append(self, partition: str, kind: EntryKind, blob: bytes) -> EntryId:
         after = await self._faults.maybe()
         last = self.entries[-1].id

@@ -5,17 +5,21 @@ Whoever dies, whenever, the outbox is the one of a single fold.
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from afstand.watch import replica as replica_module
+from afstand.watch import follower as follower_module
 from afstand.watch.fold import Watch
+from afstand.watch.follower import Sources, run_until_refused
 from afstand.watch.metrics import WatchMetrics
 from afstand.watch.replica import Replica
-from afstand.watch.snapshots import Snapshots
+from afstand.watch.snapshots import Snapshot, Snapshots
 from ingest.entries import EntryKind
+from ingest.outbox import OutboxEntry
+from ingest.store import EntryId
 from tests.afstand.journal import Journal, definitions, fold
 from tests.afstand.memory_store import Faults, MemoryJournal, MemoryOutbox
 from tests.afstand.test_fold import random_entries
@@ -25,7 +29,7 @@ from tests.conftest import run_seed
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch):
     """Wait for nothing: the store of these tests is back at once."""
-    monkeypatch.setattr(replica_module, "WATCH_RETRY_S_MAX", 0.0)
+    monkeypatch.setattr(follower_module, "WATCH_RETRY_S_MAX", 0.0)
 
 
 def history(seed: int, count: int = 150) -> Journal:
@@ -36,10 +40,29 @@ def history(seed: int, count: int = 150) -> Journal:
     return journal
 
 
-def make(index: int, journal: Any, outbox: Any, folder, registry=None) -> Replica:
+def make(
+    index: int, journal: Any, outbox: Any, folder, registry=None, *, refold: bool = False
+) -> Replica:
     metrics = WatchMetrics(registry or CollectorRegistry()).of("p")
     snapshots = Snapshots(folder / f"replica-{index}", "p")
-    return Replica("p", index, journal, outbox, snapshots, metrics, snapshot_entries=100)
+    return Replica(
+        "p",
+        index,
+        Sources(journal, outbox),
+        snapshots,
+        metrics,
+        snapshot_entries=100,
+        refold=refold,
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the others run until it holds."""
+    for _ in range(1_000_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never held")
 
 
 async def until_done(replica: Replica, journal: MemoryJournal, entries: int) -> None:
@@ -148,3 +171,82 @@ async def test_a_torn_snapshot_is_passed_over_for_the_one_before(tmp_path):
     again = make(0, shared, outbox, tmp_path)
     again._restore()
     assert again._at == Snapshots(tmp_path / "replica-0", "p").read(before).entry_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offset", range(6))
+async def test_a_store_that_lost_its_end_is_noticed_and_what_is_left_is_folded(tmp_path, offset):
+    """Journal and outbox lose their newest entries together; new ones come; two replicas agree."""
+    seed = run_seed() + offset
+    draw = random.Random(seed)
+    journal = history(seed)
+    count = len(journal.entries)
+    faults = Faults(draw, 0.0)
+    shared, outbox = MemoryJournal(list(journal.entries), faults), MemoryOutbox(faults)
+    registry = CollectorRegistry()
+    replicas = [make(0, shared, outbox, tmp_path, registry), make(1, shared, outbox, tmp_path)]
+    stop = asyncio.Event()
+    running = [asyncio.create_task(replica.run(stop)) for replica in replicas]
+    await until(lambda: all(one._at >= journal.entries[count - 1].id for one in replicas))
+    kept = draw.randrange(count // 2, count - 5)
+    last = journal.entries[kept - 1].id
+    del shared.entries[kept:]
+    outbox.entries = [entry for entry in outbox.entries if entry.id <= last]
+    if draw.random() < 0.5 and outbox.entries:
+        del outbox.entries[-1]
+    faults.share = 1.0  # the store was away meanwhile
+    for _ in range(20):
+        await asyncio.sleep(0)
+    faults.share = 0.0
+    shared.entries += [
+        entry._replace(id=EntryId(entry.id.ms + 10**7, entry.id.seq))
+        for entry in journal.entries[kept:]
+    ]
+    end = shared.entries[-1].id
+    await until(lambda: all(one._at >= end and not one._unsettled for one in replicas))
+    stop.set()
+    await asyncio.gather(*running)
+    expected = fold(Watch("p"), [entry for entry in shared.entries if entry.id <= end])
+    found = [(entry.id, entry.blob) for entry in outbox.entries if entry.id <= end]
+    assert found == expected, f"seed {seed}"
+    assert registry.get_sample_value("afstand_watch_store_lost_total", {"partition": "p"}) >= 1
+    assert registry.get_sample_value("afstand_watch_divergences_total", {"partition": "p"}) == 0
+
+
+async def test_snapshots_of_other_rules_are_refused_unless_all_is_folded_anew(tmp_path):
+    journal = history(run_seed(), 20)
+    faults = Faults(random.Random(0), 0.0)
+    shared, outbox = MemoryJournal(journal.entries, faults), MemoryOutbox(faults)
+    expected = fold(Watch("p"), list(journal.entries))
+    outbox.entries = [OutboxEntry(entry_id, b"of other rules") for entry_id, _ in expected[:3]]
+    Snapshots(tmp_path / "replica-0", "p").write(
+        Snapshot(journal.entries[5].id, "0", Watch("p").dump(), "engine 0")
+    )
+    count = len(journal.entries)
+    stopped = make(0, shared, outbox, tmp_path)
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_until_refused(stopped, stop))
+    await until(lambda: stopped.not_ready.startswith("snapshots of other rules"))
+    stop.set()
+    await running
+    assert "engine 0" in stopped.not_ready
+    assert stopped._at == EntryId(0, 0)
+    anew = make(0, shared, outbox, tmp_path, refold=True)
+    await until_done(anew, shared, count)
+    assert of_history(outbox, journal, count)[3:] == expected[3:]
+    assert [entry for entry in journal.entries if entry.kind is EntryKind.SIGNAL] == []
+
+
+async def test_an_empty_store_does_not_make_a_watch_forget(tmp_path):
+    journal = history(run_seed(), 20)
+    faults = Faults(random.Random(0), 0.0)
+    shared, outbox = MemoryJournal(journal.entries, faults), MemoryOutbox(faults)
+    await until_done(make(0, shared, outbox, tmp_path), shared, len(journal.entries))
+    shared.entries = []
+    again = make(0, shared, outbox, tmp_path)
+    stop = asyncio.Event()
+    running = asyncio.create_task(again.run(stop))
+    await until(lambda: "the store is empty" in again.not_ready)
+    stop.set()
+    await running
+    assert again._at > EntryId(0, 0)
