@@ -357,16 +357,19 @@ async def recover(
         url = f"redis://127.0.0.1:{endpoint.port}/0"
         site = write_config(folder, url, Endpoint("none", 1), [], replicas=1)
         snapshots = Snapshots(Path(site.config.watch.data_dir) / "replica-0", PARTITION)
-        snapshots.write(Snapshot(EntryId(start_ms, 0), "benchmark", town.state))
-        start_s = await ready_s(site)
-        for path in snapshots.candidates():
-            path.unlink()
-        snapshots.write(Snapshot(EntryId(start_ms, 0), "benchmark", town.state))
-        async with open_store(site.config) as client:
-            await client.execute_command("FLUSHALL")
-        await put_streams(endpoint, entries, outputs)
-        store_s = await store_alone_s(endpoint)
-        return Recovered(await ready_s(site), start_s, store_s)
+        at = EntryId(start_ms + MINUTE_MS, 1_000_000)  # behind the first minute
+        seconds = []
+        for given in (entries.part(0, 0), entries):
+            for path in snapshots.candidates():
+                path.unlink()
+            snapshots.write(Snapshot(at, "benchmark", town.state))
+            async with open_store(site.config) as client:
+                await client.execute_command("FLUSHALL")
+                key = journal_key(PARTITION)
+                await client.execute_command("XADD", key, str(at), "v", 1, "k", "tick", "b", "")
+            await put_streams(endpoint, given, outputs if len(given) else [])
+            seconds.append(await ready_s(site))
+        return Recovered(seconds[1], seconds[0], await store_alone_s(endpoint))
 
 
 def main(argv: list[str]) -> int:

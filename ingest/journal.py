@@ -91,6 +91,10 @@ class Journal:
         """
         return await last_id(self._store, journal_key(partition))
 
+    async def newest_until(self, partition: str, entry_id: EntryId) -> EntryId:
+        """Return the id of the newest entry held up to an id; `0-0` for none."""
+        return await newest_until(self._store, journal_key(partition), entry_id)
+
     async def first_id(self, partition: str) -> EntryId | None:
         """Return the id of the oldest entry still held, None when there is none."""
         answer = await command(self._store, "XRANGE", journal_key(partition), "-", "+", "COUNT", 1)
@@ -122,6 +126,12 @@ async def last_id(store: Store, key: str) -> EntryId:
         raise
     info = dict(zip(answer[::2], answer[1::2], strict=True))
     return EntryId.parse(info[b"last-generated-id"])
+
+
+async def newest_until(store: Store, key: str, entry_id: EntryId) -> EntryId:
+    """Return the id of the newest entry that a stream holds up to an id; `0-0` for none."""
+    answer = await command(store, "XREVRANGE", key, str(entry_id), "-", "COUNT", 1)
+    return EntryId.parse(answer[0][0]) if answer else BEGINNING
 
 
 def xadd_command(append: Append) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ import redis.exceptions
 
 from ingest.devices import check_partition
 from ingest.entries import ENTRY_VERSION, EntryVersionError
-from ingest.journal import last_id
+from ingest.journal import last_id, newest_until
 from ingest.store import (
     BEGINNING,
     EntryId,
@@ -81,6 +81,10 @@ class Outbox:
     async def last_id(self, partition: str) -> EntryId:
         """Return the greatest id ever written (trimmed or not); `0-0` of an empty outbox."""
         return await last_id(self._store, outbox_key(partition))
+
+    async def newest_until(self, partition: str, entry_id: EntryId) -> EntryId:
+        """Return the id of the newest entry held up to an id; `0-0` for none."""
+        return await newest_until(self._store, outbox_key(partition), entry_id)
 
     async def read(
         self, partition: str, after: EntryId, count: int, block_ms: int | None = None

@@ -41,8 +41,8 @@ log = structlog.get_logger()
 class Past(Protocol):
     """The journal of a partition with what was moved into the archive."""
 
-    async def trimmed_before(self) -> EntryId:
-        """Return below which id the stream was trimmed."""
+    async def trimmed_before(self, stream: StreamName) -> EntryId:
+        """Return below which id a stream was trimmed."""
         ...
 
     def columns(self, stream: StreamName, after: EntryId) -> AsyncIterator[EntryColumns]:
@@ -214,11 +214,16 @@ class Follower:
 
         Then the state holds what nobody else will ever see, and is given up.
         """
-        last = await self._journal.last_id(self._partition)
-        if last == BEGINNING and self._at > BEGINNING:
-            raise GapError(StreamName.JOURNAL, last, self._at, "the store is empty")
-        if last < self._at:
-            await self._lost(last)
+        if self._at == BEGINNING or await self._trimmed_before(StreamName.JOURNAL) > self._at:
+            return
+        there = await self._journal.newest_until(self._partition, self._at)
+        if there == BEGINNING and await self._journal.last_id(self._partition) == BEGINNING:
+            raise GapError(StreamName.JOURNAL, there, self._at, "the store is empty")
+        if there < self._at:
+            await self._lost(there)
+
+    async def _trimmed_before(self, stream: StreamName) -> EntryId:
+        return BEGINNING if self._past is None else await self._past.trimmed_before(stream)
 
     async def _lost(self, last: EntryId) -> None:
         log.error("the store lost its end", partition=self._partition, last=str(last))
@@ -228,7 +233,8 @@ class Follower:
     async def _read_past(self, stop: asyncio.Event) -> None:
         """Fold what is in the archive alone. From `_register` on nothing more is trimmed."""
         await self._register(now=True)
-        if self._past is None or await self._past.trimmed_before() <= self._at.next():
+        trimmed_before = await self._trimmed_before(StreamName.JOURNAL)
+        if self._past is None or trimmed_before <= self._at.next():
             return
         self.not_ready = "replaying the archive"
         await self._before_read()

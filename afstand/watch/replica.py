@@ -18,6 +18,7 @@ from afstand.watch.fold import Folded
 from afstand.watch.follower import Follower, Sources
 from afstand.watch.metrics import PartitionMetrics
 from afstand.watch.snapshots import Snapshots
+from ingest.archive.chain import StreamName
 from ingest.columns import EntryColumns
 from ingest.entries import EntryKind
 from ingest.outbox import Appended, OutboxEntry
@@ -72,10 +73,11 @@ class Replica(Follower):
 
     async def _connected(self) -> None:
         last = await self._outbox.last_id(self._partition)
-        if last < self._written:
-            # What the store lost is computed again and written again, under the same ids.
-            self._unsettled.clear()
-            await self._lost(last)
+        if self._written > await self._trimmed_before(StreamName.OUTBOX):
+            there = await self._outbox.newest_until(self._partition, self._written)
+            if there < self._written:
+                # What the store lost is computed again and written again, under the same ids.
+                await self._lost(there)
         if self._refold and self._not_compared == BEGINNING:
             self._not_compared = last
         self._written = last

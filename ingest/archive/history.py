@@ -42,9 +42,9 @@ class History:
         self._partition = partition
         self._root = root
 
-    async def trimmed_before(self) -> EntryId:
-        """Return below which id the journal's entries are in the archive alone."""
-        return await read_floor(self._store, self._partition, StreamName.JOURNAL)
+    async def trimmed_before(self, stream: StreamName) -> EntryId:
+        """Return below which id the entries of a stream are in the archive alone."""
+        return await read_floor(self._store, self._partition, stream)
 
     async def journal(
         self, after: EntryId = BEGINNING, until: EntryId | None = None

@@ -28,6 +28,7 @@ from ingest.archive.history import read_stream
 from ingest.archive.log import ChainLog
 from ingest.archive.names import ArchiveError, ArchiveFile, day_of
 from ingest.columns import Item
+from ingest.journal import newest_until
 from ingest.readers import raise_floor, read_floor
 from ingest.store import BEGINNING, EntryId, Store, command
 
@@ -156,10 +157,7 @@ class Mover:
         """Whether the store still has the last entry that was chained."""
         if self.chained <= self._moved:
             return
-        newest = await command(
-            self._store, "XREVRANGE", self._key, str(self.chained), "-", "COUNT", 1
-        )
-        there = EntryId.parse(newest[0][0]) if newest else BEGINNING
+        there = await newest_until(self._store, self._key, self.chained)
         if there == self.chained:
             return
         good = Link(self._moved, b"", self._moved_head)

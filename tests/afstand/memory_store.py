@@ -43,6 +43,10 @@ class MemoryJournal:
         await self._faults.maybe()
         return [entry for entry in self.entries if entry.id > after][:count]
 
+    async def newest_until(self, partition, entry_id):
+        await self._faults.maybe()
+        return max((one.id for one in self.entries if one.id <= entry_id), default=BEGINNING)
+
     async def last_id(self, partition):
         await self._faults.maybe()
         return self.entries[-1].id if self.entries else BEGINNING
@@ -62,6 +66,10 @@ class MemoryOutbox:
     def __init__(self, faults: Faults) -> None:
         self.entries: list[OutboxEntry] = []
         self._faults = faults
+
+    async def newest_until(self, partition, entry_id):
+        await self._faults.maybe()
+        return max((one.id for one in self.entries if one.id <= entry_id), default=BEGINNING)
 
     async def last_id(self, partition):
         await self._faults.maybe()

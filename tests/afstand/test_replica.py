@@ -187,7 +187,8 @@ async def test_a_store_that_lost_its_end_is_noticed_and_what_is_left_is_folded(t
     replicas = [make(0, shared, outbox, tmp_path, registry), make(1, shared, outbox, tmp_path)]
     stop = asyncio.Event()
     running = [asyncio.create_task(replica.run(stop)) for replica in replicas]
-    await until(lambda: all(one._at >= journal.entries[count - 1].id for one in replicas))
+    done = journal.entries[count - 1].id
+    await until(lambda: all(one._at >= done and not one._unsettled for one in replicas))
     kept = draw.randrange(count // 2, count - 5)
     last = journal.entries[kept - 1].id
     del shared.entries[kept:]
