@@ -187,16 +187,15 @@ async def test_a_shadow_may_begin_with_the_snapshot_of_a_watch(tmp_path):
 def test_a_difference_is_said_without_a_place_of_a_person():
     made = history(run_seed(), 120)
     blobs = [blob for _, blob in fold(Watch("p"), made.entries)]
-    blob, notice = next(
-        (blob, one)
+    blob, notice, position = next(
+        (blob, one, one.wearer_position)
         for blob in blobs
         for one in decode_envelope(blob).outputs
         if isinstance(one, Notice) and one.wearer_position is not None
     )
     envelope = decode_envelope(blob)
-    moved = msgspec.structs.replace(
-        notice, wearer_position=msgspec.structs.replace(notice.wearer_position, lat_e7=1)
-    )
+    elsewhere = msgspec.structs.replace(position, lat_e7=1)
+    moved = msgspec.structs.replace(notice, wearer_position=elsewhere)
     changed = [moved if one == notice else one for one in envelope.outputs]
     said = difference(blob, encode_envelope(envelope.received_ms, changed))
     assert said.endswith("wearer_position: <Position> instead of <Position>")
