@@ -87,8 +87,9 @@ def fold_quiet(
         done = fire_due(world, ledger, zones, due, numbers[_PERSONS], now_ms)
         end = wide(ends[k])
         if done and end > at:
+            stays = wide(0)
             for i in range(at, min(end, at + _FEW)):
-                fetch_ahead(world, fixes, order, i)
+                stays = fetch_ahead(world, zones, fixes, order, i, stays)
             done = fold_fixes(world, ledger, zones, fixes, order[at:end], 0, now_ms) == end - at
         at = end
         if not done or ledger.counts[EVENTS] != 0:

@@ -142,6 +142,7 @@ class Watch:
     def figures(self) -> dict[str, int]:
         """The load on the operators and what the book holds; nothing that decides reads them."""
         return self._book.indicators() | self._book.figures()
+
     def fold(self, entries: EntryColumns) -> Iterator[Folded]:
         """Fold many entries: the same outputs and the same state as `step` with one after another.
 

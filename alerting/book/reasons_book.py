@@ -72,6 +72,10 @@ CHANGES: Final[dict[Change, Text]] = {
         "Het plan had niemand (meer) voor dit alarm; het standaardplan neemt het over.",
         "The plan had nobody (left) for this alarm; the default plan takes over.",
     ),
+    Change.CHATTERING: Text(
+        "Het alarm komt en gaat zo vaak dat er iets aan mankeert.",
+        "The alarm comes and goes so often that something about it is wrong.",
+    ),
     Change.CLOSED: Text("Het alarm is gesloten.", "The alarm was closed."),
 }
 
@@ -186,6 +190,10 @@ SIGNALS: Final[dict[SignalKind, Text]] = {
         "The archive cannot be written or is not as it was.",
     ),
     SignalKind.BOOK_LIMIT: Text("Een grens van de dienst is bereikt.", "A bound was reached."),
+    SignalKind.ALARM_FLOOD: Text(
+        "Er komen meer alarmen dan de dienst kan behandelen.",
+        "More alarms come than the people on duty can handle.",
+    ),
     SignalKind.TIMER_FAULT: Text(
         "Een termijn kon niet worden verwerkt; iemand moet naar het genoemde alarm kijken.",
         "A timer could not be processed; a person must look at the alarm it names.",
@@ -342,6 +350,10 @@ WHYS: Final[dict[str, Text]] = {
         "The breach itself says more than the approach.",
     ),
     "deadline": Text("De termijn is verstreken.", "The deadline has passed."),
+    "deferred": Text(
+        "Er wordt nog niemand gewaarschuwd: het kan over zijn voordat het ertoe doet.",
+        "Nobody is told yet: it may be over before it matters.",
+    ),
     "every-alarm-returned": Text(
         "Alle oorzaken zijn voorbij.", "The causes of all alarms are over."
     ),
@@ -394,6 +406,10 @@ WHYS: Final[dict[str, Text]] = {
     "order-with-another-plan": Text(
         "Een ander bevel met een eigen plan is erbij gekomen.",
         "Another order with a plan of its own was added.",
+    ),
+    "over-before-it-mattered": Text(
+        "Het was voorbij voordat iemand gewaarschuwd moest worden.",
+        "It was over before anybody had to be told.",
     ),
     "passed-through": Text(
         "De weg tussen twee posities was een overtreding.",

@@ -104,7 +104,7 @@ def test_an_order_without_its_end_is_a_task_for_somebody(watch, journal):
 def test_the_figures_of_the_book_are_metrics(watch, journal):
     registry = CollectorRegistry()
     registry.register(BookCollector({"p": watch.figures}))
-    watch.step(journal.frames(journal.event("victim-2", 2, EventCode.BATTERY_CRITICAL)))
+    watch.step(journal.frames(journal.event("victim-2", 2, EventCode.PANIC)))
 
     def figure(name: str) -> float | None:
         return registry.get_sample_value("afstand_book", {"partition": "p", "figure": name})
