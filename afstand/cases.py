@@ -88,6 +88,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     role: DeviceRole
     contract: Contract = Contract.EM1
     key: str = ""
+    root_key: str = ""
+    """Of which keys of later generations are made; a device that has none keeps its key."""
     enabled: bool = True
 
 
@@ -256,7 +258,9 @@ class _Checker:
                 self._wrong(f"{place}.role", f"{device.person} is a {roles[device.person].value}")
             if device.contract is Contract.EM1 and not _KEY.fullmatch(device.key):
                 self._wrong(f"{place}.key", "must be 32 hexadecimal digits")
-            if device.contract is not Contract.EM1 and device.key:
+            if device.root_key and not _KEY.fullmatch(device.root_key):
+                self._wrong(f"{place}.root_key", "must be 32 hexadecimal digits")
+            if device.contract is not Contract.EM1 and (device.key or device.root_key):
                 self._wrong(f"{place}.key", f"a device of contract {device.contract} has none")
             if device.contract is Contract.TELTONIKA and not _IMEI.fullmatch(device.id):
                 self._wrong(f"{place}.id", "a tracker's id is its IMEI, 15 digits")
@@ -431,7 +435,7 @@ async def import_cases(
     """
     where = partition_of_persons(cases, partitions)
     records = await registry.put_many(
-        [_record(device, where, partitions) for device in cases.devices]
+        [_with_known_keys(_record(device, where, partitions), registry) for device in cases.devices]
     )
     written: list[str] = []
     for partition in partitions:
@@ -484,8 +488,29 @@ def _record(device: Device, where: dict[str, str], partitions: tuple[str, ...]) 
         role=device.role,
         contract=device.contract,
         key=bytes.fromhex(device.key),
+        root=bytes.fromhex(device.root_key),
         person_id=device.person or "",
         enabled=device.enabled,
+    )
+
+
+def _with_known_keys(record: DeviceRecord, registry: Registry) -> DeviceRecord:
+    """Keep the keys of a device that has got another since: the document has its first one."""
+    known = registry.find(record.device_id)
+    if known is None or not (known.generation or known.next_nonce):
+        return record
+    if record.root and record.root != known.root:
+        return record  # another device under the old name
+    return msgspec.structs.replace(
+        record,
+        root=known.root,
+        key=known.key,
+        generation=known.generation,
+        next_generation=known.next_generation,
+        next_nonce=known.next_nonce,
+        former_key=known.former_key,
+        former_before=known.former_before,
+        former_until_ms=known.former_until_ms,
     )
 
 

@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     checks.add_argument("--class", dest="alarm_class", help="only this class of alarm")
     checks.add_argument("--at", help="when it happens, in Dutch time: 2026-03-29T02:30")
     checks.add_argument("--json", action="store_true", help="as JSON")
+    _add_device_commands(commands.add_parser("devices", help="which there are, and new keys"))
 
     incidents = commands.add_parser(
         "incidents", help="what is open, and what operators do about it"
@@ -160,6 +161,25 @@ def _add_reader_commands(commands: Any) -> None:
     forget.set_defaults(action=_readers_forget)
     forget.add_argument("name")
     forget.add_argument("--config", type=Path)
+
+
+def _add_device_commands(devices: argparse.ArgumentParser) -> None:
+    commands = devices.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, text in (
+        ("list", "all devices of the registry"),
+        ("rotate", "ask a device for its next key, and wait until it has it"),
+        ("provision", "first contact: its profile, then a key that no file holds"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.set_defaults(action=_devices, what=name)
+        command.add_argument("--config", type=Path)
+        if name == "list":
+            continue
+        command.add_argument("device")
+        command.add_argument("--wait", type=float, default=60.0, help="seconds (60)")
+        if name == "provision":
+            command.add_argument("--moving", type=int, default=60, help="s between fixes (60)")
+            command.add_argument("--rest", type=int, default=3600, help="s at rest (3600)")
 
 
 def _add_incident_commands(incidents: argparse.ArgumentParser) -> None:
@@ -320,6 +340,12 @@ def _plans_check(options: argparse.Namespace) -> int:
         return 2
     targets = None if options.config is None else tuple(load(options.config).targets)
     return plan_check.check(options, targets)
+
+
+def _devices(options: argparse.Namespace) -> int:
+    from afstand import devices
+
+    return _tool(devices.run(_configured(options, "devices"), options))
 
 
 def _incidents_list(options: argparse.Namespace) -> int:

@@ -70,6 +70,8 @@ TRACKER_ACK_S_MAX: Final = (
 )
 INTAKE_RETRY_MS_MIN: Final = 50
 INTAKE_RETRY_MS_MAX: Final = 500
+FORMER_KEY_MS_MAX: Final = 14 * 86_400_000  # what a device stored under its key before still counts
+KEY_ORDER_S_MAX: Final = 86_400  # a device may come back so late and still obey
 REGISTRY_POLL_MS: Final = 1_000
 
 # --- ingest/archive ---------------------------------------------------------------------------

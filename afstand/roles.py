@@ -116,7 +116,7 @@ async def trackers(config: Config, stop: asyncio.Event) -> None:
 
     async with observed(config, config.trackers.health_port, registry, not_ready):
         await run_trackers(
-            lambda: _mqtt_client(config, config.trackers.client_id),
+            lambda: mqtt_client(config, config.trackers.client_id),
             host=config.trackers.host,
             port=config.trackers.port,
             metrics=metrics,
@@ -125,7 +125,8 @@ async def trackers(config: Config, stop: asyncio.Event) -> None:
         )
 
 
-def _mqtt_client(config: Config, client_id: str) -> aiomqtt.Client:
+def mqtt_client(config: Config, client_id: str) -> aiomqtt.Client:
+    """A client of the configuration's broker, for what is not hot; not connected yet."""
     broker = config.broker
     tls = aiomqtt.TLSParameters(
         ca_certs=broker.ca_file or None,

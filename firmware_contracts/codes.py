@@ -81,6 +81,7 @@ class CommandCode(IntEnum):
     MESSAGE = 3
     VIBRATE = 4
     PROFILE = 5
+    KEY = 6
 
 
 class Network(IntEnum):

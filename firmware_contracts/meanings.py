@@ -61,6 +61,7 @@ MEANINGS: Final[dict[type[Enumerated], dict[int, str]]] = {
         CommandCode.MESSAGE: "Show or speak the text; vibrate.",
         CommandCode.VIBRATE: "Vibrate for arg1 seconds.",
         CommandCode.PROFILE: "From now on a fix every arg1 seconds in motion, arg2 at rest.",
+        CommandCode.KEY: "From now on key generation arg1; the text is the nonce, 32 hex digits.",
     },
     Network: {
         Network.UNKNOWN: "Not known.",

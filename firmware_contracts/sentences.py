@@ -151,6 +151,19 @@ FC-103 frame: A record MUST give the event of the AVL id that caused it, and PAN
 FC-104 server: The server MUST answer a packet with the number of its records when they are durable,
     and MUST NOT before; a packet that is refused MUST NOT be answered with more than 0.
 FC-105 server: A packet that holds an event MUST go by the priority lane.
+# Key generations
+FC-110 frame: The key of a generation MUST be the AES-128-CMAC under the root key of the device of:
+    0x01, "afstand key" in ASCII, 0x00, one byte with the length of the device id, the device id in
+    ASCII, the generation as u32, the 16 bytes of the nonce, and 128 as u16.
+FC-111 device: A device that obeys KEY MUST keep the key through loss of power before it answers,
+    and MUST seal the answer and everything after it with the new key; frames sealed before it stay
+    as they are.
+FC-112 device: A device MUST believe a frame of the server under its former key only until it has
+    believed one under the new key.
+FC-113 device: A device MUST answer KEY with COMMAND_REFUSED when it has no root key, when the
+    generation is not above its own, and when the text is not 32 hexadecimal digits.
+FC-114 server: The server MUST accept a frame under a former key only with a number before that of
+    the first frame under the new key, and only for a limited time.
 """
 
 

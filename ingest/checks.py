@@ -63,16 +63,44 @@ BATTERY_MAX: Final = 100
 
 
 class Device:
-    """A registered device with its key at hand."""
+    """A registered device with its key at hand: `tagger`, by which it is also told its acks."""
 
-    __slots__ = ("device_id", "handle", "partition", "record", "tagger")
+    __slots__ = ("_former", "device_id", "handle", "partition", "record", "successor", "tagger")
 
-    def __init__(self, record: DeviceRecord) -> None:
+    def __init__(self, record: DeviceRecord, key: bytes = b"") -> None:
+        key = key or record.key
         self.record = record
         self.device_id = record.device_id
         self.handle = record.handle
         self.partition = record.partition
-        self.tagger = Tagger(record.device_id, record.key) if record.key else None
+        self.tagger = Tagger(record.device_id, key) if key else None
+        # The same device under the key that it was asked to take, and its key before this one.
+        asked = record.next_key if key == record.key else b""
+        self.successor: Device | None = Device(record, asked) if asked else None
+        former = record.former_key
+        self._former = Tagger(record.device_id, former) if former else None
+
+    def proven(self, frame: bytes, header: Header, now_ms: int) -> Device | None:
+        """Return the device under the key by which a frame is proven; None when it is not.
+
+        The former key counts for what was sealed before the present one only, and for a while: who
+        has got hold of it can make no new frame (FC-114).
+        """
+        if self.tagger is not None and self.tagger.valid(frame):
+            return self
+        successor = self.successor
+        if successor is not None and successor.tagger is not None and successor.tagger.valid(frame):
+            return successor
+        record = self.record
+        if (
+            self._former is not None
+            and now_ms < record.former_until_ms
+            and (header.boot, header.sequence) < record.former_before
+            and header.sequence
+            and self._former.valid(frame)
+        ):
+            return self
+        return None
 
 
 class Receipt(NamedTuple):
@@ -234,6 +262,8 @@ class Checker:
         self.clock_ahead_ms_max = clock_ahead_ms_max
         self._replay_after_ms = replay_after_ms
         self._devices: dict[str, Device] = {}
+        # Devices heard under the key that they were asked to take: the first such boot, sequence.
+        self.switched: dict[str, tuple[int, int]] = {}
         self.seen = RecentTags(SEEN_FRAMES_MAX)
         # Devices that we know have a bound of their own, so that a flood of invented names cannot
         # use it up.
@@ -299,8 +329,12 @@ class Checker:
             return self._unproven_frame(message, header, device_id, None, Reason.UNKNOWN_DEVICE)
         if device.tagger is None:
             return Refuse(Reason.WRONG_TOPIC, f"{device_id} is a phone or a tracker")
-        if not device.tagger.valid(frame):
+        proven = device.proven(frame, header, message.received_ms)
+        if proven is None:
             return self._unproven_frame(message, header, device_id, device, Reason.BAD_TAG)
+        if proven is device.successor:
+            self.switched.setdefault(device_id, (header.boot, header.sequence))
+        device = proven
         if not device.record.enabled:
             return self._unproven_frame(message, header, device_id, device, Reason.DISABLED_DEVICE)
         # The last will is the one frame that a device may send often in the same bytes: its

@@ -8,6 +8,9 @@ from typing import Final
 
 import msgspec
 
+from afstand.limits import FORMER_KEY_MS_MAX
+from firmware_contracts.keys import derive_key
+
 KEY_BYTES: Final = 16
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _IMEI: Final = re.compile(r"[0-9]{15}", re.ASCII)
@@ -36,7 +39,10 @@ class RegistryError(ValueError):
 class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One device.
 
-    `handle` 0 = not given yet; `key` is 16 bytes for `em1` and empty for the others.
+    `handle` 0 = not given yet; `key` is 16 bytes for `em1` and empty for the others. `root` is the
+    key of which later generations are made, empty for a device without one. While a device is asked
+    for a new key, `next_generation` and `next_nonce` make it; after it, `former_key` counts for
+    frames numbered before `former_before` (boot, sequence) until `former_until_ms`.
     """
 
     device_id: str
@@ -47,6 +53,20 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     person_id: str = ""
     enabled: bool = True
     handle: int = 0
+    root: bytes = b""
+    generation: int = 0
+    next_generation: int = 0
+    next_nonce: bytes = b""
+    former_key: bytes = b""
+    former_before: tuple[int, int] = (0, 0)
+    former_until_ms: int = 0
+
+    @property
+    def next_key(self) -> bytes:
+        """The key that the device was asked to take; empty when it was not asked."""
+        if not self.next_generation:
+            return b""
+        return derive_key(self.root, self.device_id, self.next_generation, self.next_nonce)
 
     def __repr__(self) -> str:
         return (
@@ -91,3 +111,38 @@ def check_record(record: DeviceRecord) -> None:
     wanted = KEY_BYTES if record.contract is Contract.EM1 else 0
     if len(record.key) != wanted:
         raise RegistryError(f"device {name}: a key of {len(record.key)} bytes, {wanted} needed")
+    for key in (record.root, record.next_nonce, record.former_key):
+        if key and (len(key) != KEY_BYTES or not wanted):
+            raise RegistryError(
+                f"device {name}: a root key, nonce or former key that cannot be one"
+            )
+    if bool(record.next_generation) != bool(record.next_nonce and record.root):
+        raise RegistryError(f"device {name}: a next generation without root key or nonce")
+
+
+def with_next_key(record: DeviceRecord, nonce: bytes) -> DeviceRecord:
+    """Return the record of a device that is asked for the key of its next generation.
+
+    A device that was asked before and has not been heard since is asked for the same again: it may
+    have obeyed, and then no other key than that one opens what it says. Raises RegistryError for a
+    device without a root key.
+    """
+    if not record.root:
+        raise RegistryError(f"device {record.device_id}: it has no root key")
+    if record.next_generation:
+        return record
+    return msgspec.structs.replace(record, next_generation=record.generation + 1, next_nonce=nonce)
+
+
+def promoted(record: DeviceRecord, boot: int, sequence: int, now_ms: int) -> DeviceRecord:
+    """Return the record of a device whose frame (boot, sequence) came under its next key first."""
+    return msgspec.structs.replace(
+        record,
+        key=record.next_key,
+        generation=record.next_generation,
+        next_nonce=b"",
+        next_generation=0,
+        former_key=record.key,
+        former_before=(boot, sequence),
+        former_until_ms=now_ms + FORMER_KEY_MS_MAX,
+    )

@@ -74,7 +74,7 @@ class Intake:
         self._health = health
         self._now_ms = now_ms
         self._acks = DeviceAcks(settings.ack_interval_ms)
-        checker = Checker(
+        self._checker = checker = Checker(
             registry.find,
             default_partition=settings.default_partition,
             clock_ahead_ms_max=settings.clock_ahead_ms_max,
@@ -141,6 +141,7 @@ class Intake:
         while True:
             await asyncio.sleep(REGISTRY_POLL_MS / 1000)
             try:
+                await self._promote()
                 changed = await self._registry.refresh()
             except (StoreUnavailableError, ValueError) as error:
                 self._health.set("registry", str(error))
@@ -149,6 +150,13 @@ class Intake:
                 if changed:
                     _log.info("registry changed", devices=len(changed))
             self._gauge()
+
+    async def _promote(self) -> None:
+        """Make the next key the key of devices that were heard under it."""
+        for device_id, number in list(self._checker.switched.items()):
+            if await self._registry.promote(device_id, *number, self._now_ms()):
+                _log.info("device has its next key", device=device_id)
+            del self._checker.switched[device_id]
 
     def _gauge(self) -> None:
         metrics = self._metrics

@@ -34,6 +34,7 @@ from ingest.devices import (
     Role,
     check_record,
     owntracks_id,
+    promoted,
 )
 from ingest.store import (
     REGISTRY_CHANGES_KEY,
@@ -59,6 +60,8 @@ __all__ = [
 
 MASTER_KEY_VARIABLE: Final = "AFSTAND_REGISTRY_KEY"
 RECORD_VERSION: Final = 1
+ROOTED_VERSION: Final = 2
+_FIELDS_OF_1: Final = 7
 _NONCE_BYTES: Final = 12
 _KEY_ID_BYTES: Final = 4
 
@@ -71,6 +74,14 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     person_id: str
     enabled: bool
     sealed_key: bytes
+    # From version 2 on, which is written only of a device that has a root key.
+    sealed_root: bytes = b""
+    generation: int = 0
+    next_generation: int = 0
+    next_nonce: bytes = b""
+    sealed_former: bytes = b""
+    former_before: tuple[int, int] = (0, 0)
+    former_until_ms: int = 0
 
 
 def read_master_key(path: Path | None = None, environ: Mapping[str, str] | None = None) -> bytes:
@@ -225,6 +236,18 @@ class Registry:
                 written.append(device)
         return written
 
+    async def promote(self, device_id: str, boot: int, sequence: int, now_ms: int) -> bool:
+        """Make the next key of a device its key; its frame (boot, sequence) was under it.
+
+        False when that was done before. Raises StoreUnavailableError.
+        """
+        await self.refresh()
+        record = self._devices.get(device_id)
+        if record is None or not record.next_generation:
+            return False
+        await self.put(promoted(record, boot, sequence, now_ms))
+        return True
+
     async def load_all(self) -> int:
         """Read every device.
 
@@ -282,18 +305,32 @@ class Registry:
                 return list(pairs.items())
 
     def _encode(self, record: DeviceRecord) -> bytes:
-        sealed = self._box.seal(record.device_id, record.key) if record.key else b""
-        return msgspec.msgpack.encode(
-            _Stored(
-                RECORD_VERSION,
-                record.partition,
-                record.role,
-                record.contract,
-                record.person_id,
-                record.enabled,
-                sealed,
-            )
+        def sealed(key: bytes) -> bytes:
+            return self._box.seal(record.device_id, key) if key else b""
+
+        stored = _Stored(
+            RECORD_VERSION,
+            record.partition,
+            record.role,
+            record.contract,
+            record.person_id,
+            record.enabled,
+            sealed(record.key),
         )
+        if not record.root:
+            return msgspec.msgpack.encode(msgspec.structs.astuple(stored)[:_FIELDS_OF_1])
+        rooted = msgspec.structs.replace(
+            stored,
+            version=ROOTED_VERSION,
+            sealed_root=sealed(record.root),
+            generation=record.generation,
+            next_generation=record.next_generation,
+            next_nonce=record.next_nonce,
+            sealed_former=sealed(record.former_key),
+            former_before=record.former_before,
+            former_until_ms=record.former_until_ms,
+        )
+        return msgspec.msgpack.encode(rooted)
 
     def _take(self, raw_id: bytes, raw: bytes | None, handle: bytes | None) -> DeviceRecord | None:
         device_id = raw_id.decode("ascii", "replace")
@@ -311,20 +348,30 @@ class Registry:
         if raw is None or handle is None:
             raise RegistryError(f"device {device_id}: record or handle missing")
         stored = msgspec.msgpack.decode(raw, type=_Stored)
-        if stored.version != RECORD_VERSION:
+        if stored.version not in (RECORD_VERSION, ROOTED_VERSION):
             raise RegistryError(f"device {device_id}: record version {stored.version}")
         device = DeviceRecord(
             device_id=device_id,
             partition=stored.partition,
             role=stored.role,
             contract=stored.contract,
-            key=self._box.open(device_id, stored.sealed_key) if stored.sealed_key else b"",
+            key=self._opened(device_id, stored.sealed_key),
             person_id=stored.person_id,
             enabled=stored.enabled,
             handle=int(handle),
+            root=self._opened(device_id, stored.sealed_root),
+            generation=stored.generation,
+            next_generation=stored.next_generation,
+            next_nonce=stored.next_nonce,
+            former_key=self._opened(device_id, stored.sealed_former),
+            former_before=stored.former_before,
+            former_until_ms=stored.former_until_ms,
         )
         check_record(device)
         return device
+
+    def _opened(self, device_id: str, sealed: bytes) -> bytes:
+        return self._box.open(device_id, sealed) if sealed else b""
 
     def _remember(self, device: DeviceRecord) -> None:
         self.generation += 1

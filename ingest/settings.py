@@ -68,6 +68,9 @@ class Devices(Protocol):
     async def refresh(self) -> list[DeviceRecord]:
         """Read what has changed."""
 
+    async def promote(self, device_id: str, boot: int, sequence: int, now_ms: int) -> bool:
+        """Make the next key of a device its key."""
+
 
 def new_health() -> Health:
     """Return the health object of an intake, with its parts."""

@@ -31,6 +31,7 @@ from firmware_contracts import (
     decode_commands,
 )
 from firmware_contracts.frames import seal
+from firmware_contracts.keys import derive_key, read_key_command
 from firmware_contracts.table import struct_of
 from simulators.battery import BOOTS_AT_PCT, CRITICAL_PCT, FIX_PCT, FRAME_PCT, LOW_PCT, Battery
 from simulators.clock import CLOCK_NOT_SET
@@ -103,7 +104,9 @@ class Device:
         self.last_place: Place | None = None
         self.running = True
         self._clock = spec.clock
+        self.key_generation = 0
         self._tagger = Tagger(spec.device_id, spec.key)
+        self._former: Tagger | None = None
         self._last_place_ms = 0
         self._pending: list[PendingFix] = []
         self._boot_ms = now_ms
@@ -257,7 +260,9 @@ class Device:
 
     def _received(self, received: Received, now_ms: int, out: Output) -> None:
         """Obey the server: a frame that is not ours or not sound is ignored, as a device must."""
-        if not self._tagger.valid(received.payload):
+        if self._tagger.valid(received.payload):
+            self._former = None
+        elif self._former is None or not self._former.valid(received.payload):
             return
         try:
             if received.lane is Lane.ACK:
@@ -309,10 +314,22 @@ class Device:
             self._plan_fix(now_ms)
         elif command.code == CommandCode.MESSAGE:
             out.actions.append(Action(ActionKind.SHOW_MESSAGE, command.text, command.command_id))
+        elif command.code == CommandCode.KEY:
+            return self._new_key(command)
         elif command.code == CommandCode.VIBRATE:
             out.actions.append(Action(ActionKind.VIBRATE, "", command.command_id))
         else:
             return False
+        return True
+
+    def _new_key(self, command: Command) -> bool:
+        """Seal with the key of a later generation from now on; the answer is the first."""
+        order = read_key_command(command)
+        if order is None or not self.spec.root or order.generation <= self.key_generation:
+            return False
+        key = derive_key(self.spec.root, self.spec.device_id, *order)
+        self.key_generation = order.generation
+        self._former, self._tagger = self._tagger, Tagger(self.spec.device_id, key)
         return True
 
     def _link(self, *, up: bool, now_ms: int) -> None:

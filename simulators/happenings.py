@@ -36,6 +36,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     device_id: str
     key: bytes
+    root: bytes = b""  # of which keys of later generations are made; empty: there are none
     kind: DeviceKind = DeviceKind.TAG
     profile: Profile = Profile()
     clock: ClockFault = Steady()

@@ -53,10 +53,18 @@ class HostDevice:
     """The program as a child process, spoken to line by line."""
 
     def __init__(
-        self, program: Path, device_id: str, key: bytes, *, slots: int = 256, fault: str = ""
+        self,
+        program: Path,
+        device_id: str,
+        key: bytes,
+        *,
+        slots: int = 256,
+        fault: str = "",
+        root: bytes = b"",
     ) -> None:
+        more = [fault or "none", root.hex()] if root else [fault] if fault else []
         self._process = subprocess.Popen(
-            [str(program), device_id, key.hex(), str(slots), *([fault] if fault else [])],
+            [str(program), device_id, key.hex(), str(slots), *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -223,6 +223,23 @@ static int commanded(afs_device_t *device, uint64_t time_ms, const uint8_t *fram
   return AFS1_OK;
 }
 
+void afs_device_rekey(afs_device_t *device, void *cmac_context)
+{
+  device->former_context = device->cmac_context;
+  device->cmac_context = cmac_context;
+}
+
+/* Tells whether a frame is the server's, under the present key or, for a while, the former. */
+static int believed(afs_device_t *device, const uint8_t *frame, size_t size)
+{
+  if (afs1_verify(frame, size, device->device_id, device->cmac, device->cmac_context)) {
+    device->former_context = NULL;
+    return 1;
+  }
+  return device->former_context &&
+         afs1_verify(frame, size, device->device_id, device->cmac, device->former_context);
+}
+
 int afs_device_receive(afs_device_t *device, uint64_t time_ms, const uint8_t *frame, size_t size)
 {
   afs1_header_t header;
@@ -231,7 +248,7 @@ int afs_device_receive(afs_device_t *device, uint64_t time_ms, const uint8_t *fr
     return fault;
   if (!afs1_server_kind(header.kind))
     return AFS1_FAULT_WRONG_DIRECTION;
-  if (!afs1_verify(frame, size, device->device_id, device->cmac, device->cmac_context))
+  if (!believed(device, frame, size))
     return AFS1_FAULT_BAD_TAG;
   if (header.kind == AFS1_KIND_ACK)
     return acked(device, frame, &header);

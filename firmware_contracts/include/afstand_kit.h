@@ -44,6 +44,19 @@ typedef struct {
 int afs_cmac(void *cmac, const uint8_t *prefix, size_t prefix_bytes, const uint8_t *body,
              size_t body_bytes, uint8_t *tag);
 
+/* --- Key generations --- */
+
+#define AFS_NONCE_BYTES 16u
+
+/* Derives the key of a generation (FC-110); `root` is AES under the device's root key, in an
+ * afs_cmac_t. Returns 0, or what the block cipher returned. */
+int afs_derive_key(afs_cmac_t *root, const char *device_id, uint32_t generation,
+                   const uint8_t nonce[AFS_NONCE_BYTES], uint8_t key[16]);
+
+/* Reads what a KEY command asks for; returns 0, or -1 for one that cannot be obeyed (FC-113). */
+int afs_read_key_command(const afs1_command_t *command, uint32_t *generation,
+                         uint8_t nonce[AFS_NONCE_BYTES]);
+
 /* --- Store and forward --- */
 
 #define AFS_RESEND_EVENT_MS 10000u /* an event that no ack has covered goes again after this, */
@@ -138,6 +151,7 @@ typedef struct {
   const char *device_id;
   afs1_cmac_t cmac;
   void *cmac_context;
+  void *former_context; /* of the key before, until the server is heard under the new one */
   afs_obey_t obey;
   void *obey_context;
   afs_ring_t *ring;
@@ -168,6 +182,10 @@ size_t afs_device_will(afs_device_t *device, uint8_t *out, size_t capacity,
 /* Takes a message from em/{device}/ack or em/{device}/cmd; returns an enum afs1_fault. Commands
  * are answered once each, at most as often as they come. */
 int afs_device_receive(afs_device_t *device, uint64_t time_ms, const uint8_t *frame, size_t size);
+
+/* Seals with another key from now on, after a KEY command, and believes the server under the former
+ * one until it is heard under the new one. Call it from `obey`, the key being in the flash. */
+void afs_device_rekey(afs_device_t *device, void *cmac_context);
 
 /* Answers a command that was not answered at once; `code` is COMMAND_DONE or COMMAND_REFUSED. */
 int afs_device_answer(afs_device_t *device, uint64_t time_ms, uint32_t command_id, uint16_t code);

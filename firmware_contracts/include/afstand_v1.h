@@ -84,7 +84,8 @@ enum afs1_command_code {
   AFS1_COMMAND_BURST = 2, /* A fix every arg1 seconds for arg2 seconds, then the profile again. */
   AFS1_COMMAND_MESSAGE = 3, /* Show or speak the text; vibrate. */
   AFS1_COMMAND_VIBRATE = 4, /* Vibrate for arg1 seconds. */
-  AFS1_COMMAND_PROFILE = 5 /* From now on a fix every arg1 seconds in motion, arg2 at rest. */
+  AFS1_COMMAND_PROFILE = 5, /* From now on a fix every arg1 seconds in motion, arg2 at rest. */
+  AFS1_COMMAND_KEY = 6 /* From now on key generation arg1; the text is the nonce, 32 hex digits. */
 };
 
 enum afs1_network_code {

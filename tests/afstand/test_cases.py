@@ -14,6 +14,7 @@ import pytest
 from afstand.cases import CasesError, check_cases, import_cases, partition_of_persons, read_cases
 from afstand.commands import DefineDevice, DefineOrder, DefinePerson, DefineZone, decode_command
 from geofence.verdicts import OrderKind
+from ingest.devices import Contract
 from ingest.store import EntryId
 
 KEY = "00112233445566778899aabbccddeeff"
@@ -157,6 +158,9 @@ def test_who_is_tied_by_an_order_is_in_one_partition():
 
 
 class _Registry:
+    def find(self, device_id):
+        return None
+
     async def put_many(self, records):
         return [msgspec.structs.replace(r, handle=n) for n, r in enumerate(records, 1)]
 
@@ -197,3 +201,10 @@ def test_the_example_of_the_documentation_is_a_good_document(tmp_path):
     assert {kind.value for kind in OrderKind} == set(
         re.findall(r"^\| `([a-z-]+-(?:ban|order))`", text, re.MULTILINE)
     )
+
+
+def test_the_example_of_the_tracker_page_is_a_cases_document():
+    page = Path(__file__).parent.parent.parent / "docs" / "device-makers" / "teltonika.md"
+    (example,) = re.findall(r"```json\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    (device,) = check_cases(example.encode(), "example").devices
+    assert device.contract is Contract.TELTONIKA

@@ -129,7 +129,7 @@ def test_the_numbers_of_version_one_never_change():
         "MEMORY_FULL": 25, "CONTACT_RADIO": 26,
     }  # fmt: skip
     assert {code.name: code.value for code in codes.CommandCode} == {
-        "FIX_NOW": 1, "BURST": 2, "MESSAGE": 3, "VIBRATE": 4, "PROFILE": 5,
+        "FIX_NOW": 1, "BURST": 2, "MESSAGE": 3, "VIBRATE": 4, "PROFILE": 5, "KEY": 6,
     }  # fmt: skip
     assert {m.name: m.value for m in codes.Mechanism} == {
         "UNKNOWN": 0, "GNSS": 1, "WIFI": 2, "CELL": 3, "BEACON": 4,

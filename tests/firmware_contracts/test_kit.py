@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+import struct
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -21,12 +22,15 @@ from firmware_contracts import (
     read_header,
 )
 from firmware_contracts.frames import Tagger
+from firmware_contracts.keys import derive_key
 from firmware_contracts.table import HEADER_BYTES, struct_of
 from simulators import firmware
+from simulators.bench_device import BenchDevice
 from simulators.firmware import HOST, INCLUDE, SANITIZERS, SOURCES, BuildError, build
+from simulators.happenings import DeviceSpec
 from simulators.host_device import HostDevice, Said
 from tests.firmware_contracts.samples import COMMAND as COMMAND_KIND
-from tests.firmware_contracts.samples import SOUND_COMMAND, cmac, frame, replaced
+from tests.firmware_contracts.samples import SOUND_COMMAND, cmac, frame, replaced, rfc_4493
 
 pytestmark = [
     pytest.mark.slow,
@@ -481,3 +485,128 @@ def test_what_is_not_the_servers_changes_nothing(bench):
     one.sent.clear()
     one.wait(10_000)
     assert mine not in one.sent
+
+
+# --- key generations ------------------------------------------------------------------------------
+
+ROOT, NONCE = bytes(range(200, 216)), bytes(range(50, 66))
+
+
+def generation_key(generation: int, nonce: bytes = NONCE) -> bytes:
+    """FC-110, from its words alone, on the tests' own CMAC."""
+    said = b"\x01afstand key\x00" + bytes([len(DEVICE)]) + DEVICE.encode()
+    return rfc_4493(ROOT, said + struct.pack("<I", generation) + nonce + struct.pack("<H", 128))
+
+
+def test_the_key_of_a_generation_is_the_one_that_is_specified(seed):
+    """FC-110."""
+    generator = random.Random(seed)
+    for _ in range(50):
+        generation, nonce = generator.randrange(1, 2**32), generator.randbytes(16)
+        assert derive_key(ROOT, DEVICE, generation, nonce) == generation_key(generation, nonce)
+    for wrong in [(ROOT[1:], DEVICE, 1, NONCE), (ROOT, "a/b", 1, NONCE), (ROOT, DEVICE, 0, NONCE),
+                  (ROOT, DEVICE, 2**32, NONCE), (ROOT, DEVICE, 1, b"")]:  # fmt: skip
+        with pytest.raises(ValueError, match=r"root key|generation"):
+            derive_key(*wrong)
+
+
+class Rekeyed:
+    """A device on a bench, of C or the simulated one, and which key its frames are sealed with."""
+
+    def __init__(self, device) -> None:
+        self.device = device
+        keys = {"first": KEY, "1": generation_key(1), "2": generation_key(2)}
+        self.keys = {name: Tagger(DEVICE, key) for name, key in keys.items()}
+        self.ids = 0
+        self.device.say(f"at 1000 {T0}")
+        self.device.say("link up")
+
+    def sealed(self, said: Said) -> list[tuple[str, tuple[int, int] | None]]:
+        """The key and, of an event, code and value, of every frame but status."""
+        found: list[tuple[str, tuple[int, int] | None]] = []
+        for _, payload in said.frames:
+            if read_header(payload).kind is not Kind.STATUS:
+                (name,) = [name for name, tagger in self.keys.items() if tagger.valid(payload)]
+                event = next(iter(events(Said([("", payload)], None, False, []))), None)
+                found.append((name, event))
+        return found
+
+    def key_command(self, generation: int, key: bytes = KEY, text: str = NONCE.hex()):
+        self.ids += 1
+        raw = encode_command(
+            DEVICE, key, command_id=self.ids, expires_ms=T0 + 10**6, code=CommandCode.KEY,
+            arg1=generation, text=text,
+        )  # fmt: skip
+        return self.sealed(self.device.say("in " + raw.hex()))
+
+    def vibrates(self, key: bytes) -> bool:
+        self.ids += 1
+        raw = encode_command(
+            DEVICE, key, command_id=self.ids, expires_ms=T0 + 10**6, code=CommandCode.VIBRATE
+        )
+        return bool(self.device.say("in " + raw.hex()).frames)
+
+
+@pytest.fixture(params=["kit", "simulated"])
+def rekeyed(request, programs):
+    """Makes a device with a root key (or without), of both kinds."""
+    made = []
+
+    def make(root: bytes = ROOT) -> Rekeyed:
+        if request.param == "kit":
+            made.append(HostDevice(programs["device"], DEVICE, KEY, root=root))
+            return Rekeyed(made[-1])
+        spec = DeviceSpec(device_id=DEVICE, key=KEY, root=root)
+        return Rekeyed(BenchDevice(spec, T0))
+
+    yield make
+    assert [device.close() for device in made] == [0] * len(made)
+
+
+def test_the_answer_to_a_new_key_is_the_first_frame_under_it(rekeyed):
+    """FC-111, FC-112: what was sealed before stays as it is, also through a restart."""
+    one = rekeyed()
+    before = one.sealed(one.device.say("press 7"))
+    assert before == [("first", (7, 0))]
+    assert one.key_command(1) == [("1", (EventCode.COMMAND_DONE, 1))]
+    one.device.say("boot")
+    again = one.sealed(one.device.say("link up"))
+    assert again == [("first", (7, 0)), ("1", (EventCode.COMMAND_DONE, 1))]
+    assert one.sealed(one.device.say("press 1")) == [("1", (EventCode.PANIC, 0))]
+
+
+def test_the_former_key_is_believed_until_the_new_one_is_heard(rekeyed):
+    """FC-112."""
+    one = rekeyed()
+    one.key_command(1)
+    assert one.vibrates(KEY)
+    assert not one.vibrates(generation_key(2))
+    assert one.vibrates(generation_key(1))
+    assert not one.vibrates(KEY)
+    assert one.key_command(2, generation_key(1)) == [("2", (EventCode.COMMAND_DONE, one.ids))]
+    assert one.vibrates(generation_key(1))
+    assert not one.vibrates(KEY)
+    assert one.vibrates(generation_key(2))
+
+
+@pytest.mark.parametrize(
+    ("generation", "text"),
+    [(0, NONCE.hex()), (1, ""), (1, NONCE.hex()[1:]), (1, NONCE.hex().upper()), (1, "g" * 32),
+     (1, NONCE.hex() + "0")],
+)  # fmt: skip
+def test_a_key_that_cannot_be_made_is_refused(rekeyed, generation, text):
+    """FC-113."""
+    one = rekeyed()
+    assert one.key_command(generation, text=text) == [("first", (EventCode.COMMAND_REFUSED, 1))]
+    assert one.vibrates(KEY)
+
+
+def test_a_generation_never_goes_back_and_none_comes_without_a_root_key(rekeyed):
+    """FC-113."""
+    one = rekeyed()
+    one.key_command(2)
+    for generation in (1, 2):
+        answer = one.key_command(generation, generation_key(2))
+        assert answer == [("2", (EventCode.COMMAND_REFUSED, one.ids))]
+    bare = rekeyed(root=b"")
+    assert bare.key_command(1) == [("first", (EventCode.COMMAND_REFUSED, 1))]

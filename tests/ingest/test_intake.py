@@ -17,7 +17,7 @@ from firmware_contracts.frames import decode_acks
 from ingest import feed as feed_module
 from ingest.bulk import Bulk
 from ingest.checks import Checker
-from ingest.devices import Contract, DeviceRecord
+from ingest.devices import Contract, DeviceRecord, promoted
 from ingest.entries import EntryKind, FrameBatch, FrameFlag, LaneCode
 from ingest.intake import Intake, IntakeSettings, new_health
 from ingest.metrics import IntakeMetrics
@@ -42,6 +42,11 @@ class FakeRegistry:
 
     async def refresh(self) -> list[DeviceRecord]:
         return []
+
+    async def promote(self, device_id: str, boot: int, sequence: int, now_ms: int) -> bool:
+        self._devices[device_id] = promoted(self._devices[device_id], boot, sequence, now_ms)
+        self.generation += 1
+        return True
 
 
 class FakeWriter:

@@ -1,7 +1,7 @@
 /* A device on this machine, built from the kit as a firmware is: for tests and the conformance
  * command. What a modem and a bench rig do for a real one, `python -m simulators bridge` does here.
  *
- *   device DEVICE_ID KEY_HEX [SLOTS [FAULT]]
+ *   device DEVICE_ID KEY_HEX [SLOTS [FAULT [ROOT_HEX]]]
  *
  * One line in, any number of lines out, then "." alone. It has no clock of its own.
  *
@@ -17,7 +17,8 @@
  *   want fix              take a position now
  *   show TEXT_HEX         what a message shows
  *
- * FAULT breaks it in one way on purpose, so that a conformance test can be seen to fail.
+ * FAULT breaks it in one way on purpose, so that a conformance test can be seen to fail ("none"
+ * does not). ROOT_HEX is the root key of which keys of later generations are made.
  *
  * SPDX-License-Identifier: EUPL-1.2
  */
@@ -37,6 +38,9 @@ static uint8_t flash[SLOTS_MAX][SLOT_BYTES];
 static size_t flash_bytes[SLOTS_MAX];
 static uint32_t flash_boot;
 
+static uint8_t flash_key[16];
+static uint32_t flash_generation;
+
 /* What does not. */
 static afs_slot_t slots[SLOTS_MAX];
 static uint8_t bytes[SLOTS_MAX * SLOT_BYTES];
@@ -51,8 +55,10 @@ static unsigned fix_now_tries;
 
 static const char *device_id, *fault = "";
 static unsigned slot_count = 256;
-static afs_aes128_t aes;
-static afs_cmac_t cmac = {afs_aes128_block, &aes};
+static afs_aes128_t aes, other_aes, root_aes;
+static afs_cmac_t cmac = {afs_aes128_block, &aes}, other_cmac = {afs_aes128_block, &other_aes};
+static afs_cmac_t root_cmac = {afs_aes128_block, &root_aes};
+static int has_root;
 
 static int broken(const char *how)
 {
@@ -114,13 +120,30 @@ static void print_will(void)
   size_t size = afs_device_will(&device, frame, sizeof frame, &status);
   if (broken("bad-will")) { /* any status will do, it thinks */
     size = afs1_encode_status(frame, sizeof frame, device.boot, 0, 0, &status, 1);
-    size = afs1_seal(frame, sizeof frame, size, device_id, afs_cmac, &cmac);
+    size = afs1_seal(frame, sizeof frame, size, device_id, afs_cmac, device.cmac_context);
   }
   printf("will em/%s/status ", device_id);
   print_hex(frame, size);
 }
 
 /* --- commands --- */
+
+/* Obeys KEY: the key is in the flash before anything is sealed with it (FC-111). */
+static int new_key(const afs1_command_t *command)
+{
+  uint8_t nonce[AFS_NONCE_BYTES], key[16];
+  uint32_t generation;
+  const int first = device.cmac_context == &cmac;
+  if (!has_root || afs_read_key_command(command, &generation, nonce) != 0 ||
+      generation <= flash_generation ||
+      afs_derive_key(&root_cmac, device_id, generation, nonce, key) != 0)
+    return 0;
+  memcpy(flash_key, key, sizeof key);
+  flash_generation = generation;
+  afs_aes128_init(first ? &other_aes : &aes, key);
+  afs_device_rekey(&device, first ? &other_cmac : &cmac);
+  return 1;
+}
 
 static int obey(void *context, const afs1_command_t *command)
 {
@@ -154,6 +177,8 @@ static int obey(void *context, const afs1_command_t *command)
     case AFS1_COMMAND_VIBRATE:
       printf("show \n");
       return 1;
+    case AFS1_COMMAND_KEY:
+      return new_key(command);
     default:
       return broken("unknown-done");
   }
@@ -168,6 +193,7 @@ static void start(void)
   for (slot = 0; slot < slot_count; slot++)
     if (flash_bytes[slot])
       (void)afs_ring_restore(&ring, slot, flash[slot], flash_bytes[slot]);
+  afs_aes128_init(&aes, flash_key);
   afs_device_init(&device, device_id, afs_cmac, &cmac, flash_boot, &ring, obey, NULL);
   if (broken("sequence"))
     device.sequence = 1;
@@ -256,20 +282,20 @@ static void receive(const char *text)
     frame[size++] = (uint8_t)value;
   if (broken("any-tag") && afs1_check(frame, size, &header) == AFS1_OK) {
     /* Seals what came anew, so that every tag looks right. */
-    (void)afs1_seal(frame, sizeof frame, size - AFS1_TAG_BYTES, device_id, afs_cmac, &cmac);
+    (void)afs1_seal(frame, sizeof frame, size - AFS1_TAG_BYTES, device_id, afs_cmac, device.cmac_context);
   }
   if (broken("expired-done") && afs1_check(frame, size, &header) == AFS1_OK &&
       header.kind == AFS1_KIND_COMMAND &&
-      afs1_verify(frame, size, device_id, afs_cmac, &cmac)) {
+      afs1_verify(frame, size, device_id, afs_cmac, device.cmac_context)) {
     memset(frame + AFS1_HEADER_BYTES + 4, 0x7f, 8); /* an expiry that never comes */
-    (void)afs1_seal(frame, sizeof frame, size - AFS1_TAG_BYTES, device_id, afs_cmac, &cmac);
+    (void)afs1_seal(frame, sizeof frame, size - AFS1_TAG_BYTES, device_id, afs_cmac, device.cmac_context);
   }
   if (broken("twice-done"))
     memset(device.answered, 0, sizeof device.answered);
   if (broken("old-minor") && afs1_check(frame, size, &header) == AFS1_OK && header.minor > 0)
     return;
   if (broken("lax-ack") && afs1_check(frame, size, &header) == AFS1_OK &&
-      header.kind == AFS1_KIND_ACK && afs1_verify(frame, size, device_id, afs_cmac, &cmac)) {
+      header.kind == AFS1_KIND_ACK && afs1_verify(frame, size, device_id, afs_cmac, device.cmac_context)) {
     afs1_ack_t ack;
     unsigned i;
     for (i = 0; i < header.count; i++) {
@@ -295,7 +321,7 @@ static void spoil(int slot, int first)
   if (broken("reserved"))
     header.reserved = 1;
   afs1_put_header(frame, &header);
-  (void)afs1_seal(frame, SLOT_BYTES, size - AFS1_TAG_BYTES, device_id, afs_cmac, &cmac);
+  (void)afs1_seal(frame, SLOT_BYTES, size - AFS1_TAG_BYTES, device_id, afs_cmac, device.cmac_context);
   if (broken("no-tag"))
     memset(frame + size - AFS1_TAG_BYTES, 0, AFS1_TAG_BYTES);
   slots[slot].sequence = header.sequence;
@@ -361,24 +387,36 @@ static void handle(char *line)
   publish();
 }
 
+static int read_key(const char *text, uint8_t key[16])
+{
+  unsigned i, value;
+  if (strlen(text) != 32)
+    return 0;
+  for (i = 0; i < 16; i++) {
+    if (sscanf(text + 2 * i, "%2x", &value) != 1)
+      return 0;
+    key[i] = (uint8_t)value;
+  }
+  return 1;
+}
+
 int main(int count, char **argument)
 {
   static char line[4 * AFS1_FRAME_BYTES_MAX];
-  uint8_t key[16];
-  unsigned i, value;
-  if (count < 3 || count > 5 || strlen(argument[2]) != 32)
+  uint8_t root[16];
+  if (count < 3 || count > 6 || !read_key(argument[2], flash_key))
     return 2;
-  for (i = 0; i < 16; i++) {
-    if (sscanf(argument[2] + 2 * i, "%2x", &value) != 1)
-      return 2;
-    key[i] = (uint8_t)value;
-  }
   device_id = argument[1];
-  afs_aes128_init(&aes, key);
   if (count > 3)
     slot_count = (unsigned)strtoul(argument[3], NULL, 10);
-  if (count > 4)
+  if (count > 4 && strcmp(argument[4], "none") != 0)
     fault = argument[4];
+  if (count > 5) {
+    has_root = read_key(argument[5], root);
+    if (!has_root)
+      return 2;
+    afs_aes128_init(&root_aes, root);
+  }
   if (slot_count < AFS_RING_SLOTS_MIN || slot_count > SLOTS_MAX)
     return 2;
   start();
