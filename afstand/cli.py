@@ -78,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_conform(add_configured("conform", "test whether a device keeps the contract", _conform))
 
+    _add_load(add_configured("load", "valid frames of many devices against any broker", _load))
+
     orders = commands.add_parser("orders", help="persons, devices, zones, orders and plans")
     orders_commands = orders.add_subparsers(title="commands", metavar="COMMAND", required=True)
     imports = orders_commands.add_parser("import", help="check a cases document and put it in")
@@ -161,6 +163,25 @@ def _add_reader_commands(commands: Any) -> None:
     forget.set_defaults(action=_readers_forget)
     forget.add_argument("name")
     forget.add_argument("--config", type=Path)
+
+
+def _add_load(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scenario", type=Path, help="a file; the options below replace parts")
+    command.add_argument("--devices", type=int, help="how many (1000)")
+    command.add_argument("--interval", type=float, help="seconds between frames of one (10)")
+    command.add_argument("--for", dest="for_s", type=float, help="seconds (60)")
+    command.add_argument("--panics", type=float, metavar="PER_S", help="button presses per second")
+    command.add_argument("--fixes-per-frame", type=int, help="1 to 64 (1)")
+    command.add_argument("--connections", type=int, help="(one per device, up to 1000)")
+    command.add_argument("--window", type=int, help="unacknowledged messages per connection")
+    command.add_argument("--seed", type=int, help="other places, other keys (0)")
+    command.add_argument("--prefix", help="of the device ids (load)")
+    command.add_argument("--broker", metavar="HOST:PORT", help="(127.0.0.1:1883)")
+    command.add_argument("--mqtt", choices=("5", "3.1.1"))
+    command.add_argument("--cases", type=Path, metavar="FILE", help="write who they are, and end")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="draw rate and latency")
+    command.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _add_device_commands(devices: argparse.ArgumentParser) -> None:
@@ -340,6 +361,12 @@ def _plans_check(options: argparse.Namespace) -> int:
         return 2
     targets = None if options.config is None else tuple(load(options.config).targets)
     return plan_check.check(options, targets)
+
+
+def _load(options: argparse.Namespace) -> int:
+    from afstand import load_command
+
+    return load_command.run(options)
 
 
 def _devices(options: argparse.Namespace) -> int:

@@ -211,4 +211,7 @@ SIM_SCENARIO_EVENTS_MAX: Final = 10_000
 SIM_TRACK_BYTES_MAX: Final = 64 * 1024 * 1024
 SIM_TRACK_POINTS_MAX: Final = 500_000
 SIM_TRACK_FILES_MAX: Final = 10_000
+LOAD_DEVICES_MAX: Final = 1_000_000
+LOAD_CONNECTIONS_MAX: Final = 60_000
+LOAD_MESSAGES_MAX: Final = 3_000_000  # of one phase: they are encoded before it begins
 SIM_IN_FLIGHT_MAX: Final = 65_535  # packet ids of one MQTT connection

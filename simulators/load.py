@@ -7,15 +7,17 @@ instead of being left out.
 """
 
 import asyncio
+import ssl
 import time
 from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
 import mqtt5
 import numpy as np
-import numpy.typing as npt
 
 from afstand.limits import SIM_IN_FLIGHT_MAX
 from simulators.geo import Ints
@@ -24,8 +26,10 @@ from simulators.load_plan import LoadPlan
 TICK_S: Final = 0.002
 CONNECT_TIMEOUT_S: Final = 30.0
 CONNECTING_AT_ONCE: Final = 100
+PROGRESS_S: Final = 1.0
 PUBLISH_QOS1: Final = 0x32
-PUBACK: Final = 4
+PUBACK_BYTE: Final = 0x40
+PING_ANSWER: Final = 13
 REFUSED: Final = 0x80
 
 
@@ -47,6 +51,7 @@ class LoadTarget:
     username: str | None = None
     password: str | None = None
     client_prefix: str = "load"
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(slots=True)
@@ -58,17 +63,10 @@ class LoadRecord:
     due_ns: Ints
     sent_ns: Ints
     acked_ns: Ints
+    sent: int = 0  # messages written
+    acked: int = 0  # messages whose PUBACK came
     refused: int = 0
-
-    @property
-    def sent(self) -> int:
-        """Messages written."""
-        return int(np.count_nonzero(self.sent_ns))
-
-    @property
-    def acked(self) -> int:
-        """Messages whose PUBACK came."""
-        return int(np.count_nonzero(self.acked_ns))
+    lost: str = ""  # why a connection broke
 
     @property
     def rate_per_s(self) -> float:
@@ -121,25 +119,33 @@ def publish_head(topic: bytes, body_bytes: int, version: str) -> bytes:
 class _Connection(asyncio.Protocol):
     """One MQTT connection: a queue, a window of packet ids, and the PUBACKs."""
 
-    def __init__(
-        self, target: LoadTarget, client_id: str, plan: LoadPlan, record: LoadRecord
-    ) -> None:
+    def __init__(self, target: LoadTarget, client_id: str) -> None:
         self._target = target
         self._client_id = client_id
-        self._plan = plan
-        self._record = record
+        self._plan = NO_PLAN
+        self._record = new_record(NO_PLAN)
         self._modern = target.version == "5"
         self._heads: dict[tuple[int, int], bytes] = {}
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._free: deque[int] = deque()
-        self._message_of: Ints = np.zeros(SIM_IN_FLIGHT_MAX + 1, dtype=np.int64)
+        # Which message a packet id stands for. Numbers are put down one at a time through
+        # memoryviews: with many connections most reads bring one PUBACK.
+        self._message_of: list[int] = []
+        self._sent_ns = self._record.sent_ns.data
+        self._acked_ns = self._record.acked_ns.data
         self.queue: deque[int] = deque()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.window = 0
         self.lost: str | None = None
         self._writable = True
         self._closing = False
+
+    def take(self, plan: LoadPlan, record: LoadRecord) -> None:
+        """Publish messages of a plan from now on; those of the one before must be acknowledged."""
+        self._plan, self._record = plan, record
+        self._sent_ns, self._acked_ns = record.sent_ns.data, record.acked_ns.data
+        self._heads.clear()
 
     # --- asyncio ---------------------------------------------------------------------------------
 
@@ -179,6 +185,7 @@ class _Connection(asyncio.Protocol):
 
     def _fail(self, reason: str) -> None:
         self.lost = self.lost or reason
+        self._record.lost = self._record.lost or reason
         if not self.ready.done():
             self.ready.set_exception(LoadError(f"{self._client_id}: {reason}"))
 
@@ -196,38 +203,44 @@ class _Connection(asyncio.Protocol):
             window = min(window, packet.receive_max)
         self.window = window
         self._free.extend(range(1, window + 1))
+        self._message_of = [0] * (window + 1)
         self.ready.set_result(None)
         return data[size:]
 
     def _pubacks(self, data: bytes) -> bytes:
         """Count every PUBACK in the data; return what is left of an incomplete packet."""
-        whole = len(data) & ~3
-        if whole:
-            words = np.frombuffer(data, dtype=">u2", count=whole // 2).reshape(-1, 2)
-            short = words[:, 0] == 0x4002
-            plain = len(short) if short.all() else int(np.argmin(short))
-            if plain:
-                self._done(words[:plain, 1].astype(np.int64))
-                data = data[plain * 4 :]
-        while len(data) >= 2:
-            size = 2 + data[1]
-            if data[1] & 0x80:
-                raise LoadError(f"unexpected packet {data[:8].hex()}")
-            if len(data) < size:
+        now_ns = time.monotonic_ns()
+        at, size = 0, len(data)
+        while size - at >= 4:
+            if data[at] == PUBACK_BYTE and data[at + 1] == 2:
+                self._done(data[at + 2] << 8 | data[at + 3], now_ns)
+                at += 4
+                continue
+            whole = 2 + data[at + 1]
+            if data[at + 1] & 0x80:
+                raise LoadError(f"unexpected packet {data[at : at + 8].hex()}")
+            if size - at < whole:
                 break
-            kind = data[0] >> 4
-            if kind == PUBACK:
-                self._done(np.array([int.from_bytes(data[2:4], "big")]))
-                if size > 4 and data[4] >= REFUSED:
+            if data[at] == PUBACK_BYTE:
+                self._done(data[at + 2] << 8 | data[at + 3], now_ns)
+                if data[at + 4] >= REFUSED:
                     self._record.refused += 1
-            elif kind != 13:  # PINGRESP
-                raise LoadError(f"the broker sent {data[:8].hex()}")
-            data = data[size:]
-        return data
+            elif data[at] >> 4 != PING_ANSWER:
+                raise LoadError(f"the broker sent {data[at : at + 8].hex()}")
+            at += whole
+        rest = data[at:]
+        if len(rest) == 2 and rest[0] >> 4 == PING_ANSWER:
+            return b""
+        if len(rest) >= 2 and rest[0] not in (PUBACK_BYTE, PING_ANSWER << 4):
+            raise LoadError(f"the broker sent {rest[:8].hex()}")
+        return rest
 
-    def _done(self, packet_ids: npt.NDArray[np.int64]) -> None:
-        self._record.acked_ns[self._message_of[packet_ids]] = time.monotonic_ns()
-        self._free.extend(packet_ids.tolist())
+    def _done(self, packet_id: int, now_ns: int) -> None:
+        if not 0 < packet_id < len(self._message_of):
+            raise LoadError(f"a PUBACK of packet {packet_id}")
+        self._acked_ns[self._message_of[packet_id]] = now_ns
+        self._free.append(packet_id)
+        self._record.acked += 1
 
     @property
     def in_flight(self) -> int:
@@ -238,23 +251,23 @@ class _Connection(asyncio.Protocol):
         """Write as much of the queue as the window allows, in one go."""
         if not (self.queue and self._free and self._writable and self._transport is not None):
             return
-        plan = self._plan
+        bodies, sent_ns, now_ns = self._plan.body, self._sent_ns, time.monotonic_ns()
         parts: list[bytes] = []
-        sent: list[int] = []
         properties = b"\x00" if self._modern else b""
-        while self.queue and self._free:
+        count = min(len(self.queue), len(self._free))
+        for _ in range(count):
             message = self.queue.popleft()
             packet_id = self._free.popleft()
             self._message_of[packet_id] = message
-            body = plan.body[message]
+            body = bodies[message]
             parts += (
                 self._head(message, len(body)),
                 packet_id.to_bytes(2, "big"),
                 properties,
                 body,
             )
-            sent.append(message)
-        self._record.sent_ns[sent] = time.monotonic_ns()
+            sent_ns[message] = now_ns
+        self._record.sent += count
         self._transport.write(b"".join(parts))
 
     def _head(self, message: int, body_bytes: int) -> bytes:
@@ -266,66 +279,113 @@ class _Connection(asyncio.Protocol):
         return head
 
 
+NO_PLAN: Final = LoadPlan(
+    [],
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.int32),
+    np.zeros(0, dtype=np.int32),
+    np.zeros(0, dtype=np.bool_),
+    np.zeros(0, dtype=np.int64),
+    [],
+    0,
+    0,
+)
+
+
+def new_record(plan: LoadPlan) -> LoadRecord:
+    """Make an empty record for a plan."""
+    due, sent, acked = (np.zeros(len(plan), dtype=np.int64) for _ in range(3))
+    return LoadRecord(0, 0, due, sent, acked)
+
+
+Progress = Callable[[LoadRecord], None]
+
+
 async def run_load(plan: LoadPlan, target: LoadTarget, *, drain_s: float = 10.0) -> LoadRecord:
+    """Connect, publish a plan at its instants, disconnect: see `connected` and `publish`."""
+    async with connected(target) as connections:
+        return await publish(plan, connections, drain_s=drain_s)
+
+
+async def publish(
+    plan: LoadPlan,
+    connections: "list[_Connection]",
+    *,
+    drain_s: float = 10.0,
+    progress: Progress | None = None,
+) -> LoadRecord:
     """Publish a plan at its instants.
 
     Return when every PUBACK has come, or `drain_s` after the last message.
 
     A device keeps to one connection, so its frames stay in order. Presses go to the front of their
-    queue. Raises LoadError when a connection is refused or breaks.
+    queue. `progress` is called about once a second. Raises LoadError when a connection breaks.
     """
-    count = len(plan)
-    record = LoadRecord(
-        0,
-        0,
-        np.zeros(count, dtype=np.int64),
-        np.zeros(count, dtype=np.int64),
-        np.zeros(count, dtype=np.int64),
-    )
-    connections = await _connect(plan, target, record)
+    record = new_record(plan)
+    for connection in connections:
+        if connection.lost is not None:
+            raise LoadError(connection.lost)
+        connection.take(plan, record)
+    # The device times in the frames are the planned instants: wait for the first one.
+    await asyncio.sleep(max(0.0, plan.start_ms / 1000.0 - time.time()))
+    record.started_ns, record.started_unix_ns = time.monotonic_ns(), time.time_ns()
+    record.due_ns[:] = plan.offset_ns + record.started_ns
+    told = asyncio.create_task(_tell(record, progress)) if progress is not None else None
     try:
-        # The device times in the frames are the planned instants: wait for the first one.
-        await asyncio.sleep(max(0.0, plan.start_ms / 1000.0 - time.time()))
-        record.started_ns, record.started_unix_ns = time.monotonic_ns(), time.time_ns()
-        record.due_ns[:] = plan.offset_ns + record.started_ns
         await _feed(plan, connections, record)
         deadline = time.monotonic() + drain_s
-        while record.acked < record.sent or record.sent < count:
-            _raise_lost(connections)
+        while record.acked < record.sent or record.sent < len(plan):
+            if record.lost:
+                raise LoadError(record.lost)
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(TICK_S)
     finally:
-        for connection in connections:
-            connection.close()
-        await asyncio.sleep(0)
+        if told is not None:
+            told.cancel()
     return record
 
 
-async def _connect(plan: LoadPlan, target: LoadTarget, record: LoadRecord) -> list[_Connection]:
-    loop = asyncio.get_running_loop()
+async def _tell(record: LoadRecord, progress: Progress) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_S)
+        progress(record)
+
+
+@asynccontextmanager
+async def connected(target: LoadTarget) -> "AsyncIterator[list[_Connection]]":
+    """Hold the connections of a target. Raises LoadError when one is refused."""
     connections: list[_Connection] = []
     try:
         while len(connections) < target.connections:
-            batch = []
-            for number in range(
-                len(connections), min(target.connections, len(connections) + CONNECTING_AT_ONCE)
-            ):
-                name = f"{target.client_prefix}-{number}"
-                make = partial(_Connection, target, name, plan, record)
-                _, connection = await loop.create_connection(make, target.host, target.port)
-                batch.append(connection)
-            connections += batch
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await asyncio.gather(*(connection.ready for connection in batch))
-    except BaseException:
+            connections += await _connect_some(target, len(connections))
+        yield connections
+    finally:
         for connection in connections:
             connection.close()
+        await asyncio.sleep(0)
+
+
+async def _connect_some(target: LoadTarget, first: int) -> "list[_Connection]":
+    loop = asyncio.get_running_loop()
+    batch: list[_Connection] = []
+    try:
+        for number in range(first, min(target.connections, first + CONNECTING_AT_ONCE)):
+            make = partial(_Connection, target, f"{target.client_prefix}-{number}")
+            _, connection = await loop.create_connection(
+                make, target.host, target.port, ssl=target.tls
+            )
+            batch.append(connection)
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await asyncio.gather(*(connection.ready for connection in batch))
+    except BaseException:
+        for connection in batch:
+            connection.close()
         raise
-    return connections
+    return batch
 
 
-async def _feed(plan: LoadPlan, connections: list[_Connection], record: LoadRecord) -> None:
+async def _feed(plan: LoadPlan, connections: "list[_Connection]", record: LoadRecord) -> None:
     owner = (plan.device % len(connections)).tolist()
     panic = plan.panic.tolist()
     next_message, count = 0, len(plan)
@@ -342,11 +402,6 @@ async def _feed(plan: LoadPlan, connections: list[_Connection], record: LoadReco
         next_message = until
         for number in touched:
             connections[number].flush()
-        _raise_lost(connections)
+        if record.lost:
+            raise LoadError(record.lost)
         await asyncio.sleep(TICK_S)
-
-
-def _raise_lost(connections: list[_Connection]) -> None:
-    for connection in connections:
-        if connection.lost is not None:
-            raise LoadError(connection.lost)
