@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 could not be done (the reason is on standard error), 2 wro
 
 import argparse
 import asyncio
+import importlib
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from afstand import __version__, logs
 from afstand.config import Config, ConfigError, load
+from afstand.proof.arguments import add_proof_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = add_configured("verify", "find what is not as it was written", _verify)
     verify.add_argument("--partition", help="this one alone")
     _add_range(verify)
+    add_proof_commands(commands, _add_range)
     _add_reader_commands(commands)
     add_configured("trackers", "carry packets of Teltonika trackers to the broker", _trackers)
 
@@ -391,6 +394,12 @@ def _explain(options: argparse.Namespace) -> int:
     from afstand import tools
 
     return _tool(tools.explain(_configured(options, "explain"), options))
+
+
+def run_tool(options: argparse.Namespace, module: str, work: str) -> int:
+    """Run a coroutine function of a module, with the configuration."""
+    action = getattr(importlib.import_module(module), work)
+    return _tool(action(_configured(options, work), options))
 
 
 def _tool(work: Coroutine[Any, Any, int]) -> int:

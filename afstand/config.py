@@ -135,6 +135,13 @@ class Registry(Section, frozen=True, kw_only=True):
     """`env:NAME` or `file:PATH` of 32 bytes, as hexadecimal or base64."""
 
 
+class Evidence(Section, frozen=True, kw_only=True):
+    """What bundles are signed with."""
+
+    signing_key: str = ""
+    """`env:NAME` or `file:PATH` of an Ed25519 private key in PEM (`afstand evidence-key`)."""
+
+
 class Http(Section, frozen=True, kw_only=True):
     """The interface on which every role serves `/metrics`, `/-/healthy` and `/-/ready`."""
 
@@ -158,6 +165,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify = Notify()
     trackers: Trackers = Trackers()
     registry: Registry = Registry()
+    evidence: Evidence = Evidence()
     http: Http = Http()
     log: Log = Log()
     partitions: tuple[Partition, ...] = ("0",)
@@ -255,6 +263,7 @@ _SECTIONS: Final[Mapping[str, Any]] = {
     "notify": Notify,
     "trackers": Trackers,
     "registry": Registry,
+    "evidence": Evidence,
     "http": Http,
     "log": Log,
     "partitions": tuple[Partition, ...],

@@ -1,26 +1,29 @@
 """The hash chain: what shows that no entry was changed, left out, added or moved.
 
-    digest(entry) = SHA-256(salt, kind, blob)
+    leaf(part)    = SHA-256(salt of the part, part)
+    digest(entry) = SHA-256(kind, number of parts, leaves)
     hash(entry)   = SHA-256(hash of the entry before, id, digest)
 
-The first entry follows a hash that names partition and stream. The salt is drawn per entry, so that
-a digest alone does not betray what an entry held: an entry can be erased and the rest still
-verifies.
+The first entry follows a hash that names partition and stream. A part is one frame or one output
+(`parts.py`). Its salt is made of the entry's, which is drawn, and of its place, so that a leaf
+alone does not betray what it held: a part can be shown with its salt while the others stay leaves,
+or be erased, and the chain still verifies.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from ingest.archive.parts import split
 from ingest.columns import Item
 from ingest.store import EntryId, journal_key, outbox_key
 
-CHAIN_VERSION: Final = 1
+CHAIN_VERSION: Final = 2
 SALT_BYTES: Final = 16
 HASH_BYTES: Final = 32
 _HEAD: Final = struct.Struct("<QQ")
@@ -50,13 +53,26 @@ def genesis(partition: str, stream: StreamName) -> bytes:
     return sha256(f"afstand.chain/{CHAIN_VERSION} {partition} {stream}".encode()).digest()
 
 
+def part_salt(salt: bytes, place: int) -> bytes:
+    """Return the salt of one part: with it alone nothing follows about the others."""
+    return sha256(salt + place.to_bytes(4, "little")).digest()[:SALT_BYTES]
+
+
+def leaves_of(salt: bytes, parts: Sequence[bytes]) -> list[bytes]:
+    """Return the salted hash of each part of an entry."""
+    return [sha256(part_salt(salt, place) + part).digest() for place, part in enumerate(parts)]
+
+
+def digest_of_leaves(kind: str, leaves: Sequence[bytes]) -> bytes:
+    """Return the digest of an entry from the hashes of its parts."""
+    name = kind.encode("ascii")
+    head = bytes([len(name)]) + name + len(leaves).to_bytes(4, "little")
+    return sha256(b"".join((head, *leaves))).digest()
+
+
 def digest_of(salt: bytes, kind: str, blob: bytes) -> bytes:
     """Return the salted digest of what an entry holds."""
-    name = kind.encode("ascii")
-    whole = sha256(salt)
-    whole.update(bytes([len(name)]) + name)
-    whole.update(blob)
-    return whole.digest()
+    return digest_of_leaves(kind, leaves_of(salt, split(kind, blob)))
 
 
 def hash_of(previous: bytes, entry_id: EntryId, digest: bytes) -> bytes:

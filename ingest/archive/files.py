@@ -35,7 +35,7 @@ from ingest.archive.names import UNFINISHED, ArchiveError, ArchiveFile, padded, 
 from ingest.columns import KIND_CODES, KINDS, EntryColumns, Ints, Item
 from ingest.store import EntryId
 
-FORMAT: Final = "afstand.archive/1"
+FORMAT: Final = "afstand.archive/2"
 SCHEMA: Final = pa.schema(
     [
         pa.field("ms", pa.int64(), nullable=False),

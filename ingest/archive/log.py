@@ -20,7 +20,7 @@ from ingest.archive.chain import HASH_BYTES, SALT_BYTES, Link
 from ingest.archive.names import sync_folder
 from ingest.store import EntryId
 
-_MAGIC: Final = b"AFCHAIN1"
+_MAGIC: Final = b"AFCHAIN2"
 _HEAD: Final = struct.Struct(f"<8s{HASH_BYTES}sI")
 _LINK: Final = struct.Struct(f"<QQ{SALT_BYTES}s{HASH_BYTES}sI")
 _SUFFIX: Final = ".chain"

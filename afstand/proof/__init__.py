@@ -1,0 +1,1 @@
+"""Evidence: the past computed again, bundles that anybody can check, transfer of whole cases."""
