@@ -36,7 +36,7 @@ from afstand.watch.envelope import EnvelopeError, decode_envelope
 from alerting.book.classes_data import BOOK_VERSION
 from alerting.book.roles import Right
 from alerting.book.titles import TITLES_VERSION
-from alerting.book.types import Output
+from alerting.book.types import AlarmRecord, Output
 from alerting.book.views import seen
 from geofence.kernels.build import KERNEL_VERSION
 from geofence.parameters import RULES_VERSION
@@ -134,6 +134,7 @@ def _finish(
     work.definitions()
     lines = lines_of(work.records, wanted.language, wanted.zone)
     work.write("timeline.json", msgspec.json.format(msgspec.json.encode(lines)))
+    replay = work.seen_of(replay)
     work.write("replay.json", msgspec.json.format(msgspec.json.encode(replay)))
     write_report(folder, work.report(lines, replay))
     shutil.copyfile(_checker(), folder / "verify_bundle.py")
@@ -325,6 +326,12 @@ class _Work:
             return True
         raw = msgspec.json.encode(said)
         return not any(one.encode() in raw for one in self._hidden)
+
+    def seen_of(self, replay: Replay) -> Replay:
+        """The replay with the alarms that the reader may know of."""
+        known = {one.alarm_id for _, one in self.records if isinstance(one, AlarmRecord)}
+        alarms = tuple(one for one in replay.alarms if one.alarm_id in known)
+        return msgspec.structs.replace(replay, alarms=alarms)
 
     def report(self, lines: list[Line], replay: Replay) -> Report:
         """What the map and the report are drawn from."""

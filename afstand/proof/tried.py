@@ -110,7 +110,10 @@ def read_substitutes(path: Path, definitions: Definitions) -> list[Substitute]:
 
 
 def _zone(path: Path, entry: ZoneEntry) -> DefineZone:
-    document = msgspec.json.encode({"format": "afstand.cases/1", "zones": [entry]})
+    said = {name: getattr(entry, name) for name in entry.__struct_fields__}
+    if not bytes(entry.geometry):
+        del said["geometry"]
+    document = msgspec.json.encode({"format": "afstand.cases/1", "zones": [said]})
     try:
         (zone,) = check_cases(document, str(path), path.parent).zones
     except CasesError as error:

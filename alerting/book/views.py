@@ -10,7 +10,7 @@ import msgspec
 
 from alerting.book.outputs import (
     AlarmRecord,
-    IncidentRecord,
+    BreachRecord,
     Notice,
     Observation,
     Output,
@@ -88,24 +88,22 @@ def _empty(field: msgspec.structs.FieldInfo, *, verdict: bool) -> object:
 
 
 def _betrays(output: Output, protected: Collection[str]) -> bool:
-    """Whether the mere record tells the wearer's side something of the protected person."""
+    """Whether the mere record tells the wearer's side something of the protected person.
+
+    What no line here allows is not shown: a command to his device says why it was given.
+    """
     match output:
         case VerdictRecord():
-            if output.verdict.order_kind is OrderKind.CONTACT_BAN:
-                return True
+            allowed = output.verdict.order_kind is not OrderKind.CONTACT_BAN
         case Notice():
-            if output.audience is not Audience.WEARER:
-                return True
+            allowed = output.audience is Audience.WEARER
         case AlarmRecord():
-            if output.alarm_class in _NEAR:
-                return True
-        case IncidentRecord():
-            if output.protected_id is not None or set(output.alarm_classes) & set(_NEAR):
-                return True
+            allowed = output.alarm_class not in _NEAR
         case Observation():
-            if output.order_kind is OrderKind.CONTACT_BAN:
-                return True
+            allowed = output.order_kind not in (None, OrderKind.CONTACT_BAN)
+        case BreachRecord():
+            allowed = output.protected_id is None
         case _:
-            pass
+            allowed = False
     said = msgspec.json.encode(output)
-    return any(one.encode() in said for one in protected)
+    return not allowed or any(one.encode() in said for one in (*protected, *_NEAR))

@@ -6,13 +6,20 @@ from typing import NamedTuple
 
 from afstand.commands import DefineDevice, DefineOrder, DefinePerson
 from afstand.watch.fold import Watch
-from alerting.book.types import CaseDevice, DefineCase
+from alerting.book.types import (
+    Acknowledge,
+    CaseDevice,
+    DefineCase,
+    IncidentRecord,
+    Note,
+    Output,
+)
 from firmware_contracts import EventCode
 from geofence.orders import Role
 from geofence.verdicts import OrderKind
 from ingest.archive.chain import StreamName
 from ingest.archive.mover import Ages
-from ingest.entries import Entry, EntryKind
+from ingest.entries import Entry
 from ingest.store import EntryId, connect_store
 from tests.afstand.journal import Journal, definitions, fold, order
 from tests.ingest.archives import archiver as _archiver
@@ -64,11 +71,25 @@ def play() -> Past:
     journal.frames(journal.event("tag-1", 1, EventCode.STRAP_CUT))
     journal.pass_s(30)
     journal.frames(journal.event("victim-2", 2, EventCode.PANIC))
+    incident_id = opened(fold_outputs(journal.entries))
+    journal.command(Acknowledge(incident_id=incident_id, by="operator-1"))
+    journal.command(Note(incident_id=incident_id, by="operator-1", text="belt met de wijkagent"))
     for _ in range(8):
         journal.pass_s(60)
         journal.tick()
     entries = journal.entries
     return Past(entries, fold(Watch(PARTITION), entries), since, entries[-1].id)
+
+
+def fold_outputs(entries: list[Entry]) -> list[Output]:
+    watch = Watch(PARTITION)
+    return [output for entry in entries for output in watch.step(entry).outputs]
+
+
+def opened(outputs: list[Output]) -> str:
+    """The incident of the pair."""
+    return next(one.incident_id for one in outputs
+                if isinstance(one, IncidentRecord) and one.protected_id == "vera")  # fmt: skip
 
 
 async def write(url: str, root: Path, past: Past) -> None:
@@ -94,7 +115,3 @@ async def write(url: str, root: Path, past: Past) -> None:
             assert mover.faults == []
     finally:
         await store.aclose()
-
-
-def commands(past: Past) -> list[Entry]:
-    return [one for one in past.journal if one.kind is EntryKind.COMMAND]

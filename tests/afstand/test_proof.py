@@ -1,5 +1,6 @@
 """Replay, what-if and bundles: against a store and an archive of a known past."""
 
+import asyncio
 import json
 import re
 import runpy
@@ -17,7 +18,6 @@ from afstand.cli import main
 from afstand.proof.signing import read_key
 from afstand.watch.envelope import decode_envelope, encode_envelope
 from alerting.book.types import VerdictRecord
-from ingest.store import EntryId
 from tests.afstand.journal import LAT_E7, METRE_E7
 from tests.afstand.proof_site import PROTECTED_NORTH_M, Past, play, write
 from tests.servers import RedisServer
@@ -34,52 +34,49 @@ def past() -> Past:
 
 
 @pytest.fixture(scope="module")
-async def site(tmp_path_factory, past):
-    """A store and an archive with that past; gives the environment of the commands."""
+def site(tmp_path_factory, past):
+    """A store and an archive with that past; gives the configuration of the commands."""
     folder = tmp_path_factory.mktemp("site")
     with RedisServer(folder) as server:
-        await write(server.url, folder / "archive", past)
+        asyncio.run(write(server.url, folder / "archive", past))
         assert main(["evidence-key", str(folder / "key.pem")]) == 0
         (folder / "master").write_text("11" * 32)
-        yield environment(server.url, folder)
+        yield configured(server.url, folder)
 
 
-def environment(url, folder) -> dict[str, str]:
-    return {
-        "AFSTAND_STORE__URL": url,
-        "AFSTAND_PARTITIONS": '["p"]',
-        "AFSTAND_ARCHIVE__DIR": str(folder / "archive"),
-        "AFSTAND_WATCH__DATA_DIR": str(folder / "data"),
-        "AFSTAND_REGISTRY__MASTER_KEY": f"file:{folder / 'master'}",
-        "AFSTAND_EVIDENCE__SIGNING_KEY": f"file:{folder / 'key.pem'}",
-    }
+def configured(url, folder) -> Path:
+    """Write the configuration of a site."""
+    path = folder / "afstand.toml"
+    path.write_text(f"""
+        partitions = ["p"]
+        [store]
+        url = "{url}"
+        [archive]
+        dir = "{folder / "archive"}"
+        [watch]
+        data_dir = "{folder / "data"}"
+        [registry]
+        master_key = "file:{folder / "master"}"
+        [evidence]
+        signing_key = "file:{folder / "key.pem"}"
+    """)
+    return path
 
 
-@pytest.fixture
-def at_site(site, monkeypatch):
-    for name, value in site.items():
-        monkeypatch.setenv(name, value)
-    return site
-
-
-def run(past, *arguments) -> int:
-    command, *rest = arguments
+def run(site, past, command, *arguments) -> int:
     period = ["--from", str(past.since), "--to", str(past.until)]
-    return main([command, "case", *period, *map(str, rest)])
+    return main([command, "case", "--config", str(site), *period, *map(str, arguments)])
 
 
-def bundle(past, out, view="court") -> int:
+def bundle(site, past, out, view="court") -> int:
     given = ["--out", out, "--by", "shift-lead-1", "--reason", REASON, "--view", view]
-    return run(past, "bundle", *given)
+    return run(site, past, "bundle", *given)
 
 
 @pytest.fixture(scope="module")
 def court(site, past, tmp_path_factory):
     out = tmp_path_factory.mktemp("court") / "bundle"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in site.items():
-            patch.setenv(name, value)
-        assert bundle(past, out) == 0
+    assert bundle(site, past, out) == 0
     return out
 
 
@@ -103,20 +100,20 @@ def public_key(folder) -> str:
 # --- replay -----------------------------------------------------------------------------------
 
 
-def test_alarms_are_computed_again_bit_for_bit(at_site, past, capsys):
-    assert run(past, "replay", "--json") == 0
+def test_alarms_are_computed_again_bit_for_bit(site, past, capsys):
+    assert run(site, past, "replay", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     inside = [entry_id for entry_id, _ in past.outbox if entry_id >= past.since]
     assert (said["compared"], said["differing"]) == (len(inside), 0)
     classes = {alarm["alarm_class"] for alarm in said["alarms"] if alarm["change"] == "raised"}
     assert classes >= {"area-breach", "tamper", "panic", "proximity"}
     assert "ban-3" not in json.dumps(said["alarms"])
-    assert run(past, "replay") == 0
+    assert run(site, past, "replay") == 0
     assert "reproduced bit for bit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["field", "missing", "added"])
-async def test_what_is_not_as_it_was_is_named(at_site, past, tmp_path, capsys, monkeypatch, change):
+def test_what_is_not_as_it_was_is_named(past, tmp_path, capsys, change):
     outbox = list(past.outbox)
     place, (entry_id, blob) = next(
         (place, one) for place, one in enumerate(outbox)
@@ -138,21 +135,19 @@ async def test_what_is_not_as_it_was_is_named(at_site, past, tmp_path, capsys, m
         entry_id = entry_id.next()
         outbox.insert(place + 1, (entry_id, blob))
     with RedisServer(tmp_path) as server:
-        await write(server.url, tmp_path / "archive", past._replace(outbox=outbox))
-        for name, value in environment(server.url, tmp_path).items():
-            monkeypatch.setenv(name, value)
-        assert run(past, "replay") == 1
+        asyncio.run(write(server.url, tmp_path / "archive", past._replace(outbox=outbox)))
+        assert run(configured(server.url, tmp_path), past, "replay") == 1
     told = capsys.readouterr()
     assert str(entry_id) in told.err
     assert ("VerdictRecord.verdict" in told.err) == (change == "field")
     assert "NOT reproduced: 1 entries" in told.out
 
 
-def test_what_other_orders_would_have_given(at_site, past, tmp_path, capsys):
+def test_what_other_orders_would_have_given(site, past, tmp_path, capsys):
     """A zone of 1.5 km is entered well before one of 300 m; a ban of 10 m is never broken."""
 
     def first(alarms, order_id, alarm_class):
-        return min((a["at_ms"] for a in alarms if a["order_id"] == order_id
+        return min((a["at_ms"] for a in alarms if a.get("order_id") == order_id
                     and a["alarm_class"] == alarm_class), default=None)  # fmt: skip
 
     circle = {"lat_e7": LAT_E7, "lon_e7": 44_800_000, "radius_m": 1_500}
@@ -162,7 +157,7 @@ def test_what_other_orders_would_have_given(at_site, past, tmp_path, capsys):
         "orders": [{"id": "contact", "radius_m": 10, "warning_m": 20}],
         "zones": [{"id": "zone", "circle": circle}],
     }))  # fmt: skip
-    assert run(past, "replay", "--what-if", file, "--json") == 0
+    assert run(site, past, "replay", "--what-if", file, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     tried = said["what_if"]
     assert tried["rejected"] == []
@@ -171,7 +166,7 @@ def test_what_other_orders_would_have_given(at_site, past, tmp_path, capsys):
     assert 60_000 < was_ms - tried_ms < 180_000  # 1,200 m at 250 m in 20 s
     assert first(said["alarms"], "contact", "proximity") is not None
     assert first(tried["alarms"], "contact", "proximity") is None
-    assert run(past, "replay", "--what-if", file) == 0
+    assert run(site, past, "replay", "--what-if", file) == 0
     assert "with other zone zone, order contact" in capsys.readouterr().out
 
 
@@ -181,10 +176,10 @@ def test_what_other_orders_would_have_given(at_site, past, tmp_path, capsys):
     ('{"format": "afstand.what-if/1", "orders": [{"id": "ban", "radius_m": -1}]}', "radius_m"),
     ('{"format": "afstand.what-if/1", "zones": [{"id": "zone"}]}', "must have one of geometry"),
 ])  # fmt: skip
-def test_a_bad_what_if_is_refused(at_site, past, tmp_path, capsys, text, why):
+def test_a_bad_what_if_is_refused(site, past, tmp_path, capsys, text, why):
     file = tmp_path / "other.json"
     file.write_text(text)
-    assert run(past, "replay", "--what-if", file) == 1
+    assert run(site, past, "replay", "--what-if", file) == 1
     assert why in capsys.readouterr().err
 
 
@@ -236,8 +231,7 @@ def test_a_missing_and_an_added_file_are_found(court, tmp_path):
 
 def test_who_has_the_key_cannot_change_what_was_chained(court, site, tmp_path):
     """The key signs the manifest; the chain, begun long before, holds the entries."""
-    file = Path(site["AFSTAND_EVIDENCE__SIGNING_KEY"].removeprefix("file:"))
-    key = read_key(file.read_text())
+    key = read_key((site.parent / "key.pem").read_text())
 
     def signed_again(folder):
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -330,10 +324,10 @@ def opened(folder) -> bytes:
     "view", ["wearer-side", "supervisor", "prosecutor", "victim-support", "auditor"]
 )
 def test_the_place_of_the_protected_person_is_in_no_bundle_without_the_right(
-    at_site, past, tmp_path, view
+    site, past, tmp_path, view
 ):
     out = tmp_path / "bundle"
-    assert bundle(past, out, view) == 0
+    assert bundle(site, past, out, view) == 0
     assert check(out)[0] == 0
     raw = opened(out)
     assert [one for one in hers(past) if one in raw] == []
@@ -349,28 +343,27 @@ def test_the_planted_places_are_in_the_bundle_for_a_court(court, past):
     assert any(one in raw for one in hers(past))
 
 
-def test_a_bundle_without_a_reason_is_not_made(at_site, past, tmp_path, capsys):
+def test_a_bundle_without_a_reason_is_not_made(site, past, tmp_path, capsys):
     given = ["--out", tmp_path / "b", "--by", "x", "--reason", "why"]
-    assert run(past, "bundle", *given) == 1
+    assert run(site, past, "bundle", *given) == 1
     assert "reason" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
 
 
-def test_every_bundle_is_a_consultation_of_each_person(at_site, court, capsys):
-    assert main(["consultations", "--person", "vera"]) == 0
+def test_every_bundle_is_a_consultation_of_each_person(site, court, capsys):
+    assert main(["consultations", "--config", str(site), "--person", "vera"]) == 0
     told = capsys.readouterr().out
     assert f"shift-lead-1 (court)  bundle  wim, vera  {REASON}" in told
-    assert main(["consultations", "--person", "other"]) == 0
+    assert main(["consultations", "--config", str(site), "--person", "other"]) == 0
     assert capsys.readouterr().out == ""
 
 
-def test_a_case_that_nobody_knows_is_refused(at_site, past, capsys):
-    assert main(["replay", "nobody"]) == 1
+def test_a_case_that_nobody_knows_is_refused(site, past, capsys):
+    assert main(["replay", "nobody", "--config", str(site)]) == 1
     assert "no partition knows a case 'nobody'" in capsys.readouterr().err
 
 
-def test_a_period_before_there_was_anything_is_refused(at_site, tmp_path, capsys):
+def test_a_period_before_there_was_anything_is_refused(site, tmp_path, capsys):
     arguments = ["--from", "1-0", "--to", "2-0", "--out", str(tmp_path / "b"), "--by", "x"]
-    assert main(["bundle", "case", *arguments, "--reason", REASON]) == 1
+    assert main(["bundle", "case", "--config", str(site), *arguments, "--reason", REASON]) == 1
     assert "no partition knows" in capsys.readouterr().err
-    assert EntryId(1, 0) < EntryId(2, 0)
