@@ -107,9 +107,9 @@ async def write(url: str, root: Path, past: Past) -> None:
             pipe.execute_command("XADD", key, str(entry_id), "v", "1", "b", blob)
         await pipe.execute()
         half_ms = past.journal[len(past.journal) // 2].id.ms
-        one = _archiver(store, root, Ages(keep_ms=0, file_ms=0))
-        await one.reopen()
-        for mover in one.movers.values():
+        mover_of = _archiver(store, root, Ages(keep_ms=0, file_ms=0))
+        await mover_of.reopen()
+        for mover in mover_of.movers.values():
             await mover.follow()
             await mover.move(half_ms)
             assert mover.faults == []

@@ -82,14 +82,14 @@ def court(site, past, tmp_path_factory):
 
 def check(folder, *key) -> tuple[int, str]:
     """Run the script as a program of its own would, in this process."""
-    said = []
+    said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(CHECKER), str(folder), *key])
         patch.setattr("builtins.print", said.append)
         try:
             runpy.run_path(str(CHECKER), run_name="__main__")
         except SystemExit as end:
-            return int(end.code), "\n".join(said)
+            return int(end.code or 0), "\n".join(said)
     raise AssertionError("it ended without a code")
 
 
