@@ -91,17 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     imports.add_argument("--config", type=Path)
     imports.add_argument("--check", action="store_true", help="check only, write nothing")
 
-    plans = commands.add_parser("plans", help="escalation plans and duty rosters")
-    plans_commands = plans.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    checks = plans_commands.add_parser(
-        "check", help="what is wrong with them, and who is told when if nobody answers"
-    )
-    checks.set_defaults(action=_plans_check)
-    checks.add_argument("files", type=Path, nargs="+", help="plans, rosters or cases documents")
-    checks.add_argument("--config", type=Path, help="whose targets must exist")
-    checks.add_argument("--class", dest="alarm_class", help="only this class of alarm")
-    checks.add_argument("--at", help="when it happens, in Dutch time: 2026-03-29T02:30")
-    checks.add_argument("--json", action="store_true", help="as JSON")
+    _add_plan_commands(commands)
     _add_device_commands(commands.add_parser("devices", help="which there are, and new keys"))
 
     incidents = commands.add_parser(
@@ -122,6 +112,20 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path)
     add("warm-up", "compile all kernels and keep them", _warm_up)
     return parser
+
+
+def _add_plan_commands(commands: Any) -> None:
+    plans = commands.add_parser("plans", help="escalation plans and duty rosters")
+    plans_commands = plans.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    checks = plans_commands.add_parser(
+        "check", help="what is wrong with them, and who is told when if nobody answers"
+    )
+    checks.set_defaults(action=_plans_check)
+    checks.add_argument("files", type=Path, nargs="+", help="plans, rosters or cases documents")
+    checks.add_argument("--config", type=Path, help="whose targets must exist")
+    checks.add_argument("--class", dest="alarm_class", help="only this class of alarm")
+    checks.add_argument("--at", help="when it happens, in Dutch time: 2026-03-29T02:30")
+    checks.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_conform(command: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ SHORT_MS: Final = 20_000
 
 
 class Span(NamedTuple):
-    """A time in which a rule held a state."""
+    """A time in which a rule held a state, and all that it remarked in it."""
 
     from_ms: int
     to_ms: float
@@ -94,16 +94,18 @@ def _onsets(told: Sequence[Change]) -> list[Change]:
 def _spans(told: Sequence[Change], *states: str) -> list[Span]:
     spans: list[Span] = []
     since: Change | None = None
+    labels: dict[str, None] = {}
     for change in told:
         if change.historic:
             continue
-        if change.state in states and since is None:
-            since = change
-        elif change.state not in states and since is not None:
-            spans.append(Span(since.at_ms, change.at_ms, since.fix_ms, since.labels))
-            since = None
+        if change.state in states:
+            since = since or change
+            labels |= dict.fromkeys(change.labels)
+        elif since is not None:
+            spans.append(Span(since.at_ms, change.at_ms, since.fix_ms, tuple(labels)))
+            since, labels = None, {}
     if since is not None:
-        spans.append(Span(since.at_ms, float("inf"), since.fix_ms, since.labels))
+        spans.append(Span(since.at_ms, float("inf"), since.fix_ms, tuple(labels)))
     return spans
 
 

@@ -30,6 +30,9 @@ LEAPT: Final = 1
 LEAP: Final = 2
 """The same with the newest fix: it says nothing yet of how long the place lasts."""
 
+ALIKE_TOLD: Final = 2
+"""So many judgements of travelling alike in a row are told, once a stay."""
+
 # Freshness, in the order of geofence.verdicts.Freshness; bit 0 the wearer, bit 1 the protected.
 FRESH: Final = 0
 WEARER_STALE: Final = 1
@@ -181,6 +184,7 @@ PAIR_ROW: Final = np.dtype(
         ("open", "u1"),
         ("closing", "u1"),  # judgements in a row that contact is near, 0 to 2
         ("near", "u1"),  # warned for the time to contact
+        ("alike", "u1"),  # judgements in a row of travelling alike; ALIKE_TOLD: told of this stay
         # The last judgement, and the evidence from before it: one of the same instant replaces it.
         ("judged_ms", "i8"),
         ("together_ms", "i8"),  # the first judgement of that instant

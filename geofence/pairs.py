@@ -27,6 +27,7 @@ from geofence.integers import wide
 from geofence.kernels.compile import jit_inline, jit_part
 from geofence.kernels.projection import chord_mm
 from geofence.layout import (
+    ALIKE_TOLD,
     BLIND,
     FRESH,
     LABEL_HELD,
@@ -430,16 +431,17 @@ def tell_pair(
     shown = wide(row["shown"])
     fresh = wide(row["fresh"])
     now_shown = shown_pair(row)
-    if now_shown == shown and now_fresh == fresh and reason < 0:
+    alike = count_alike(row, now_shown, c.parallel, feed)
+    if now_shown == shown and now_fresh == fresh and reason < 0 and not alike:
         return
     row["shown"] = now_shown
     row["fresh"] = now_fresh
-    if reason < 0:
-        reason = codes.SILENCE_ENDED
-        if now_shown != shown:
-            reason = pair_reason(shown, now_shown, by_time, passed)
-        elif now_fresh & ~fresh:
-            reason = silent_reason(now_fresh)
+    if reason < 0 and now_shown == shown:
+        reason = remark_reason(fresh, now_fresh)
+    elif reason < 0:
+        reason = pair_reason(shown, now_shown, by_time, passed)
+    if c.parallel:
+        row["alike"] = ALIKE_TOLD
     event = new_event(ledger, wide(PAIR_EVENT), index, wide(row["order"]), now_ms)
     e = ledger.events[event]
     e["reason"] = reason
@@ -491,11 +493,34 @@ def tell_pair(
 
 
 @jit_inline
+def count_alike(row: Any, now_shown: int, is_parallel: bool, feed: bool) -> bool:
+    """Count judgements of travelling alike; return whether that is news of a stay or an approach.
+
+    A stay may begin long before both drive off together: who handles it has to hear of it then.
+    """
+    told = row["alike"] == ALIKE_TOLD
+    if now_shown in (CLEAR, UNKNOWN):
+        row["alike"] = 0
+    elif feed and not told:
+        row["alike"] = row["alike"] + 1 if is_parallel else 0
+        return bool(row["alike"] == ALIKE_TOLD)
+    return False
+
+
+@jit_inline
 def silent_reason(fresh: int) -> int:
     """Return which silence a freshness means."""
     if fresh == BLIND:
         return codes.BOTH_SILENT
     return codes.WEARER_SILENT if fresh == WEARER_STALE else codes.PROTECTED_SILENT
+
+
+@jit_inline
+def remark_reason(fresh: int, now_fresh: int) -> int:
+    """Return the reason of what is told without a change of state."""
+    if now_fresh & ~fresh:
+        return silent_reason(now_fresh)
+    return codes.SILENCE_ENDED if now_fresh != fresh else codes.TRAVELLING_ALIKE
 
 
 @jit_inline

@@ -7,7 +7,7 @@ with the state (`RULES_VERSION`).
 
 from typing import Final
 
-RULES_VERSION: Final = 2
+RULES_VERSION: Final = 3
 """Stored in every dump: a state made under other numbers is not continued silently."""
 
 # --- fixed point ----------------------------------------------------------------------------------

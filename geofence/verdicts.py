@@ -68,6 +68,8 @@ class VerdictReason(StrEnum):
     LEFT_BUFFER = "left-buffer"
     LEFT_WARNING_RING = "left-warning-ring"
     CONTACT_NO_LONGER_NEAR = "contact-no-longer-near"
+    TRAVELLING_ALIKE = "travelling-alike"
+    """Nothing changed but this: both move fast and alike since, as in one train."""
     IMPLAUSIBLE_JUMP = "implausible-jump"
     """The fix asks for a speed that no person can have: doubted and asked about, not believed."""
 

@@ -94,6 +94,13 @@ _HOW_NL: Final[dict[int, tuple[str, ...]]] = {
         "tanh(tijd / 30 s), hoogstens voor de helft. Wie vanuit stilstand versprong telt",
         "langzamer mee, omdat dat een meetfout kan zijn.",
     ),
+    3: (
+        *_JUDGED_NL,
+        "Een positie telt lichter mee naarmate zij sneller op de vorige volgt: met",
+        "tanh(tijd / 30 s), hoogstens voor de helft. Wie vanuit stilstand versprong telt",
+        "langzamer mee, omdat dat een meetfout kan zijn.",
+        "Wie gelijk op reizen krijgen een aantekening, ook als het oordeel al gegeven was.",
+    ),
 }
 
 _NL: Final = Phrases(
@@ -199,6 +206,13 @@ _HOW_EN: Final[dict[int, tuple[str, ...]]] = {
         "A position counts less the faster it follows the one before: with tanh(time / 30 s), at",
         "most by half. Who leapt there from a standstill counts more slowly, because that may be",
         "a measuring error.",
+    ),
+    3: (
+        *_JUDGED_EN,
+        "A position counts less the faster it follows the one before: with tanh(time / 30 s), at",
+        "most by half. Who leapt there from a standstill counts more slowly, because that may be",
+        "a measuring error.",
+        "That both travel alike is noted, also when the verdict had been given before.",
     ),
 }
 

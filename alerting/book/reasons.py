@@ -126,6 +126,10 @@ VERDICT_REASONS: Final[dict[VerdictReason, Text]] = {
         "Zij naderen elkaar niet meer zo dat contact binnen de ingestelde tijd mogelijk is.",
         "They no longer come closer so fast that contact is possible within the time that was set.",
     ),
+    VerdictReason.TRAVELLING_ALIKE: Text(
+        "Beiden bewegen sindsdien snel en gelijk op; verder is er niets veranderd.",
+        "Both move fast and alike since; nothing else has changed.",
+    ),
     VerdictReason.IMPLAUSIBLE_JUMP: Text(
         "De positie vraagt een snelheid die niemand kan hebben; zij telt maar voor een deel mee.",
         "The position asks for a speed that nobody can have; it counts only in part.",

@@ -273,3 +273,23 @@ def test_hours_of_a_contact_ban() -> None:
     found = story.until(opens)
     assert told(found) == [(CONFIRMED, VerdictReason.SCHEDULE_OPENED_WHILE_INSIDE)]
     assert verdicts(found)[0].at_ms == opens
+
+
+def test_a_stay_that_becomes_a_journey_is_told_once() -> None:
+    story = pair()
+    for _ in range(6):
+        story.now += MINUTE
+        story.fixes(story.row("victim", 0), story.row("wearer", 100))
+    assert verdicts(story.told)[-1].state is CONFIRMED
+    story.told.clear()
+    for k in range(1, 9):
+        story.now += MINUTE
+        story.fixes(story.row("victim", 1800.0 * k), story.row("wearer", 1800.0 * k + 100))
+    assert told(story.told) == [(CONFIRMED, VerdictReason.TRAVELLING_ALIKE)]
+    assert Label.PARALLEL_TRAVEL in verdicts(story.told)[0].labels
+    # It stops on the way and goes on: the same stay, the same remark.
+    for k in range(1, 9):
+        story.now += MINUTE
+        north = 14_400.0 + 1800.0 * max(k - 4, 0)
+        story.fixes(story.row("victim", north), story.row("wearer", north + 100))
+    assert len(verdicts(story.told)) == 1
