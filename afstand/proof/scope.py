@@ -21,6 +21,7 @@ from alerting.book.types import (
     Defined,
     DefinePlan,
     DeviceCommand,
+    FloodRecord,
     IncidentRecord,
     Notice,
     Observation,
@@ -73,6 +74,8 @@ class Scope:
                 return output.device_id in self.devices
             case Defined() | Rejected():
                 return output.ref == self.case.case_id or output.ref in self.incidents
+            case FloodRecord():
+                return False  # of the room, not of a case
 
     def _owns_incident(self, output: IncidentRecord) -> bool:
         if output.case_id is not None and output.protected_id is not None:
