@@ -83,7 +83,7 @@ async def test_kill_of_the_archiver_leaves_archive_and_stream_one_sequence(tmp_p
         await writing
         await service.site.ready(["archiver"])
         assert service.site.children["archiver"].starts >= 5
-        await service.until(lambda: trimmed(service), "old entries are trimmed", 30)
+        await service.until(lambda: trimmed(service), "old entries are trimmed", 90)
 
         entries = await whole_journal(service)
         assert [entry.id for entry in entries] == sorted({entry.id for entry in entries})
