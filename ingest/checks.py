@@ -31,6 +31,7 @@ from firmware_contracts.table import (
     HEADER_BYTES,
     LAT,
     LON,
+    STATUS,
     TIME_MS_MAX,
     TIME_MS_MIN,
     U8_UNKNOWN,
@@ -357,8 +358,11 @@ class Checker:
             if fault is not None:
                 reason, detail, clock_fault = fault
                 return Refuse(reason, detail, device, boot, sequence, clock_fault)
-        elif not TIME_MS_MIN <= header.device_time_ms <= latest_ms:
-            flags |= _CLOCK_FAULT
+        else:
+            if code is LaneCode.STATUS and (fault_text := status_fault(message.payload, header)):
+                return Refuse(Reason.IMPOSSIBLE_VALUE, fault_text, device, boot, sequence)
+            if not TIME_MS_MIN <= header.device_time_ms <= latest_ms:
+                flags |= _CLOCK_FAULT
         if message.dup:
             flags |= _DUPLICATE_SUSPECT
         record = FrameRecord(device.handle, code, flags, message.received_ms, message.payload)
@@ -502,6 +506,7 @@ def tracker_events(packet: AvlPacket) -> set[int]:
 
 _EVENT: Final = struct_of(Kind.EVENT)
 _FIX: Final = struct_of(Kind.FIX)
+_STATUS_BATTERY: Final = STATUS.offset_of("battery_pct")
 
 
 def event_codes(frame: bytes, header: Header) -> set[int]:
@@ -509,6 +514,15 @@ def event_codes(frame: bytes, header: Header) -> set[int]:
     size = header.record_bytes
     starts = range(HEADER_BYTES, HEADER_BYTES + header.count * size, size)
     return {_EVENT.unpack_from(frame, start)[1] for start in starts}
+
+
+def status_fault(frame: bytes, header: Header) -> str:
+    """Return what is impossible in a status frame (FC-043), empty when nothing is."""
+    first, size = HEADER_BYTES + _STATUS_BATTERY, header.record_bytes
+    for battery in frame[first : HEADER_BYTES + header.count * size : size]:
+        if BATTERY_MAX < battery < U8_UNKNOWN:
+            return f"battery {battery}"
+    return ""
 
 
 def fix_fault(frame: bytes, header: Header, latest_ms: int) -> tuple[Reason, str, bool] | None:

@@ -17,7 +17,7 @@ from firmware_contracts.batch import decode_batch
 from firmware_contracts.codes import EventCode, Kind
 from firmware_contracts.codes import FrameFlag as WireFlag
 from firmware_contracts.faults import Fault
-from firmware_contracts.frames import encode_ack, encode_command, read_header
+from firmware_contracts.frames import encode_ack, encode_command, encode_status, read_header
 from firmware_contracts.table import HEADER_STRUCT, struct_of
 from ingest.bulk import Bulk
 from ingest.checks import (
@@ -31,6 +31,7 @@ from ingest.checks import (
     Refuse,
     Waiting,
     fix_fault,
+    status_fault,
 )
 from ingest.devices import Contract, Role
 from ingest.entries import FrameFlag, FrameRecord, LaneCode
@@ -429,6 +430,23 @@ def test_fix_fault_has_the_contract_s_rules(fields, time_ms, count):
     fault = fix_fault(frame, read_header(frame), 2**62)
     assert (fault is None) == (decoded.fault[0] == 0)
     assert fault is None or fault[0].value == Fault.IMPOSSIBLE_VALUE.value
+
+
+@pytest.mark.parametrize("battery", [0, 100, 101, 254, 255])
+def test_a_status_with_an_impossible_charge_is_refused_as_the_reader_refuses_it(battery):
+    """FC-043: or it would be journalled, and dropped where nobody looks."""
+    frame = encode_status(
+        "d1", key_of("d1"), boot=1, sequence=1, device_time_ms=NOW_MS, battery_pct=battery
+    )
+    decoded = decode_batch(frame, np.array([0]), np.array([len(frame)]))
+    assert bool(status_fault(frame, read_header(frame))) == (100 < battery < 255)
+    assert bool(decoded.fault[0]) == (100 < battery < 255)
+    outcome = check("em/d1/status", frame)
+    if 100 < battery < 255:
+        assert isinstance(outcome, Refuse)
+        assert (outcome.reason, outcome.sequence) == (Reason.IMPOSSIBLE_VALUE, 1)
+    else:
+        assert isinstance(outcome, Accept)
 
 
 @pytest.mark.slow
