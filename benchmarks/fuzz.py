@@ -47,8 +47,9 @@ from simulators.tracker import Sample, avl_packet
 
 NOW_MS: Final = 1_790_000_000_000
 PARTITION: Final = "0"
-BATCH: Final = 256  # frames that go into one entry
-STEP_EVERY: Final = 8  # entries, of which one goes through a whole watch
+BATCH: Final = 128  # frames that go into one entry
+STEP_EVERY: Final = 4  # entries, of which one goes through a whole watch
+PACKETS: Final = 500  # of trackers, before they are spoilt
 KEY: Final = bytes(range(16))
 IMEI: Final = "356307042441013"
 _PLACE: Final = (519_225_000, 44_791_700)
@@ -210,6 +211,7 @@ class Inputs:
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
         self._corpus = _em1_corpus(self._rng)
+        self._packets = [_tracker(self._rng) for _ in range(PACKETS)]
         self._tagger = Tagger("d-1", KEY)
         self._other_topics = [
             "em/d-1/fix", "em/d-1/event", "em/d-1/status", "owntracks/jane/phone", "em//fix",
@@ -252,7 +254,7 @@ class Inputs:
 
     def _packet(self) -> tuple[str, bytes]:
         rng = self._rng
-        topic, packet = _tracker(rng)
+        topic, packet = rng.choice(self._packets)
         chance = rng.random()
         if chance < 0.2:
             return topic, packet
