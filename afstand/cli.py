@@ -108,10 +108,19 @@ def _parser() -> argparse.ArgumentParser:
         "--positions", action="store_true", help="where the persons were, for those who may know"
     )
 
+    _add_checks(add, add_configured)
+    return parser
+
+
+def _add_checks(add: Callable[..., Any], add_configured: Callable[..., Any]) -> None:
+    doctor = add_configured("doctor", "look at all it stands on, and say what to do", _doctor)
+    doctor.add_argument("--json", action="store_true", help="for machines")
+    trace = add_configured("trace", "send traces of alarms to an OpenTelemetry collector", _trace)
+    trace.add_argument("--otlp", metavar="URL", help="where to (OTEL_EXPORTER_OTLP_ENDPOINT)")
+    trace.add_argument("--print", action="store_true", help="print them as JSON lines instead")
     check = add("check-config", "read a configuration and say what is wrong with it", _check_config)
     check.add_argument("file", type=Path)
     add("warm-up", "compile all kernels and keep them", _warm_up)
-    return parser
 
 
 def _add_plan_commands(commands: Any) -> None:
@@ -418,6 +427,18 @@ def _tool(work: Coroutine[Any, Any, int]) -> int:
     except StoreUnavailableError as error:
         print(f"the store does not answer: {error}", file=sys.stderr)
         return 1
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from afstand import doctor
+
+    return asyncio.run(doctor.run(load(options.config), options))
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from afstand import tracing
+
+    return tracing.main(_configured(options, "trace"), options, _run_role)
 
 
 def _check_config(options: argparse.Namespace) -> int:

@@ -125,7 +125,7 @@ class Trackers(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 5027
     client_id: Name = "afstand-trackers-1"
-    health_port: Port = 9103
+    health_port: Port = 9104
 
 
 class Registry(Section, frozen=True, kw_only=True):

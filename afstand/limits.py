@@ -219,3 +219,17 @@ LOAD_DEVICES_MAX: Final = 1_000_000
 LOAD_CONNECTIONS_MAX: Final = 60_000
 LOAD_MESSAGES_MAX: Final = 3_000_000  # of one phase: they are encoded before it begins
 SIM_IN_FLIGHT_MAX: Final = 65_535  # packet ids of one MQTT connection
+LOG_TEXT_CHARACTERS_MAX: Final = 400  # of one field of a log line
+
+# --- afstand doctor and trace -----------------------------------------------------------------
+DOCTOR_WAIT_S: Final = 5.0  # for one answer
+DOCTOR_CLOCK_WARN_MS: Final = 100
+DOCTOR_CLOCK_FAIL_MS: Final = 1_000
+DOCTOR_QUIET_S_MAX: Final = 5.0  # of a journal that somebody watches
+DOCTOR_PENDING_MAX: Final = 1_000  # entries of an outbox that wait for the notifier
+DOCTOR_MEMORY_SHARE_MAX: Final = 0.8
+DOCTOR_DISK_FREE_BYTES_MIN: Final = 1024**3
+DOCTOR_DISK_FREE_SHARE_MIN: Final = 0.05
+DOCTOR_CERTIFICATE_DAYS_MIN: Final = 30
+TRACE_OPEN_MAX: Final = 10_000  # notices whose receipt is awaited
+TRACE_WAIT_MS_MAX: Final = 3_600_000  # then a trace ends without its receipt
