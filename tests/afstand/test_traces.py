@@ -7,11 +7,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import ClassVar
 
-import msgspec
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from afstand import tracing
+from afstand.config import Config
 from afstand.limits import TRACE_WAIT_MS_MAX
 from afstand.outbox_source import JournalReceipts
 from afstand.traces import Span, Traces, trace_id
@@ -101,7 +101,7 @@ def test_a_notice_without_receipt_is_given_up():
 def test_what_is_kept_has_a_bound(monkeypatch):
     monkeypatch.setattr("afstand.traces.TRACE_OPEN_MAX", 50)
     traces = Traces("0")
-    spans = []
+    spans: list[Span] = []
     for number in range(53):
         spans += traces.decided(EntryId(AT.ms, number), envelope(full_notice()), AT.ms)
         [*traces.receipt(Receipt(key=f"0-1-{number}-0", status=ReceiptStatus.DELIVERED,
@@ -198,5 +198,5 @@ def test_without_the_libraries_the_command_says_what_to_install(capsys, monkeypa
 
     monkeypatch.setattr(tracing, "exporter", gone)
     options = argparse.Namespace(print=False, otlp=None)
-    assert tracing.main(msgspec.UNSET, options, None) == 1
+    assert tracing.main(Config(), options, None) == 1
     assert "install afstand[trace]" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -37,7 +38,8 @@ def metrics() -> dict[str, set[str]]:
     for kind in (IntakeMetrics, WatchMetrics, NotifyMetrics, ArchiveMetrics, TrackerMetrics):
         kind(registry)
     found: dict[str, set[str]] = {"up": set()}
-    for collector, names in registry._collector_to_names.items():
+    collectors: dict[Any, list[str]] = registry._collector_to_names
+    for collector, names in collectors.items():
         for name in names:
             if collector._type == "counter" and not name.endswith("_total"):
                 continue
@@ -118,7 +120,7 @@ def test_the_dashboard_names_its_panels_once_and_lays_none_over_another():
     panels = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert len({panel["title"] for panel in panels}) == len(panels)
-    taken = set()
+    taken: set[tuple[int, int]] = set()
     for panel in panels:
         at = panel["gridPos"]
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"])
