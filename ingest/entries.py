@@ -143,6 +143,7 @@ class FrameBatch:
     """
 
     __slots__ = (
+        "_table",
         "ext",
         "flags",
         "handles",
@@ -157,6 +158,7 @@ class FrameBatch:
     def __init__(
         self, table: npt.NDArray[np.void], names: tuple[str, ...], payload: memoryview
     ) -> None:
+        self._table = table
         self.handles: npt.NDArray[np.uint32] = table["handle"]
         self.lanes: npt.NDArray[np.uint8] = table["lane"]
         self.flags: npt.NDArray[np.uint8] = table["flags"]
@@ -169,6 +171,10 @@ class FrameBatch:
 
     def __len__(self) -> int:
         return len(self.handles)
+
+    def part(self, first: int, end: int) -> FrameBatch:
+        """Return a batch of the frames from `first` to before `end`."""
+        return FrameBatch(self._table[first:end], self.names, self.payload)
 
     def frame(self, index: int) -> memoryview:
         """Return the bytes of one frame, as the device sent them."""

@@ -26,7 +26,14 @@ from afstand.commands import (
     decode_command,
 )
 from afstand.watch.envelope import encode_envelope, entry_key
-from afstand.watch.frames import Devices, DumpedDevices, Inputs, read_inputs
+from afstand.watch.frames import (
+    Devices,
+    DumpedDevices,
+    Inputs,
+    join_inputs,
+    no_inputs,
+    read_inputs,
+)
 from afstand.watch.page import Run, read_page
 from afstand.watch.signals import read_signal
 from alerting.book.book import Book
@@ -50,6 +57,7 @@ from geofence.engine import Engine, FixBatch, OrderRejected
 from geofence.engine import RejectReason as OrderRejectReason
 from geofence.layout import NEVER_MS
 from geofence.parameters import RULES_VERSION
+from geofence.quiet import QuietEntries
 from geofence.verdicts import Finding
 from ingest.columns import EntryColumns
 from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
@@ -113,6 +121,17 @@ class Watch:
         """
         work = _Work(entry, self._partition)
         self._advance(work)
+        try:
+            self._take(work)
+        except (MemoryError, EntryVersionError):
+            raise
+        except Exception as error:  # noqa: BLE001 - reported, the same on every replica
+            work.poison(f"{entry.kind}: {_named(error)}")
+        return self._finish(work)
+
+    def _take(self, work: "_Work") -> None:
+        """What an entry says, by its kind."""
+        entry = work.entry
         match entry.kind:
             case EntryKind.FRAMES:
                 self._frames(work)
@@ -126,7 +145,6 @@ class Watch:
                 work.poison(entry.blob.decode(errors="replace"))
             case EntryKind.TICK:
                 pass
-        return self._finish(work)
 
     def _finish(self, work: "_Work") -> Step:
         self._book_all(work)
@@ -149,7 +167,15 @@ class Watch:
         Goes on while it is asked for more: whoever begins has to ask to the end. Raises
         EntryVersionError where `step` would, with everything before it folded and given.
         """
-        page = read_page(entries)
+        try:
+            page = read_page(entries)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - an entry by itself says what it is, and which one
+            for entry in entries:
+                step = self.step(entry)
+                yield Folded(entry.id, 1, step.blob, step.outputs, step.notes)
+            return
         at = 0
         for other in (*np.flatnonzero(~page.plain).tolist(), len(entries)):
             if other > at:
@@ -162,11 +188,12 @@ class Watch:
     def _fold_plain(self, run: Run) -> Iterator[Folded]:
         """Nearly all entries tell nothing; one that does is done as by itself."""
         at = told = run.first
-        entries = self._engine.quiet_entries(*run.fixes())
+        entries = self._quiet(run)
         while True:
-            due_ms = self._book.next_due_ms()
-            limit_ms = NEVER_MS if due_ms is None else due_ms
-            at = run.first + self._engine.fold_quiet(entries, at - run.first, limit_ms)
+            if entries is not None:
+                due_ms = self._book.next_due_ms()
+                limit_ms = NEVER_MS if due_ms is None else due_ms
+                at = run.first + self._engine.fold_quiet(entries, at - run.first, limit_ms)
             if at == run.end:
                 break
             work = _Work(run.page.entries.entry(at), self._partition)
@@ -182,12 +209,24 @@ class Watch:
             if at == run.end:
                 break
             if run.renamed(self._devices):
-                entries = self._engine.quiet_entries(*run.fixes())
+                entries = self._quiet(run)
         last = run.page.entries.id(run.end - 1)
         if at > told:
             # Nothing is due and nothing comes in: the book sees how late it is, and no more.
             self._book.step([], last.ms, entry_key(self._partition, last))
         yield Folded(last, at - told, None, [], run.notes)
+
+    def _quiet(self, run: Run) -> QuietEntries | None:
+        """A run as the engine takes it; None when that raises: then each entry is done by itself.
+
+        Nothing is changed by it, and the entry whose fault it is will raise again.
+        """
+        try:
+            return self._engine.quiet_entries(*run.fixes())
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - see above
+            return None
 
     def dump(self) -> bytes:
         """The whole state; `load` of it goes on bit for bit."""
@@ -238,13 +277,41 @@ class Watch:
         except EntryError as error:
             work.poison(str(error))
             return
-        inputs = read_inputs(batch, self._devices, work.now_ms)
+        inputs = self._read(batch, work)
         work.received_ms = inputs.received_ms
         work.notes += inputs.notes
         # A press comes before everything else of its entry.
         work.inputs[:0] = [self._placed(event) for event in inputs.events]
         if len(inputs.handles):
             work.inputs += self._observe(inputs, work)
+
+    def _read(self, batch: FrameBatch, work: "_Work") -> Inputs:
+        """All frames at once; when that raises by halves, down to the frames that do."""
+        restore = self._devices.keep(dict.fromkeys(batch.handles.tolist()))
+        try:
+            return read_inputs(batch, self._devices, work.now_ms)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - isolated here, reported, the same on every replica
+            restore()
+            if len(batch) == 1:
+                self._set_aside(int(batch.handles[0]), _named(error), work)
+                return no_inputs()
+        half = len(batch) // 2
+        parts = (batch.part(0, half), batch.part(half, len(batch)))
+        return join_inputs([self._read(part, work) for part in parts])
+
+    def _set_aside(self, handle: int, reason: str, work: "_Work") -> None:
+        """Believe no further fix of a device, and say so once."""
+        work.notes["set-aside"] += 1
+        device = self._devices.known.get(handle)
+        if device is None:
+            work.poison(reason)
+            return
+        if handle in self._devices.set_aside:
+            return
+        self._devices.set_fixes_aside(handle, reason)
+        work.signal(SignalKind.DEVICE_SET_ASIDE, f"{device.device_id}: {reason}")
 
     def _placed(self, event: DeviceEvent) -> DeviceEvent:
         """A press without a position is told with the last one known.
@@ -279,10 +346,7 @@ class Watch:
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - the device is set aside with this as the reason
-                reason = _named(error)
-                self._devices.set_fixes_aside(handle, reason)
-                name = self._devices.known[handle].device_id
-                work.signal(SignalKind.DEVICE_SET_ASIDE, f"{name}: {reason}")
+                self._set_aside(handle, _named(error), work)
         return findings
 
     # --- commands, receipts -------------------------------------------------------------------

@@ -6,6 +6,7 @@ frame.
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -42,6 +43,28 @@ class Inputs(NamedTuple):
     events: list[DeviceEvent]
     received_ms: int
     notes: Counter[str]
+
+
+def no_inputs() -> Inputs:
+    """What an entry without frames says."""
+    none = np.zeros(0, np.int64)
+    return Inputs(FixBatch(*(none for _ in FixBatch._fields)), none, [], 0, Counter())
+
+
+def join_inputs(parts: Sequence[Inputs]) -> Inputs:
+    """Put what parts of an entry say together, in their order; at least one."""
+    columns = zip(*(part.fixes for part in parts), strict=True)
+    received = [part.received_ms for part in parts if part.received_ms]
+    notes: Counter[str] = Counter()
+    for part in parts:
+        notes += part.notes
+    return Inputs(
+        FixBatch(*(np.concatenate(column) for column in columns)),
+        np.concatenate([part.handles for part in parts]),
+        [event for part in parts for event in part.events],
+        min(received, default=0),
+        notes,
+    )
 
 
 class Devices:
@@ -128,6 +151,24 @@ class Devices:
                 return fresh
             fresh[at] = self.is_new(int(handles[at]), int(boots[at]), int(sequences[at]))
             at += 1
+
+    def keep(self, handles: Iterable[int]) -> Callable[[], None]:
+        """Return what makes these devices' frames as little seen as they are now."""
+        handles = tuple(handles)
+        seen = {one: self.seen[one].copy() for one in handles if one in self.seen}
+        presses = {one: dict(self._presses[one]) for one in handles if one in self._presses}
+        rows = [one for one in handles if one < len(self._last)]
+        boots, last = self._boots[rows].copy(), self._last[rows].copy()
+
+        def restore() -> None:
+            for one in handles:
+                self.seen.pop(one, None)
+                self._presses.pop(one, None)
+            self.seen |= seen
+            self._presses |= presses
+            self._boots[rows], self._last[rows] = boots, last
+
+        return restore
 
     def is_new_event(self, handle: int, tag: str) -> bool:
         """Note an authenticated event frame by its tag; False for a copy.

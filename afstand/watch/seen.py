@@ -25,6 +25,12 @@ class Seen:
         self.boot, self.first, self.last = boot, sequence, sequence
         self.runs: list[Run] = []
 
+    def copy(self) -> "Seen":
+        """The same, on its own."""
+        made = Seen(self.boot, self.first)
+        made.last, made.runs = self.last, list(self.runs)
+        return made
+
     def add(self, boot: int, sequence: int) -> bool:
         """Note the frame; True when it is new."""
         if boot == self.boot and sequence == self.last + 1:
