@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-_HELPERS = {"__main__", "common", "intervals", "oracle", "peers", "rules", "scoring"}
+_HELPERS = {"__main__", "common", "intervals", "oracle", "peers", "rules", "scoring", "serving"}
 
 
 def names() -> list[str]:

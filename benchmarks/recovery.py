@@ -61,6 +61,7 @@ from ingest.entries import (
 )
 from ingest.resp import encode_commands, parse_address
 from ingest.store import BEGINNING, EntryId, journal_key, outbox_key
+from ingest.where import OneServer
 
 SEED: Final = 5
 PARTITION: Final = "0"
@@ -68,6 +69,7 @@ MINUTE_MS: Final = 60_000
 SOUTH, WEST, SIDE_E7 = 510_000_000, 40_000_000, 20_000_000
 GRID: Final = 40
 ZONES_PER_PERSON: Final = 3
+AROUND: Final = ((0, 0), (0, 1), (1, 0), (1, 1), (-1, 0), (0, -1), (-1, -1), (1, -1), (-1, 1))
 RESTLESS_SHARE: Final = 0.002  # of the people live at the edge of a zone: they give the outputs
 AT_AN_EDGE_E7: Final = 45_000  # north of the middle of a zone: 500 m
 LARGE_ENTRY: Final = 256
@@ -100,8 +102,10 @@ class Fixes(NamedTuple):
 # --- a town -----------------------------------------------------------------------------------
 
 
-def definitions(persons: int, start_ms: int, rng: np.random.Generator) -> Iterator[JournalCommand]:
-    """Zones on a grid, and persons with an order about the zones around their home."""
+def definitions(
+    persons: int, start_ms: int, rng: np.random.Generator, zones: int = ZONES_PER_PERSON
+) -> Iterator[JournalCommand]:
+    """Zones on a grid, and persons with an order about the zones (1 to 9) around their home."""
     step = SIDE_E7 // GRID
     for cell in range(GRID * GRID):
         lat, lon = SOUTH + cell // GRID * step + step // 2, WEST + cell % GRID * step + step // 2
@@ -111,13 +115,13 @@ def definitions(persons: int, start_ms: int, rng: np.random.Generator) -> Iterat
     for k in range(persons):
         yield DefinePerson(person_id=f"p{k}", role=Role.WEARER)
         yield DefineDevice(handle=k + 1, device_id=f"d{k}", person_id=f"p{k}", role=Role.WEARER)
-        near = [(rows[k] + a) * GRID + columns[k] + b for a, b in ((0, 0), (0, 1), (1, 0))]
+        near = [(rows[k] + a) * GRID + columns[k] + b for a, b in AROUND]
         yield DefineOrder(
             order=Order(
                 id=f"o{k}",
                 kind=OrderKind.AREA_BAN,
                 wearer_id=f"p{k}",
-                zone_ids=tuple(f"z{cell}" for cell in near[:ZONES_PER_PERSON]),
+                zone_ids=tuple(f"z{cell}" for cell in near[:zones]),
                 buffer_m=100,
                 valid_from_ms=start_ms,
                 signed_at_ms=start_ms,
@@ -127,13 +131,13 @@ def definitions(persons: int, start_ms: int, rng: np.random.Generator) -> Iterat
         )
 
 
-def build(persons: int, start_ms: int) -> Town:
+def build(persons: int, start_ms: int, zones: int = ZONES_PER_PERSON) -> Town:
     """A watch with everybody in it, some kilometres from the zones of their orders."""
     rng = np.random.default_rng(SEED)
     watch = Watch(PARTITION)
     entry_id = EntryId(start_ms, 0)
     cells: list[tuple[int, int]] = []
-    for command in definitions(persons, start_ms, rng):
+    for command in definitions(persons, start_ms, rng, zones):
         if isinstance(command, DefineOrder):
             cells.append(divmod(int(command.order.zone_ids[0][1:]), GRID))
         watch.step(Entry(entry_id, EntryKind.COMMAND, encode_command(command)))
@@ -330,7 +334,7 @@ async def ready_s(site: Site) -> float:
 
 async def store_alone_s(endpoint: Endpoint) -> float:
     """Read the journal in pages and do nothing with it."""
-    reader = BulkReader(parse_address(f"redis://127.0.0.1:{endpoint.port}/0"))
+    reader = BulkReader(OneServer(parse_address(f"redis://127.0.0.1:{endpoint.port}/0")))
     after = BEGINNING
     began = time.perf_counter()
     while len(page := await reader.read(PARTITION, after)):

@@ -20,6 +20,7 @@ from simulators.seeds import stream
 ORBIT_M: Final = 120.0
 SPEED_M_S: Final = 1.4
 ACCURACY_DM: Final = 60
+MINUTE_MS: Final = 60_000
 
 
 class LoadDevice(NamedTuple):
@@ -70,10 +71,12 @@ def plan_load(
     boot: int = 1,
     first_sequence: int = 1,
     seed: int = 0,
+    code: EventCode = EventCode.PANIC,
 ) -> LoadPlan:
     """Encode a run.
 
-    Fix frames evenly at `rate_per_s` over all devices, presses at `panic_per_s` in between.
+    Fix frames evenly at `rate_per_s` over all devices, presses at `panic_per_s` in between (or
+    events of another `code`, which count as presses here).
 
     `start_ms` is the Unix time at which the run starts (`run_load` waits for it): device times are
     the planned instants.
@@ -95,11 +98,9 @@ def plan_load(
     device = _turns(rng, len(order), len(devices))
     sequence = first_sequence + _rank_within(device)
     time_ms = start_ms + np.round(offset_s * 1000.0).astype(np.int64)
-    body = _encode(devices, plane, device, sequence, time_ms, panic, fixes_per_frame, boot)
-    topics = [fix_topic(d.device_id).encode() for d in devices]
-    topics += [event_topic(d.device_id).encode() for d in devices]
+    body = _encode(devices, plane, device, sequence, time_ms, panic, fixes_per_frame, boot, code)
     return LoadPlan(
-        topics,
+        _topics(devices),
         np.round(offset_s * 1e9).astype(np.int64),
         device,
         (device + np.where(panic, len(devices), 0)).astype(np.int32),
@@ -109,6 +110,49 @@ def plan_load(
         boot,
         start_ms,
     )
+
+
+def plan_backlog(
+    devices: Sequence[LoadDevice],
+    plane: LocalPlane,
+    *,
+    frames_each: int,
+    fixes_per_frame: int,
+    spread_s: float,
+    start_ms: int,
+    boot: int = 1,
+    seed: int = 0,
+) -> LoadPlan:
+    """Encode what devices kept while they could not send: a fix a minute, the oldest frame first.
+
+    The devices come back evenly within `spread_s`, and each sends all it has.
+    """
+    count = len(devices)
+    order = stream(seed, "backlog").permutation(count)
+    device = np.repeat(order, frames_each).astype(np.int32)
+    frame = np.tile(np.arange(frames_each, dtype=np.int64), count)
+    time_ms = start_ms - (frames_each - frame) * fixes_per_frame * MINUTE_MS
+    offset_s = np.repeat(np.arange(count) * (spread_s / count), frames_each)
+    panic = np.zeros(len(device), np.bool_)
+    body = _encode(
+        devices, plane, device, frame + 1, time_ms, panic, fixes_per_frame, boot, step_ms=MINUTE_MS
+    )
+    return LoadPlan(
+        _topics(devices),
+        np.round(offset_s * 1e9).astype(np.int64),
+        device,
+        device,
+        panic,
+        frame + 1,
+        body,
+        boot,
+        start_ms,
+    )
+
+
+def _topics(devices: Sequence[LoadDevice]) -> list[bytes]:
+    topics = [fix_topic(device.device_id).encode() for device in devices]
+    return topics + [event_topic(device.device_id).encode() for device in devices]
 
 
 def _turns(rng: np.random.Generator, count: int, devices: int) -> npt.NDArray[np.int32]:
@@ -140,6 +184,8 @@ def _encode(
     panic: npt.NDArray[np.bool_],
     fixes_per_frame: int,
     boot: int,
+    code: EventCode = EventCode.PANIC,
+    step_ms: int = 1000,
 ) -> list[bytes]:
     lat, lon = _walk(devices, plane, device, time_ms)
     taggers = [Tagger(each.device_id, each.key) for each in devices]
@@ -150,8 +196,10 @@ def _encode(
             len(rows), dtype=[("header", HEADER_DTYPE), ("records", dtype_of(kind), (count,))]
         )
         _fill_header(whole["header"], kind, count, boot, sequence[rows], time_ms[rows])
-        fill = _fill_fixes if kind is Kind.FIX else _fill_presses
-        fill(whole["records"], lat[rows], lon[rows])
+        if kind is Kind.FIX:
+            _fill_fixes(whole["records"], lat[rows], lon[rows], step_ms)
+        else:
+            _fill_presses(whole["records"], lat[rows], lon[rows], code)
         width, packed = whole.dtype.itemsize, whole.tobytes()
         for position, row in enumerate(rows.tolist()):
             untagged[row] = packed[position * width : (position + 1) * width]
@@ -183,9 +231,9 @@ def _fill_header(
     header["boot"], header["sequence"], header["device_time_ms"] = boot, sequence, time_ms
 
 
-def _fill_fixes(records: npt.NDArray[Any], lat: Floats, lon: Floats) -> None:
+def _fill_fixes(records: npt.NDArray[Any], lat: Floats, lon: Floats, step_ms: int) -> None:
     count = records.shape[1]
-    records["time_offset_ms"] = (np.arange(count) - (count - 1)) * 1000
+    records["time_offset_ms"] = (np.arange(count) - (count - 1)) * step_ms
     records["lat_e7"] = np.round(lat * 1e7)[:, None]
     records["lon_e7"] = np.round(lon * 1e7)[:, None]
     records["accuracy_dm"] = ACCURACY_DM
@@ -197,8 +245,8 @@ def _fill_fixes(records: npt.NDArray[Any], lat: Floats, lon: Floats) -> None:
     records["altitude_m"] = -32768
 
 
-def _fill_presses(records: npt.NDArray[Any], lat: Floats, lon: Floats) -> None:
-    records["code"] = EventCode.PANIC
+def _fill_presses(records: npt.NDArray[Any], lat: Floats, lon: Floats, code: EventCode) -> None:
+    records["code"] = code
     records["lat_e7"] = np.round(lat * 1e7)[:, None]
     records["lon_e7"] = np.round(lon * 1e7)[:, None]
     records["accuracy_dm"] = ACCURACY_DM
