@@ -11,7 +11,7 @@ partition. Importing the same document again changes nothing but the journal's l
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -407,14 +407,70 @@ class _Groups:
             self._parent[high] = low
 
 
-def partition_of_persons(cases: Cases, partitions: tuple[str, ...]) -> dict[str, str]:
-    """The partition of every person: all who are tied by an order or a case are in one."""
+def partition_of_persons(
+    cases: Cases, partitions: tuple[str, ...], known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The partition of every person: all who are tied by an order or a case are in one.
+
+    Who is in a partition already (`known`) stays there, and who is tied to them joins them. Raises
+    CasesError when that would tie persons of two partitions: neither could be moved without leaving
+    behind what the partition knows of them.
+    """
+    known = known or {}
     groups = _Groups(person.id for person in cases.persons)
     for order in cases.orders:
         groups.tie([order.wearer_id, *order.protected_ids])
     for case in cases.cases:
         groups.tie([*([case.wearer] if case.wearer else []), *case.protected])
-    return {person.id: spread(groups.root(person.id), partitions) for person in cases.persons}
+    there: dict[str, dict[str, str]] = {}
+    for person in cases.persons:
+        if person.id in known:
+            there.setdefault(groups.root(person.id), {}).setdefault(known[person.id], person.id)
+    problems = [
+        CasesProblem(
+            "registry",
+            "partitions",
+            "tied by this document, but in different partitions: "
+            + ", ".join(f"{person} ({partition})" for partition, person in found.items()),
+        )
+        for found in there.values()
+        if len(found) > 1
+    ]
+    if problems:
+        raise CasesError(problems)
+    return {
+        person.id: next(iter(there.get(root := groups.root(person.id), {})), "")
+        or spread(root, partitions)
+        for person in cases.persons
+    }
+
+
+def _known_partitions(
+    cases: Cases, registry: Registry, partitions: tuple[str, ...]
+) -> dict[str, str]:
+    """Where the persons of the registry's devices are. Raises CasesError.
+
+    A device that has been in one partition and would go to another is refused as well.
+    """
+    known = {device.person_id: device.partition for device in registry if device.person_id}
+    where = partition_of_persons(cases, partitions, known)
+    problems = []
+    for device in cases.devices:
+        before = registry.find(device.id)
+        if before is None or device.person is None or not before.person_id:
+            continue
+        if before.partition != where[device.person]:
+            problems.append(
+                CasesProblem(
+                    "registry",
+                    f"devices.{device.id}",
+                    f"of {before.person_id} in partition {before.partition}; "
+                    f"{device.person} is in {where[device.person]}",
+                )
+            )
+    if problems:
+        raise CasesError(problems)
+    return where
 
 
 def spread(name: str, partitions: tuple[str, ...]) -> str:
@@ -431,9 +487,10 @@ async def import_cases(
 ) -> Imported:
     """Write a checked document.
 
-    Definitions are journalled in the order in which they refer to one another.
+    Definitions are journalled in the order in which they refer to one another. Raises CasesError,
+    before anything is written, for what would tie persons of two partitions.
     """
-    where = partition_of_persons(cases, partitions)
+    where = _known_partitions(cases, registry, partitions)
     records = await registry.put_many(
         [_with_known_keys(_record(device, where, partitions), registry) for device in cases.devices]
     )

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
+from afstand.limits import STORE_COPIES_MAX
 from alerting.notify.settings import BrokerSettings, NotifySettings, Target, TlsSettings
 
 ENV_PREFIX: Final = "AFSTAND_"
@@ -49,12 +50,18 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Store(Section, frozen=True, kw_only=True):
-    """The Redis or Valkey server that keeps journal, outbox and registry (`appendfsync always`)."""
+    """The Redis or Valkey server that keeps journal, outbox and registry (`appendfsync always`).
+
+    With `cluster`, `url` is any node of a cluster that is up. With `copies`, a frame is
+    acknowledged when so many replicas of the server (or of the node) have it too.
+    """
 
     url: Annotated[str, msgspec.Meta(pattern=r"^(redis|rediss|unix)://")] = (
         "redis://127.0.0.1:6379/0"
     )
     password: str = ""
+    cluster: bool = False
+    copies: Annotated[int, msgspec.Meta(ge=0, le=STORE_COPIES_MAX)] = 0
 
 
 class Broker(Section, frozen=True, kw_only=True):

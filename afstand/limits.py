@@ -19,6 +19,9 @@ STORE_CONNECT_TIMEOUT_S: Final = 5.0
 STORE_TIMEOUT_S: Final = (
     15.0  # longer than the longest blocking read; a stopped Redis is known after this
 )
+STORE_COPIES_MAX: Final = 5  # replicas of the store that must have what is acknowledged
+STORE_NODE_PATIENCE_S: Final = 1.0  # for one node of a cluster; the others' journals wait no longer
+STORE_COPIES_MS: Final = 500  # how long they have for it; then nothing is acknowledged
 JOURNAL_FRAMES_MAX: Final = 4096  # frames in one entry
 JOURNAL_BLOB_BYTES_MAX: Final = 4 * 1024 * 1024
 BULK_READ_BYTES: Final = 8 * 1024 * 1024  # of a journal in one page, about

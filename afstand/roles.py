@@ -38,9 +38,9 @@ from ingest.mqtt import MqttSettings, TlsSettings
 from ingest.outbox import Outbox
 from ingest.readers import Readers
 from ingest.registry import KeyBox, Registry
-from ingest.resp import parse_address
 from ingest.store import Store, StoreUnavailableError, connect_store
 from ingest.trackers import BrokerLink, TrackerMetrics, run_trackers
+from ingest.where import where_is
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ log = structlog.get_logger()
 @contextlib.asynccontextmanager
 async def open_store(config: Config) -> AsyncIterator[Store]:
     """The store of the configuration, closed at the end of the block."""
-    store = connect_store(config.store_url())
+    store = connect_store(config.store_url(), cluster=config.store.cluster)
     try:
         yield store
     finally:
@@ -86,6 +86,8 @@ async def intake(config: Config, stop: asyncio.Event) -> None:
         group=config.intake.group,
         default_partition=config.partitions[0],
         store_url=config.store_url(),
+        store_copies=config.store.copies,
+        store_is_cluster=config.store.cluster,
     )
     registry = CollectorRegistry()
     health = new_health()
@@ -215,7 +217,7 @@ async def _follow_all(
                 Outbox(store),
                 past=History(store, Path(config.archive.dir), partition),
                 readers=Readers(store),
-                bulk=BulkReader(parse_address(config.store_url())),
+                bulk=BulkReader(where_is(config.store_url(), cluster=config.store.cluster)),
             )
             followers.append(make(partition, sources, metrics.of(partition)))
         compiled = True

@@ -1,8 +1,9 @@
 """A reader of journals that costs little: pages of entries as columns, no object per entry.
 
-Used to catch up. One connection of its own (RESP 2); the next page is asked for before the present
-one is given, so that the store works meanwhile. It knows nothing of a cluster. An entry that is not
-of the three fields in their usual order is left to `Journal.read`, which alone says what it is.
+One connection of its own (RESP 2). To catch up, the next page is asked for before the present one
+is given, so that the store works meanwhile; at the end of the journal it waits for what comes. An
+entry that is not of the three fields in their usual order is left to `Journal.read`, which alone
+says what it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Awaitable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -26,12 +28,14 @@ from ingest.columns import KIND_CODES, EntryColumns, Ints
 from ingest.entries import EntryKind
 from ingest.resp import Address, RespReader, encode_commands
 from ingest.store import EntryId, StoreUnavailableError, journal_key
+from ingest.where import Where
 
 Raw = npt.NDArray[np.uint8]
 ODD: Final = 255
 """The kind of an entry that is left to the general reader."""
 _FIRST_COUNT: Final = 256
 _CHUNK_BYTES: Final = 1 << 20
+_LIVE_BYTES: Final = 1 << 16
 
 # Kinds as they stand in an entry, one behind the other, with where each begins.
 _NAMES: Final = [(kind.value.encode(), KIND_CODES[kind]) for kind in EntryKind]
@@ -62,11 +66,11 @@ class _Rows(NamedTuple):
 
 
 class BulkReader:
-    """Reads one partition's journal at a time."""
+    """Reads the journal of one partition."""
 
-    def __init__(self, address: Address, *, ca_file: str | None = None) -> None:
-        self._address = address
-        self._ssl = ssl.create_default_context(cafile=ca_file) if address.tls else None
+    def __init__(self, where: Where, *, ca_file: str | None = None) -> None:
+        self._where = where
+        self._ca_file = ca_file
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._asked: tuple[str, EntryId, int] | None = None
@@ -77,17 +81,31 @@ class BulkReader:
 
         Entries of kind `ODD` are to be read in the general way. Raises StoreUnavailableError.
         """
+        return await self._whole(self._read(partition, after), "XRANGE")
+
+    async def wait(self, partition: str, after: EntryId, count: int, block_ms: int) -> EntryColumns:
+        """Return up to `count` entries behind `after`; waits up to `block_ms` for the first one.
+
+        As `read` otherwise.
+        """
+        return await self._whole(self._wait(partition, after, count, block_ms), "XREAD")
+
+    async def _whole(self, reading: Awaitable[EntryColumns], what: str) -> EntryColumns:
+        """Let no half of an answer be taken for the next one."""
         try:
             async with asyncio.timeout(STORE_TIMEOUT_S):
-                found = await self._read(partition, after)
+                return await reading
         except (OSError, EOFError, ValueError, TimeoutError) as error:
-            await self.aclose()
-            problem = f"XRANGE: {type(error).__name__}: {error}"
+            await self._failed()
+            problem = f"{what}: {type(error).__name__}: {error}"
             raise StoreUnavailableError(problem) from error
         except BaseException:
-            await self.aclose()
+            await self._failed()
             raise
-        return found
+
+    async def _failed(self) -> None:
+        self._where.stale()
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -101,7 +119,7 @@ class BulkReader:
         if self._asked is not None and self._asked[:2] != (partition, after):
             await self.aclose()  # what was asked for ahead is not what is wanted
         if self._writer is None:
-            await self._connect()
+            await self._connect(await self._where.of(journal_key(partition)))
         if self._asked is None:
             self._ask(partition, after)
         assert self._asked is not None
@@ -114,6 +132,29 @@ class BulkReader:
             self._ask(partition, found.id(len(found) - 1))
         return found
 
+    async def _wait(
+        self, partition: str, after: EntryId, count: int, block_ms: int
+    ) -> EntryColumns:
+        if self._asked is not None:
+            await self.aclose()
+        if self._writer is None:
+            await self._connect(await self._where.of(journal_key(partition)))
+        assert self._writer is not None
+        assert self._reader is not None
+        key = journal_key(partition)
+        command = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", key, str(after))
+        self._writer.write(encode_commands([command]))
+        head = await self._line(b"*")
+        if head < 0:  # nothing came
+            return EntryColumns(*_Rows.empty(0), np.empty(0, np.uint8))
+        # One stream: an array of its key and its entries.
+        if head != 1 or await self._line(b"*") != 2:
+            raise ValueError("not the answer of one stream")
+        size = await self._line(b"$")
+        if await self._reader.readexactly(size + 2) != key.encode() + b"\r\n":
+            raise ValueError("another stream")
+        return await self._entries(await self._line(b"*"), _LIVE_BYTES)
+
     def _ask(self, partition: str, after: EntryId) -> None:
         assert self._writer is not None
         key, count = journal_key(partition), self._count
@@ -121,16 +162,23 @@ class BulkReader:
         self._writer.write(encode_commands([command]))
         self._asked = partition, after, count
 
-    async def _answer(self) -> EntryColumns:
+    async def _line(self, kind: bytes) -> int:
+        """The number of a line of this kind. Raises for another one, and for an error."""
         assert self._reader is not None
         head = await self._reader.readuntil(b"\r\n")
         if head.startswith(b"-"):
-            raise StoreUnavailableError(f"XRANGE: {head[1:-2].decode('utf-8', 'replace')}")
-        if not head.startswith(b"*"):
+            raise StoreUnavailableError(head[1:-2].decode("utf-8", "replace"))
+        if not head.startswith(kind):
             raise ValueError(f"an answer of kind {head[:1]!r}")
-        count = int(head[1:-2])
+        return int(head[1:-2])
+
+    async def _answer(self) -> EntryColumns:
+        return await self._entries(await self._line(b"*"), _CHUNK_BYTES)
+
+    async def _entries(self, count: int, room: int) -> EntryColumns:
+        assert self._reader is not None
         rows, done, at = _Rows.empty(count), 0, 0
-        raw, used = np.empty(_CHUNK_BYTES, np.uint8), 0
+        raw, used = np.empty(room, np.uint8), 0
         while done < count:
             chunk = await self._reader.read(_CHUNK_BYTES)
             if not chunk:
@@ -148,14 +196,14 @@ class BulkReader:
             raise ValueError("more than was asked for")
         return EntryColumns(*rows, raw[:used])
 
-    async def _connect(self) -> None:
-        address = self._address
+    async def _connect(self, address: Address) -> None:
+        context = ssl.create_default_context(cafile=self._ca_file) if address.tls else None
         async with asyncio.timeout(STORE_CONNECT_TIMEOUT_S):
             if address.path:
                 opened = await asyncio.open_unix_connection(address.path, limit=_CHUNK_BYTES)
             else:
                 opened = await asyncio.open_connection(
-                    address.host, address.port, ssl=self._ssl, limit=_CHUNK_BYTES
+                    address.host, address.port, ssl=context, limit=_CHUNK_BYTES
                 )
             self._reader, self._writer = opened
             hello: list[tuple[str | int, ...]] = []

@@ -23,16 +23,18 @@ from afstand.limits import ACK_SEND_MAX, REGISTRY_POLL_MS
 from ingest.acks import DeviceAcks
 from ingest.bulk import Bulk, warm_up
 from ingest.checks import Checker
+from ingest.cluster_writer import ClusterWriter
 from ingest.feed import Core, Feed, steady_ms
 from ingest.health import Health
 from ingest.journal import Journal
 from ingest.metrics import IntakeMetrics
 from ingest.mqtt import MqttClient
 from ingest.registry import KeyBox, Registry
-from ingest.resp import RespWriter, parse_address
+from ingest.resp import Address, RespWriter, parse_address
 from ingest.settings import EVENTS, FIXES, Devices, IntakeSettings, Writer, new_health
 from ingest.signals import Signals
 from ingest.store import Store, StoreUnavailableError
+from ingest.where import where_is
 
 __all__ = ["Intake", "IntakeSettings", "new_health", "run_intake", "wall_clock_ms"]
 
@@ -253,7 +255,13 @@ async def run_intake(
 def _new_writer(settings: IntakeSettings, store: Store) -> Writer:
     if settings.store_url is None:
         return Journal(store)
-    return RespWriter(parse_address(settings.store_url), ca_file=settings.store_ca_file)
+
+    def writer_of(node: Address) -> RespWriter:
+        return RespWriter(node, ca_file=settings.store_ca_file, copies=settings.store_copies)
+
+    if settings.store_is_cluster:
+        return ClusterWriter(where_is(settings.store_url, cluster=True), writer_of)
+    return writer_of(parse_address(settings.store_url))
 
 
 async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:

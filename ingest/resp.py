@@ -3,8 +3,8 @@
 One connection, commands out in one write, answers in order (RESP 2).
 
 The general client costs more per call than all checks of a batch. This does the one thing an intake
-does every tick, and has the same outcomes as `Journal.append_many`. It knows nothing of a cluster:
-there the general client is used.
+does every tick, and has the same outcomes as `Journal.append_many`. It knows one server; for a
+cluster there is one of these per node (see `cluster_writer.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from afstand.limits import STORE_CONNECT_TIMEOUT_S, STORE_TIMEOUT_S
+from afstand.limits import STORE_CONNECT_TIMEOUT_S, STORE_COPIES_MS, STORE_TIMEOUT_S
 from ingest.journal import Append, xadd_command
 from ingest.store import EntryId, StoreUnavailableError
 
@@ -176,11 +176,20 @@ class _Pipe(asyncio.Protocol):
 
 
 class RespWriter:
-    """Appends to journals over one connection, made when first needed and after each failure."""
+    """Appends to journals over one connection, made when first needed and after each failure.
+
+    With `copies`, what was written counts when so many replicas of the store have it too.
+    """
 
     def __init__(
-        self, address: Address, *, ca_file: str | None = None, timeout_s: float = STORE_TIMEOUT_S
+        self,
+        address: Address,
+        *,
+        ca_file: str | None = None,
+        timeout_s: float = STORE_TIMEOUT_S,
+        copies: int = 0,
     ) -> None:
+        self._copies = copies
         self._address = address
         self._ssl = ssl.create_default_context(cafile=ca_file) if address.tls else None
         self._timeout_s = timeout_s
@@ -194,7 +203,15 @@ class RespWriter:
         commands = [*(xadd_command(append) for append in appends), *also]
         if not commands:
             return [], []
+        if self._copies:
+            commands.append(("WAIT", self._copies, STORE_COPIES_MS))
         answers = await self._run(commands)
+        if self._copies:
+            there = answers.pop()
+            if isinstance(there, StoreUnavailableError):
+                raise there
+            if not isinstance(there, int) or there < self._copies:
+                raise StoreUnavailableError(f"{there!r} replicas have it, not {self._copies}")
         entry_ids = [_entry_id(answer) for answer in answers[: len(appends)]]
         return entry_ids, answers[len(appends) :]
 

@@ -24,7 +24,8 @@ class IntakeSettings(msgspec.Struct, frozen=True, kw_only=True):
     `mqtt.client_id` must be another one for every intake and stay the same over restarts: the
     broker keeps what the intake missed under it. Alarms from devices that nobody registered go to
     `default_partition`. With `store_url` the journal is written over connections of the intake's
-    own, which costs a fraction; without (a cluster), through the store's client.
+    own, which costs a fraction; without, through the store's client. `store_copies` replicas of the
+    store must have a frame too before it is acknowledged.
     """
 
     mqtt: MqttSettings
@@ -32,6 +33,8 @@ class IntakeSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_partition: str = "p0"
     store_url: str | None = None
     store_ca_file: str | None = None
+    store_copies: int = 0
+    store_is_cluster: bool = False
     ack_interval_ms: int = ACK_INTERVAL_MS
     clock_ahead_ms_max: int = CLOCK_AHEAD_MS_MAX
     replay_after_ms: int = REPLAY_AFTER_MS

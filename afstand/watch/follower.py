@@ -57,6 +57,10 @@ class BulkReader(Protocol):
         """Return entries behind an id; some may be of kind ODD."""
         ...
 
+    async def wait(self, partition: str, after: EntryId, count: int, block_ms: int) -> EntryColumns:
+        """Return up to `count` of them, waiting for the first."""
+        ...
+
 
 class Registry(Protocol):
     """Where readers say how far they are, so that nothing is trimmed that they need."""
@@ -269,13 +273,23 @@ class Follower:
 
     async def _read(self) -> EntryColumns:
         """Read what is next: many entries at once while there are many."""
-        if self._behind and self._bulk is not None:
-            found = await self._bulk.read(self._partition, self._at)
-            usual = int(np.argmax(found.kind == ODD)) if (found.kind == ODD).any() else len(found)
-            if usual:
-                self._behind = len(found) >= WATCH_BEHIND_ENTRIES
-                return found.part(0, usual)
-        count = 1 if self._behind and self._bulk is not None else WATCH_READ_ENTRIES_MAX
+        if self._bulk is not None:
+            return await self._read_bulk(self._bulk)
+        return await self._read_general(WATCH_READ_ENTRIES_MAX)
+
+    async def _read_bulk(self, bulk: BulkReader) -> EntryColumns:
+        if self._behind:
+            found = await bulk.read(self._partition, self._at)
+        else:
+            found = await bulk.wait(self._partition, self._at, WATCH_BEHIND_ENTRIES, self._block_ms)
+        odd = found.kind == ODD
+        if not odd.any():
+            self._behind = len(found) >= WATCH_BEHIND_ENTRIES
+            return found
+        usual = int(np.argmax(odd))
+        return found.part(0, usual) if usual else await self._read_general(1)
+
+    async def _read_general(self, count: int) -> EntryColumns:
         block_ms = None if self._behind else self._block_ms
         entries = await self._journal.read(self._partition, self._at, count, block_ms)
         self._behind = len(entries) == count

@@ -128,5 +128,7 @@ class PartitionArchiver:
 
 
 async def _now_ms(store: Store) -> int:
-    seconds, micros = await command(store, "TIME")
-    return int(seconds) * 1000 + int(micros) // 1000
+    answer = await command(store, "TIME")
+    # A cluster answers for every node: the one that is behind the others decides.
+    times = list(answer.values()) if isinstance(answer, dict) else [answer]
+    return min(int(seconds) * 1000 + int(micros) // 1000 for seconds, micros in times)

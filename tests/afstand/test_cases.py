@@ -158,11 +158,19 @@ def test_who_is_tied_by_an_order_is_in_one_partition():
 
 
 class _Registry:
+    def __init__(self):
+        self.devices = {}
+
+    def __iter__(self):
+        return iter(self.devices.values())
+
     def find(self, device_id):
-        return None
+        return self.devices.get(device_id)
 
     async def put_many(self, records):
-        return [msgspec.structs.replace(r, handle=n) for n, r in enumerate(records, 1)]
+        made = [msgspec.structs.replace(r, handle=n) for n, r in enumerate(records, 1)]
+        self.devices |= {record.device_id: record for record in made}
+        return made
 
 
 class _Journal:
@@ -208,3 +216,69 @@ def test_the_example_of_the_tracker_page_is_a_cases_document():
     (example,) = re.findall(r"```json\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     (device,) = check_cases(example.encode(), "example").devices
     assert device.contract is Contract.TELTONIKA
+
+
+def _pair(order_id: str, wearer: str, protected: str) -> dict[str, Any]:
+    return {"id": order_id, "kind": "contact-ban", "wearer_id": wearer, "valid_from_ms": 1,
+            "protected_ids": [protected], "radius_m": 500, "plan_id": "default"}  # fmt: skip
+
+
+def _tied(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """A document in which each pair is tied by a contact ban; everybody has a device."""
+    wearers = dict.fromkeys(wearer for wearer, _ in pairs)
+    victims = dict.fromkeys(victim for _, victim in pairs)
+    both = [(one, "wearer") for one in wearers] + [(one, "protected") for one in victims]
+    return {
+        "format": "afstand.cases/1",
+        "persons": [{"id": one, "role": role} for one, role in both],
+        "devices": [
+            {"id": f"d-{one}", "person": one, "role": role, "contract": "em1", "key": "ab" * 16}
+            for one, role in both
+        ],
+        "orders": [_pair(f"o-{a}-{b}", a, b) for a, b in pairs],
+        "plans": GOOD["plans"],
+    }
+
+
+async def test_who_is_in_a_partition_stays_and_whoever_is_tied_to_them_joins():
+    journal: Any = _Journal()
+    registry: Any = _Registry()
+    names = tuple("abcdefgh")
+
+    async def put(*pairs: tuple[str, str]) -> None:
+        cases = check_cases(msgspec.json.encode(_tied(*pairs)), "f")
+        await import_cases(cases, registry, journal, names)
+
+    def partition(person: str) -> str:
+        return registry.devices[f"d-{person}"].partition
+
+    for n in range(12):
+        await put((f"w{n}", f"v{n}"))
+    before = {n: partition(f"w{n}") for n in range(12)}
+    assert len(set(before.values())) > 3
+    # `a...` sorts first and would lead a group by itself elsewhere.
+    for n in range(12):
+        await put((f"w{n}", f"v{n}"), (f"a{n}", f"v{n}"))
+        assert {partition(f"{kind}{n}") for kind in "wva"} == {before[n]}
+
+
+async def test_an_import_that_ties_persons_of_two_partitions_is_refused_and_writes_nothing():
+    journal: Any = _Journal()
+    registry: Any = _Registry()
+    names = tuple("abcdefgh")
+    for n in range(12):
+        cases = check_cases(msgspec.json.encode(_tied((f"w{n}", f"v{n}"))), "f")
+        await import_cases(cases, registry, journal, names)
+    first = registry.devices["d-w0"].partition
+    other = next(n for n in range(12) if registry.devices[f"d-w{n}"].partition != first)
+    written, devices = len(journal.commands), dict(registry.devices)
+    cases = check_cases(msgspec.json.encode(_tied(("w0", "v0"), ("w0", f"v{other}"))), "f")
+    with pytest.raises(CasesError, match=f"different partitions: .*v{other}"):
+        await import_cases(cases, registry, journal, names)
+    document = _tied(("w0", "v0"))
+    document["devices"][0]["id"] = f"d-w{other}"  # the bracelet of somebody elsewhere
+    with pytest.raises(CasesError, match=f"d-w{other}: of w{other} in partition"):
+        await import_cases(
+            check_cases(msgspec.json.encode(document), "f"), registry, journal, names
+        )
+    assert (len(journal.commands), registry.devices) == (written, devices)

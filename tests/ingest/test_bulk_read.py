@@ -1,5 +1,6 @@
 """Pages of a journal as columns are what the general reader gives, entry for entry."""
 
+import asyncio
 import random
 
 import numpy as np
@@ -12,6 +13,7 @@ from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.resp import parse_address
 from ingest.store import BEGINNING, EntryId, StoreUnavailableError
+from ingest.where import OneServer
 from tests.servers import RedisServer
 
 KINDS = [kind for kind in EntryKind if kind is not EntryKind.INVALID]
@@ -98,7 +100,7 @@ async def test_pages_hold_what_the_general_reader_gives(store, redis_server, see
     while page := await Journal(store).read("p", after, 1000):
         expected += page
         after = page[-1].id
-    reader = BulkReader(parse_address(redis_server.url))
+    reader = BulkReader(OneServer(parse_address(redis_server.url)))
     found, sizes = [], []
     after = BEGINNING
     while len(columns := await reader.read("p", after)):
@@ -122,8 +124,8 @@ async def test_a_store_that_fails_is_said_so_and_read_again(tmp_path):
         where = f"{server.host}:{server.port}"
         for url in (f"redis://{where}", f"redis://:wrong@{where}"):
             with pytest.raises(StoreUnavailableError, match=r"NOAUTH|WRONGPASS"):
-                await BulkReader(parse_address(url)).read("p", BEGINNING)
-        reader = BulkReader(parse_address(f"redis://:hunter2@{where}/3"))
+                await BulkReader(OneServer(parse_address(url))).read("p", BEGINNING)
+        reader = BulkReader(OneServer(parse_address(f"redis://:hunter2@{where}/3")))
         assert len(await reader.read("p", BEGINNING)) == 0
         server.kill()
         with pytest.raises(StoreUnavailableError):
@@ -131,3 +133,29 @@ async def test_a_store_that_fails_is_said_so_and_read_again(tmp_path):
         server.start()
         assert len(await reader.read("p", BEGINNING)) == 0
         await reader.aclose()
+
+
+@pytest.mark.servers
+async def test_who_waits_is_given_what_comes_as_the_general_reader_gives_it(store, redis_server):
+    reader = BulkReader(OneServer(parse_address(redis_server.url)))
+    journal = Journal(store)
+    assert len(await reader.wait("p", BEGINNING, 10, 20)) == 0
+    first = await journal.append("p", EntryKind.TICK, b"")
+    blobs = [bytes([n]) * 40_000 for n in range(5)]
+    for blob in blobs:
+        await journal.append("p", EntryKind.FRAMES, blob)
+    assert entries(await reader.wait("p", BEGINNING, 1, 20))[0].id == first
+    found = await reader.wait("p", first, 10, 20)
+    assert entries(found) == await journal.read("p", first, 10)
+    assert [one.blob for one in entries(found)] == blobs
+    last = found.id(len(found) - 1)
+    waiting = asyncio.create_task(reader.wait("p", last, 10, 5_000))
+    await store.execute_command("XADD", "journal:{p}", "*", "k", "frames")
+    assert (await waiting).kind.tolist() == [ODD]
+    assert len(await reader.read("p", first)) == 6  # the two ways share a connection
+    assert len(await reader.wait("p", last, 10, 20)) == 1
+    await store.execute_command("SET", "journal:{q}", "x")
+    with pytest.raises(StoreUnavailableError, match="WRONGTYPE"):
+        await reader.wait("q", BEGINNING, 10, 20)
+    assert len(await reader.wait("p", last, 10, 20)) == 1
+    await reader.aclose()
