@@ -1,0 +1,286 @@
+"""One run: a seed makes a world, its troubles and their order, and either all holds or it is told.
+
+Two phases. First trouble, drawn by the seed. Then everything is whole again, and within
+`CALM_S_MAX` each press must be journalled, each notice settled and each alarm at its end.
+"""
+
+import contextlib
+import functools
+import gc
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from unittest import mock
+
+import msgspec
+import structlog
+
+from afstand.commands import (
+    DefineDevice,
+    DefineOrder,
+    DefinePerson,
+    JournalCommand,
+    define_zone,
+    encode_command,
+)
+from alerting.book.types import CaseDevice, DefineCase, DefinePlan
+from geofence.orders import CircleShape, Role, Zone
+from ingest.entries import EntryKind, entry_fields
+from tests.afstand.journal import LAT_E7, LON_E7, START_MS, order
+from tests.simulation import broker as broker_module
+from tests.simulation import store as store_module
+from tests.simulation.broker import SimulatedBroker
+from tests.simulation.checks import JOURNAL, Broken, Checks
+from tests.simulation.loop import Process, SimulationLoop
+from tests.simulation.net import Net
+from tests.simulation.service import PARTITION, TARGETS, Disk, Service, registry_commands
+from tests.simulation.store import SimulatedStore
+from tests.simulation.troubles import Troubles
+from tests.simulation.world import Carrier, Radio, receivers
+
+TROUBLE_S: Final = (20.0, 70.0)
+CALM_S_MAX: Final = 240.0
+"""A lane's slowest back-off, the steps of the plan, the default plan behind it, and the greatest
+step back of the store's clock, during which journal time stands still.
+"""
+ROLES: Final = ("intake-0", "intake-1", "watch-0", "watch-1", "notify-0")
+
+PLAN: Final = {
+    "format": "afstand.plan/1",
+    "id": "plan",
+    "steps": [
+        {"audience": "police", "targets": ["meldkamer"], "deadline_s": 10,
+         "fallback": ["meldkamer-sms"],
+         "classes": ["panic", "proximity", "tamper", "area-breach"]},
+        {"audience": "monitoring-centre", "targets": ["centrale"], "deadline_s": 10,
+         "on": "missed"},
+        {"audience": "protected-person", "targets": ["protected-device"], "needs": "delivered"},
+        {"audience": "probation", "targets": ["reclassering"], "deadline_s": 15,
+         "needs": "delivered"},
+        {"audience": "shift-lead", "targets": ["dienst"], "deadline_s": 15,
+         "classes": ["system"]},
+    ],
+    "acknowledgement_expires_s": 900,
+}  # fmt: skip
+
+
+class Outcome(NamedTuple):
+    """What became of a seed."""
+
+    seed: int
+    problem: str
+    steps: int
+    seconds: float  # of the simulated time
+    entries: int
+    copies: int
+    delivered: int
+    trace: tuple[str, ...]
+
+
+@functools.cache
+def _definitions() -> tuple[bytes, ...]:
+    """Who there is: two persons with a device each, a zone, an order, a plan."""
+    circle = CircleShape(lat_e7=LAT_E7, lon_e7=LON_E7, radius_m=300)
+    commands: list[JournalCommand] = [
+        DefinePerson(person_id="wim", role=Role.WEARER),
+        DefinePerson(person_id="vera", role=Role.PROTECTED),
+        DefineDevice(handle=1, device_id="tag-1", person_id="wim", role=Role.WEARER),
+        DefineDevice(handle=2, device_id="victim-2", person_id="vera", role=Role.PROTECTED),
+        DefinePlan(plan=msgspec.json.encode(PLAN)),
+        DefineCase(
+            case_id="case",
+            wearer_id="wim",
+            protected_ids=("vera",),
+            devices=(
+                CaseDevice(device_id="tag-1", person_id="wim"),
+                CaseDevice(device_id="victim-2", person_id="vera"),
+            ),
+            plan_id="plan",
+        ),
+        define_zone(Zone(id="zone", circle=circle)),
+        DefineOrder(order=order()),
+    ]
+    return tuple(encode_command(command) for command in commands)
+
+
+_registered = functools.cache(registry_commands)
+
+
+class Simulation:
+    """A world of one seed."""
+
+    def __init__(self, seed: int, folder: Path, say: Callable[[str], None]) -> None:
+        self.seed = seed
+        self.draw = draw = random.Random(seed)
+        self.say = say
+        self.loop = SimulationLoop(random.Random(draw.random()))
+        self.checks = Checks()
+        self.net = Net(self.loop, random.Random(draw.random()))
+        self.store = SimulatedStore(
+            self.loop, random.Random(draw.random()), START_MS, self.checks.written
+        )
+        self.radio = Radio(self.loop, random.Random(draw.random()), None)
+        self.broker = SimulatedBroker(
+            self.loop, random.Random(draw.random()), self.checks.broker_told, self.radio.down
+        )
+        self.radio.broker = self.broker
+        self.net.listen(store_module.PORT, store_module.NAME, self.store)
+        self.net.listen(broker_module.PORT, broker_module.NAME, self.broker)
+        self.receivers = receivers(self.net, draw, self.checks, TARGETS, START_MS)
+        self.disks = {role: Disk(folder / role, draw) for role in ROLES}
+        self.service = Service(self.net, self.store, self.broker, self.receivers, self.disks)
+        for receiver in self.receivers.values():
+            receiver.service = self.service
+        self.carriers = [
+            Carrier("tag-1", Role.WEARER, self.loop, draw, self.radio, self.checks, START_MS),
+            Carrier("victim-2", Role.PROTECTED, self.loop, draw, self.radio, self.checks, START_MS),
+        ]
+        self.processes: dict[str, Process] = {}
+        self.offsets_ms: dict[str, int] = {}
+        self.calm = False
+        self.troubles = Troubles(self)
+
+    # --- the roles and who starts them ------------------------------------------------------------
+
+    def start_role(self, role: str) -> None:
+        """Start a process, as systemd does."""
+        process = Process(role)
+        process.offset_ms = self.offsets_ms.get(role, 0)
+        self.processes[role] = process
+        kind = role.split("-")[0]
+        process.on_death.append(lambda: self._died(process))
+        self.loop.spawn(process, self._main(process, getattr(self.service, kind)(process)))
+        self.say(f"{role} starts")
+
+    async def _main(self, process: Process, main: Any) -> None:
+        """A role ends by being killed, and in no other way."""
+        try:
+            await main
+        except BaseException as error:  # noqa: BLE001 reported as what it is
+            inner = error
+            while isinstance(inner, BaseExceptionGroup):
+                inner = inner.exceptions[0]
+            self.loop.faults.append(f"{process}: ended by {inner!r}")
+        else:
+            self.loop.faults.append(f"{process}: ended by itself")
+
+    def _died(self, process: Process) -> None:
+        silently = self.draw.random() < 0.2
+        self.say(f"{process} dies{' silently' if silently else ''} at step {process.steps}")
+        self.net.process_died(process, silently=silently)
+        if process.name.startswith("watch") and self.draw.random() < 0.2:
+            self.disks[process.name].tear()
+        delay_s = 0.05 + self.draw.expovariate(1.0) * (0.2 if self.calm else 1.0)
+        self.loop.post(self.loop.world, delay_s, self.start_role, process.name)
+
+    # --- the run ----------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Run both phases; give what was broken, or nothing."""
+        try:
+            self._prepare()
+            trouble_s = self.draw.uniform(*TROUBLE_S)
+            self.troubles.plan(trouble_s)
+            self.loop.run(trouble_s, lambda: bool(self.loop.faults))
+            self.calm = True
+            self.say("calm")
+            self.troubles.heal()
+            ended = self.loop.run(trouble_s + CALM_S_MAX, self._ended)
+            if self.loop.faults:
+                return f"nobody caught: {self.loop.faults[0]}"
+            if not ended:
+                return f"after {CALM_S_MAX} s of calm: {self._unfinished()}"
+            self.checks.at_the_end()
+        except Broken as error:
+            return str(error)
+        return ""
+
+    def _prepare(self) -> None:
+        for command in _registered():
+            self.store.put(*command)
+        for index, blob in enumerate(_definitions()):
+            fields = entry_fields(EntryKind.COMMAND, blob)
+            command = ("XADD", JOURNAL, f"{START_MS - 1000 + index}-0", *fields)
+            self.store.put(*command)
+            self.checks.written(command)
+        for carrier in self.carriers:
+            self.loop.post(self.loop.world, self.draw.random(), functools.partial(carrier.link, up=True))
+        for role in ROLES:
+            self.start_role(role)
+
+    def _ended(self) -> bool:
+        if self.loop.faults:
+            return True
+        now_s = self.loop.time()
+        if now_s < self._look_s:
+            return False
+        self._look_s = now_s + 1.0
+        return not self._unfinished()
+
+    _look_s = 0.0
+
+    def _unfinished(self) -> list[str]:
+        found = self.checks.unfinished()
+        found += [
+            f"{len(carrier.device.ring)} frames wait on {carrier.device.spec.device_id}"
+            for carrier in self.carriers
+            if len(carrier.device.ring) > 2
+        ]
+        return found[:5]
+
+
+@contextlib.contextmanager
+def simulated_time(loop: SimulationLoop) -> Iterator[None]:
+    """The machine's clock, as whatever runs at present sees it."""
+
+    def time_ns() -> int:
+        return (START_MS + loop.current.offset_ms) * 1_000_000 + int(loop.time() * 1e9)
+
+    with (
+        mock.patch.object(time, "time_ns", time_ns),
+        mock.patch.object(time, "time", lambda: time_ns() / 1e9),
+    ):
+        yield
+
+
+def simulate(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
+    """Run one seed."""
+    trace: list[str] = []
+
+    def note(text: str) -> None:
+        line = f"{world.loop.time():9.3f}  {text}"
+        trace.append(line)
+        if say is not None:
+            say(line)
+
+    if say is None:
+        structlog.configure(processors=[_drop])
+    random.seed(seed)  # the client spreads its reconnects by it
+    memory = Path("/dev/shm")  # noqa: S108 a folder of our own in it
+    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        world = Simulation(seed, folder, note)
+        with simulated_time(world.loop):
+            problem = world.run()
+        world.loop.bury(list(world.processes.values()))
+        checks = world.checks
+        return Outcome(
+            seed, problem, world.loop.steps, world.loop.time(), len(checks.entries), checks.copies,
+            sum(checks.received.values()), tuple(trace),
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if collecting:
+            gc.enable()
+
+
+def _drop(*_: Any) -> Any:
+    raise structlog.DropEvent
+
+
