@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.simulation.simulation import Outcome, simulate
@@ -19,7 +20,12 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="tell what happens, with the logs")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--stop-after", type=int, default=10, help="failures")
+    parser.add_argument(
+        "--every-step", metavar="ROLE", help="kill it at each of its steps, in turn"
+    )
     options = parser.parse_args()
+    if options.every_step is not None:
+        return _every_step(options.every_step, options.seed or 1)
     if options.seed is not None:
         return _one(options.seed, trace=options.trace)
     return _many(options)
@@ -29,6 +35,18 @@ def _one(seed: int, *, trace: bool) -> int:
     outcome = simulate(seed, print if trace else None)
     print(_line(outcome))
     return 1 if outcome.problem else 0
+
+
+def _every_step(role: str, seed: int) -> int:
+    steps = simulate(seed, kill=(role, 0)).role_steps[role]
+    failed = 0
+    for step in range(1, steps + 1):
+        outcome = simulate(seed, kill=(role, step))
+        if outcome.problem:
+            failed += 1
+            print(f"{role} killed at step {step}: {_line(outcome)}", flush=True)
+    print(f"{role} killed at each of {steps} steps of seed {seed}: {failed} failed")
+    return 1 if failed else 0
 
 
 def _line(outcome: Outcome) -> str:
@@ -45,12 +63,14 @@ def _many(options: argparse.Namespace) -> int:
     failed: list[Outcome] = []
     done = steps = 0
     simulated_s = 0.0
+    troubles: Counter[str] = Counter()
     shown_s = began_s
     context = multiprocessing.get_context("spawn")
     with context.Pool(options.processes, maxtasksperchild=500) as pool:
         for outcome in pool.imap_unordered(simulate, seeds, chunksize=4):
             done += 1
             steps += outcome.steps
+            troubles.update(outcome.troubles)
             simulated_s += outcome.seconds
             if outcome.problem:
                 failed.append(outcome)
@@ -68,6 +88,7 @@ def _many(options: argparse.Namespace) -> int:
         f"{done} seeds in {took_s:.0f} s, {done / took_s:.1f} seeds/s, {steps} steps, "
         f"{simulated_s / 3600:.1f} h simulated, {len(failed)} failed"
     )
+    print("troubles: " + ", ".join(f"{kind} {n}" for kind, n in sorted(troubles.items())))
     for outcome in failed:
         print(f"replay: ./run simulate --seed {outcome.seed} --trace")
     return 1 if failed else 0

@@ -28,9 +28,7 @@ from tests.simulation.service import PARTITION
 
 JOURNAL: Final = journal_key(PARTITION)
 OUTBOX: Final = outbox_key(PARTITION)
-ENDS: Final = frozenset(
-    {Change.ACKNOWLEDGED, Change.PLAN_ENDED, Change.LAST_RESORT, Change.CLOSED}
-)
+ENDS: Final = frozenset({Change.ACKNOWLEDGED, Change.PLAN_ENDED, Change.LAST_RESORT, Change.CLOSED})
 _RAW: Final = msgspec.msgpack.Decoder(tuple[int, int, int, msgspec.Raw])
 _OUTPUTS: Final = msgspec.msgpack.Decoder(list[Output])
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")

@@ -7,6 +7,7 @@ two steps: at every await.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 import itertools
@@ -15,7 +16,6 @@ from asyncio import events
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-
 
 STEP_S = 5e-6  # what a step takes: whoever spins lets time pass, as on a real machine
 
@@ -71,21 +71,21 @@ class SimulationLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return self._closed
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  # the callbacks are asyncio's
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._put(self.current, handle)
         return handle
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # the callbacks are asyncio's
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._push(when, handle, self.current)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # the callbacks are asyncio's
         self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now_s + max(0.0, delay), callback, *args, context=context)
@@ -104,7 +104,9 @@ class SimulationLoop(asyncio.AbstractEventLoop):
             tasks[:] = [one for one in tasks if not one.done()]
         return task
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]  # the functions are asyncio's
+        self, executor: Any, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
         """Do at once what a thread would do, and tell it a moment later."""
         future = self.create_future()
 
@@ -217,10 +219,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
             for task in process.tasks:
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    try:
-                        task.get_coro().close()  # type: ignore[union-attr]
-                    except BaseException:  # noqa: BLE001, S110 a dead process says nothing
-                        pass
+                    with contextlib.suppress(BaseException):  # a dead process says nothing
+                        task.get_coro().close()
         self._timers.clear()
 
     def _put(self, process: Process, handle: asyncio.Handle) -> None:
@@ -237,7 +237,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
     def _wake(self, now_s: float) -> None:
         while self._timers and self._timers[0][0] <= now_s:
             _, _, handle, process = heapq.heappop(self._timers)
-            if not handle._cancelled:  # type: ignore[attr-defined]
+            if not handle._cancelled:
                 self._put(process, handle)
 
     def _step(self) -> None:
@@ -248,7 +248,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         if not process.ready:
             runnable[index] = runnable[-1]
             runnable.pop()
-        if handle._cancelled:  # type: ignore[attr-defined]
+        if handle._cancelled:
             return
         process.steps += 1
         self.steps += 1
@@ -256,7 +256,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
             self.kill(process)
             return
         self.current = process
-        handle._run()  # type: ignore[attr-defined]
+        handle._run()
         self.current = self.world
 
 

@@ -169,11 +169,11 @@ class SimulatedTransport(asyncio.Transport):
         while self._waiting and not self._paused and not self.is_closing():
             data = self._waiting[0]
             if isinstance(protocol, asyncio.BufferedProtocol):
-                buffer = protocol.get_buffer(-1)
+                buffer: Any = protocol.get_buffer(-1)
                 size = min(len(buffer), len(data))
                 if size > 1 and draw.random() < 0.1:
                     size = 1 + int(draw.random() * (size - 1))  # a read that ends anywhere
-                buffer[:size] = data[:size]  # type: ignore[index]
+                buffer[:size] = data[:size]
             else:
                 size = len(data)
             if size == len(data):

@@ -114,7 +114,7 @@ class RedisModel:
             stream.drop(len(stream.ids) - limit)
         return show_id(entry_id)
 
-    def _xread(self, args: tuple[Any, ...], now_ms: int) -> Any:  # noqa: ARG002 all have it
+    def _xread(self, args: tuple[Any, ...], now_ms: int) -> Any:
         count, _, rest = _options(args)
         key, after = rest
         return self._answer(key, self._stream(key).after(parse_id(after), count))
@@ -154,12 +154,12 @@ class RedisModel:
                 del group.pending[entry_id]
         return [b"0-0", claimed]
 
-    def _xack(self, args: tuple[Any, ...], now_ms: int) -> int:  # noqa: ARG002 all have it
+    def _xack(self, args: tuple[Any, ...], now_ms: int) -> int:
         group = self._stream(text(args[0])).groups.get(text(args[1]))
         ids = [parse_id(text(one)) for one in args[2:]]
         return sum(group.pending.pop(i, None) is not None for i in ids) if group else 0
 
-    def _xgroup(self, args: tuple[Any, ...], now_ms: int) -> bytes:  # noqa: ARG002 all have it
+    def _xgroup(self, args: tuple[Any, ...], now_ms: int) -> bytes:
         _, key, name, start = map(text, args[:4])
         stream = self.streams.setdefault(key, Stream())
         if name in stream.groups:
@@ -167,7 +167,7 @@ class RedisModel:
         stream.groups[name] = Group(parse_id(start))
         return b"OK"
 
-    def _xinfo(self, args: tuple[Any, ...], now_ms: int) -> Any:  # noqa: ARG002 all have it
+    def _xinfo(self, args: tuple[Any, ...], now_ms: int) -> Any:
         what, key = map(text, args)
         stream = self.streams.get(key)
         if stream is None:
@@ -180,12 +180,12 @@ class RedisModel:
             for name, group in stream.groups.items()
         ]  # fmt: skip
 
-    def _xrange(self, args: tuple[Any, ...], now_ms: int) -> Any:  # noqa: ARG002 all have it
+    def _xrange(self, args: tuple[Any, ...], now_ms: int) -> Any:
         key, count = text(args[0]), int(args[4])
         stream = self._stream(key)
         return [(show_id(i), stream.fields[i]) for i in stream.ids[:count]]
 
-    def _xlen(self, args: tuple[Any, ...], now_ms: int) -> int:  # noqa: ARG002 all have it
+    def _xlen(self, args: tuple[Any, ...], now_ms: int) -> int:
         return len(self._stream(text(args[0])).ids)
 
     def _stream(self, key: str) -> Stream:
@@ -199,32 +199,32 @@ class RedisModel:
 
     # --- the rest ---------------------------------------------------------------------------------
 
-    def _get(self, args: tuple[Any, ...], now_ms: int) -> bytes | None:  # noqa: ARG002 all have it
+    def _get(self, args: tuple[Any, ...], now_ms: int) -> bytes | None:
         return self.texts.get(text(args[0]))
 
-    def _hscan(self, args: tuple[Any, ...], now_ms: int) -> Any:  # noqa: ARG002 all have it
+    def _hscan(self, args: tuple[Any, ...], now_ms: int) -> Any:
         return 0, dict(self.hashes.get(text(args[0]), {}))
 
-    def _hmget(self, args: tuple[Any, ...], now_ms: int) -> Any:  # noqa: ARG002 all have it
+    def _hmget(self, args: tuple[Any, ...], now_ms: int) -> Any:
         found = self.hashes.get(text(args[0]), {})
         return [found.get(raw(field)) for field in args[1:]]
 
-    def _hget(self, args: tuple[Any, ...], now_ms: int) -> bytes | None:  # noqa: ARG002 all have it
+    def _hget(self, args: tuple[Any, ...], now_ms: int) -> bytes | None:
         return self.hashes.get(text(args[0]), {}).get(raw(args[1]))
 
-    def _hgetall(self, args: tuple[Any, ...], now_ms: int) -> Any:  # noqa: ARG002 all have it
+    def _hgetall(self, args: tuple[Any, ...], now_ms: int) -> Any:
         return dict(self.hashes.get(text(args[0]), {}))
 
-    def _hset(self, args: tuple[Any, ...], now_ms: int) -> int:  # noqa: ARG002 all have it
+    def _hset(self, args: tuple[Any, ...], now_ms: int) -> int:
         found = self.hashes.setdefault(text(args[0]), {})
         new = raw(args[1]) not in found
         found[raw(args[1])] = raw(args[2])
         return int(new)
 
-    def _hdel(self, args: tuple[Any, ...], now_ms: int) -> int:  # noqa: ARG002 all have it
+    def _hdel(self, args: tuple[Any, ...], now_ms: int) -> int:
         return int(self.hashes.get(text(args[0]), {}).pop(raw(args[1]), None) is not None)
 
-    def _zrangebyscore(self, args: tuple[Any, ...], now_ms: int) -> Any:  # noqa: ARG002 all have it
+    def _zrangebyscore(self, args: tuple[Any, ...], now_ms: int) -> Any:
         low = float(text(args[1]).removeprefix("("))
         found = self.sorted.get(text(args[0]), {}).items()
         return [m for score, m in sorted((score, m) for m, score in found) if score > low]

@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry
 from afstand.outbox_source import JournalReceipts, StreamSource
 from afstand.roles import DeviceKeys
 from afstand.watch.metrics import WatchMetrics
-from afstand.watch.replica import Replica, run_until_version
+from afstand.watch.follower import Sources, run_until_refused
+from afstand.watch.replica import Replica
 from afstand.watch.snapshots import Snapshot, Snapshots
 from alerting.book.types import TARGET_PROTECTED_DEVICE, TARGET_WEARER_DEVICE, Audience
 from alerting.notify.acknowledgements import Acknowledgements
@@ -54,11 +55,11 @@ TARGETS: Final[Mapping[str, Audience]] = {
     "meldkamer": Audience.POLICE,
     "meldkamer-sms": Audience.POLICE,
     "reclassering": Audience.PROBATION,
-    "centrale": Audience.MONITORING_CENTRE,
-    "dienst": Audience.SHIFT_LEAD,
+    "monitoring-centre": Audience.MONITORING_CENTRE,
+    "shift-lead": Audience.SHIFT_LEAD,
 }
 LANE: Final = LaneSettings(age_ms_max=24 * 3_600_000, attempts_max=1_000)
-SNAPSHOT_ENTRIES: Final = 40
+SNAPSHOT_ENTRIES: Final = 60
 
 
 def device_records() -> list[DeviceRecord]:
@@ -132,7 +133,7 @@ class Line:
         self._process = process
         self._receiver = receiver
 
-    async def send(self, delivery: Delivery, now_ms: int) -> Outcome:  # noqa: ARG002 the channel's
+    async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
         future: asyncio.Future[Outcome] = self._net.loop.create_future()
 
         def answer(outcome: Outcome) -> None:
@@ -140,9 +141,7 @@ class Line:
                 self._process, self._receiver.name, settle, future, outcome, None, to_process=True
             )
 
-        self._net.message(
-            self._process, self._receiver.name, self._receiver.take, delivery, answer
-        )
+        self._net.message(self._process, self._receiver.name, self._receiver.take, delivery, answer)
         return await future
 
 
@@ -154,7 +153,7 @@ class BrokerLine:
         self._process = process
         self._broker = broker
 
-    async def publish(self, topic: str, payload: bytes, ttl_ms: int) -> int:  # noqa: ARG002
+    async def publish(self, topic: str, payload: bytes, ttl_ms: int) -> int:
         future: asyncio.Future[bool] = self._net.loop.create_future()
 
         def arrive() -> None:
@@ -178,7 +177,7 @@ class Request:
         self.content = self
         self._body = body
 
-    async def iter_chunked(self, size: int) -> Any:  # noqa: ARG002 as aiohttp has it
+    async def iter_chunked(self, size: int) -> Any:
         yield self._body
 
 
@@ -230,15 +229,13 @@ class Service:
         replica = Replica(
             PARTITION,
             int(process.name[-1]),
-            Journal(store),
-            Outbox(store),
+            Sources(Journal(store), Outbox(store), readers=Readers(store)),
             DiskSnapshots(self._disks[process.name], PARTITION),
             WatchMetrics(CollectorRegistry()).of(PARTITION),
             snapshot_entries=SNAPSHOT_ENTRIES,
-            readers=Readers(store),
         )
         self.problems[process.name] = lambda: replica.not_ready
-        await run_until_version(replica, asyncio.Event())
+        await run_until_refused(replica, asyncio.Event())
 
     async def notify(self, process: Process) -> None:
         """See `afstand.roles.notify`."""

@@ -7,6 +7,7 @@ Two phases. First trouble, drawn by the seed. Then everything is whole again, an
 import contextlib
 import functools
 import gc
+import logging
 import random
 import shutil
 import tempfile
@@ -28,7 +29,9 @@ from afstand.commands import (
     encode_command,
 )
 from alerting.book.types import CaseDevice, DefineCase, DefinePlan
-from geofence.orders import CircleShape, Role, Zone
+from geofence.orders import CircleShape, Zone
+from geofence.orders import Role as PersonRole
+from ingest.devices import Role
 from ingest.entries import EntryKind, entry_fields
 from tests.afstand.journal import LAT_E7, LON_E7, START_MS, order
 from tests.simulation import broker as broker_module
@@ -37,7 +40,7 @@ from tests.simulation.broker import SimulatedBroker
 from tests.simulation.checks import JOURNAL, Broken, Checks
 from tests.simulation.loop import Process, SimulationLoop
 from tests.simulation.net import Net
-from tests.simulation.service import PARTITION, TARGETS, Disk, Service, registry_commands
+from tests.simulation.service import TARGETS, Disk, Service, registry_commands
 from tests.simulation.store import SimulatedStore
 from tests.simulation.troubles import Troubles
 from tests.simulation.world import Carrier, Radio, receivers
@@ -56,12 +59,12 @@ PLAN: Final = {
         {"audience": "police", "targets": ["meldkamer"], "deadline_s": 10,
          "fallback": ["meldkamer-sms"],
          "classes": ["panic", "proximity", "tamper", "area-breach"]},
-        {"audience": "monitoring-centre", "targets": ["centrale"], "deadline_s": 10,
+        {"audience": "monitoring-centre", "targets": ["monitoring-centre"], "deadline_s": 10,
          "on": "missed"},
         {"audience": "protected-person", "targets": ["protected-device"], "needs": "delivered"},
         {"audience": "probation", "targets": ["reclassering"], "deadline_s": 15,
          "needs": "delivered"},
-        {"audience": "shift-lead", "targets": ["dienst"], "deadline_s": 15,
+        {"audience": "shift-lead", "targets": ["shift-lead"], "deadline_s": 15,
          "classes": ["system"]},
     ],
     "acknowledgement_expires_s": 900,
@@ -79,6 +82,8 @@ class Outcome(NamedTuple):
     copies: int
     delivered: int
     trace: tuple[str, ...]
+    role_steps: dict[str, int]  # of the first process of each role
+    troubles: dict[str, int]
 
 
 @functools.cache
@@ -86,10 +91,10 @@ def _definitions() -> tuple[bytes, ...]:
     """Who there is: two persons with a device each, a zone, an order, a plan."""
     circle = CircleShape(lat_e7=LAT_E7, lon_e7=LON_E7, radius_m=300)
     commands: list[JournalCommand] = [
-        DefinePerson(person_id="wim", role=Role.WEARER),
-        DefinePerson(person_id="vera", role=Role.PROTECTED),
-        DefineDevice(handle=1, device_id="tag-1", person_id="wim", role=Role.WEARER),
-        DefineDevice(handle=2, device_id="victim-2", person_id="vera", role=Role.PROTECTED),
+        DefinePerson(person_id="wim", role=PersonRole.WEARER),
+        DefinePerson(person_id="vera", role=PersonRole.PROTECTED),
+        DefineDevice(handle=1, device_id="tag-1", person_id="wim", role=PersonRole.WEARER),
+        DefineDevice(handle=2, device_id="victim-2", person_id="vera", role=PersonRole.PROTECTED),
         DefinePlan(plan=msgspec.json.encode(PLAN)),
         DefineCase(
             case_id="case",
@@ -113,11 +118,17 @@ _registered = functools.cache(registry_commands)
 class Simulation:
     """A world of one seed."""
 
-    def __init__(self, seed: int, folder: Path, say: Callable[[str], None]) -> None:
-        self.seed = seed
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        say: Callable[[str], None],
+        kill: tuple[str, int] | None = None,
+    ) -> None:
+        self.kill = kill
         self.draw = draw = random.Random(seed)
         self.say = say
-        self.loop = SimulationLoop(random.Random(draw.random()))
+        self.loop = SimulationLoop(random.Random(draw.random()))  # type: ignore[abstract]  # what asyncio uses
         self.checks = Checks()
         self.net = Net(self.loop, random.Random(draw.random()))
         self.store = SimulatedStore(
@@ -140,6 +151,7 @@ class Simulation:
             Carrier("victim-2", Role.PROTECTED, self.loop, draw, self.radio, self.checks, START_MS),
         ]
         self.processes: dict[str, Process] = {}
+        self.firsts: dict[str, Process] = {}
         self.offsets_ms: dict[str, int] = {}
         self.calm = False
         self.troubles = Troubles(self)
@@ -151,7 +163,11 @@ class Simulation:
         process = Process(role)
         process.offset_ms = self.offsets_ms.get(role, 0)
         self.processes[role] = process
-        kind = role.split("-")[0]
+        if role not in self.firsts:
+            self.firsts[role] = process
+            if self.kill is not None and self.kill[0] == role:
+                process.dies_at = self.kill[1]
+        kind = role.split("-", maxsplit=1)[0]
         process.on_death.append(lambda: self._died(process))
         self.loop.spawn(process, self._main(process, getattr(self.service, kind)(process)))
         self.say(f"{role} starts")
@@ -184,7 +200,10 @@ class Simulation:
         try:
             self._prepare()
             trouble_s = self.draw.uniform(*TROUBLE_S)
-            self.troubles.plan(trouble_s)
+            if self.kill is None:
+                self.troubles.plan(trouble_s)
+            else:
+                self.troubles.plan_happenings(trouble_s)
             self.loop.run(trouble_s, lambda: bool(self.loop.faults))
             self.calm = True
             self.say("calm")
@@ -208,7 +227,9 @@ class Simulation:
             self.store.put(*command)
             self.checks.written(command)
         for carrier in self.carriers:
-            self.loop.post(self.loop.world, self.draw.random(), functools.partial(carrier.link, up=True))
+            self.loop.post(
+                self.loop.world, self.draw.random(), functools.partial(carrier.link, up=True)
+            )
         for role in ROLES:
             self.start_role(role)
 
@@ -240,15 +261,23 @@ def simulated_time(loop: SimulationLoop) -> Iterator[None]:
     def time_ns() -> int:
         return (START_MS + loop.current.offset_ms) * 1_000_000 + int(loop.time() * 1e9)
 
+    def time_s() -> float:
+        return time_ns() / 1e9
+
     with (
         mock.patch.object(time, "time_ns", time_ns),
-        mock.patch.object(time, "time", lambda: time_ns() / 1e9),
+        mock.patch.object(time, "time", time_s),
     ):
         yield
 
 
-def simulate(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
-    """Run one seed."""
+def simulate(
+    seed: int,
+    say: Callable[[str], None] | None = None,
+    *,
+    kill: tuple[str, int] | None = None,
+) -> Outcome:
+    """Run one seed; with `kill` (role, step) nothing goes wrong but that one death."""
     trace: list[str] = []
 
     def note(text: str) -> None:
@@ -259,13 +288,14 @@ def simulate(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
 
     if say is None:
         structlog.configure(processors=[_drop])
+        logging.disable()
     random.seed(seed)  # the client spreads its reconnects by it
-    memory = Path("/dev/shm")  # noqa: S108 a folder of our own in it
+    memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     collecting = gc.isenabled()
     gc.disable()
     try:
-        world = Simulation(seed, folder, note)
+        world = Simulation(seed, folder, note, kill)
         with simulated_time(world.loop):
             problem = world.run()
         world.loop.bury(list(world.processes.values()))
@@ -273,8 +303,11 @@ def simulate(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
         return Outcome(
             seed, problem, world.loop.steps, world.loop.time(), len(checks.entries), checks.copies,
             sum(checks.received.values()), tuple(trace),
+            {role: process.steps for role, process in world.firsts.items()},
+            world.troubles.happened,
         )  # fmt: skip
     finally:
+        logging.disable(logging.NOTSET)
         shutil.rmtree(folder, ignore_errors=True)
         if collecting:
             gc.enable()
@@ -282,5 +315,3 @@ def simulate(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
 
 def _drop(*_: Any) -> Any:
     raise structlog.DropEvent
-
-

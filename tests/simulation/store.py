@@ -80,10 +80,8 @@ class SimulatedStore:
     def put(self, *args: Any) -> Any:
         """Do a command before the run begins."""
         now_ms = self.now_ms()
-        self._log.append((self._fixed(args, now_ms), now_ms))
         answer = self.model.run(args, now_ms)
-        if text(args[0]) == "XADD":
-            self._log[-1] = (self._with_id(args, answer), now_ms)
+        self._log.append((args, now_ms))
         return answer
 
     # --- life and death ---------------------------------------------------------------------------
@@ -187,7 +185,7 @@ class SimulatedStore:
         if writes and answer is not None:
             if text(args[0]) == "XADD":
                 args = self._with_id(args, answer)
-            self._unsynced.append((self._fixed(args, now_ms), now_ms))
+            self._unsynced.append((args, now_ms))
         return answer
 
     def _synced(self, life: int, answered: list[tuple[Request, list[Any]]]) -> None:
@@ -211,10 +209,6 @@ class SimulatedStore:
         """An append as it stands in the file: under the id that it was given."""
         at = 5 if text(args[2]) == "MAXLEN" else 2
         return (*args[:at], entry_id, *args[at + 1 :])
-
-    @staticmethod
-    def _fixed(args: Args, now_ms: int) -> Args:  # noqa: ARG004 the time stands beside it
-        return args
 
     # --- bytes, as the intake's writer sends them -------------------------------------------------
 

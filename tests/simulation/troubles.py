@@ -39,7 +39,7 @@ class Troubles:
         world.radio.copies = draw.choice((0.0, 0.0, 0.2, 0.5)) * draw.random()
         world.radio.late_s = draw.choice((0.01, 0.05, 0.5, 2.0))
         world.broker.copies = draw.choice((0.0, 0.0, 0.3))
-        self._plan_happenings(until_s)
+        self.plan_happenings(until_s)
         kinds = [kind for kind in KINDS if draw.random() < 0.25]
         for _ in range(draw.randrange(2 + 6 * len(kinds)) if kinds else 0):
             kind = draw.choice(kinds)
@@ -58,7 +58,8 @@ class Troubles:
 
     # --- what people do ---------------------------------------------------------------------------
 
-    def _plan_happenings(self, until_s: float) -> None:
+    def plan_happenings(self, until_s: float) -> None:
+        """Draw when buttons are pressed and straps are cut."""
         world, draw = self._world, self._draw
         tag, victim = world.carriers
         for _ in range(draw.randrange(1, 4)):
@@ -244,5 +245,7 @@ class Troubles:
 
     def _junk(self) -> None:
         world, draw = self._world, self._draw
-        topic = draw.choice(("em/tag-1/event", "em/nobody-9/event", "em/victim-2/fix", "em/x/status"))
+        topic = draw.choice(
+            ("em/tag-1/event", "em/nobody-9/event", "em/victim-2/fix", "em/x/status")
+        )
         world.radio.up(topic, draw.randbytes(draw.randrange(60)))

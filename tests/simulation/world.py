@@ -114,9 +114,7 @@ class Carrier:
                 self._note(pressed=isinstance(happening, Pressed) and happening.code in PRESSES)
             for frame in out.frames:
                 self._radio.up(f"em/{device.spec.device_id}/{frame.lane.value}", frame.payload)
-            for action in out.actions:
-                if action.kind is ActionKind.TAKE_FIX:
-                    todo.append(Sensed(self._place()))
+            todo += [Sensed(self._place()) for a in out.actions if a.kind is ActionKind.TAKE_FIX]
         self._plan()
 
     def arrived(self, topic: str, payload: bytes) -> None:

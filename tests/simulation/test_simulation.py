@@ -1,0 +1,50 @@
+"""Seeds that must hold, bugs that must be found, and runs that must be the same again."""
+
+import pytest
+
+from tests.conftest import run_seed
+from tests.simulation.bugs import BUGS
+from tests.simulation.simulation import simulate
+
+SEEDS = 160
+PARTS = 8
+BUG_SEEDS_MAX = 1_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_simulation_of_the_whole_service_holds_for_every_seed(part):
+    each = SEEDS // PARTS
+    first = run_seed() + part * each
+    for seed in range(first, first + each):
+        outcome = simulate(seed)
+        assert outcome.problem == "", f"./run simulate --seed {seed} --trace"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", sorted(BUGS))
+def test_a_bug_that_is_put_in_is_found(bug):
+    with BUGS[bug]():
+        for seed in range(1, 1 + BUG_SEEDS_MAX):
+            if simulate(seed).problem:
+                return
+    raise AssertionError(f"{bug} was not found in {BUG_SEEDS_MAX} seeds")
+
+
+@pytest.mark.slow
+def test_a_seed_gives_the_same_run_again():
+    for seed in range(3, 6):
+        first, again = simulate(seed), simulate(seed)
+        assert first == again, f"seed {seed}"
+        assert first.trace
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["intake-0", "watch-0", "notify-0"])
+def test_a_death_at_any_step_of_a_role_loses_nothing(role):
+    """Some steps of each; `./run simulate --every-step ROLE --seed 1` takes all."""
+    steps = simulate(1, kill=(role, 0)).role_steps[role]
+    assert steps > 300
+    for step in range(7, steps, steps // 5):
+        outcome = simulate(1, kill=(role, step))
+        assert outcome.problem == "", f"seed 1, {role} killed at step {step}"
