@@ -181,9 +181,19 @@ class RedisModel:
         ]  # fmt: skip
 
     def _xrange(self, args: tuple[Any, ...], now_ms: int) -> Any:
-        key, count = text(args[0]), int(args[4])
+        key, start, end, _, count = map(text, args)
+        assert end == "+", end
         stream = self._stream(key)
-        return [(show_id(i), stream.fields[i]) for i in stream.ids[:count]]
+        first = (-1, 0) if start == "-" else parse_id(start.removeprefix("("))
+        assert start[0] in "-(", start
+        return [(show_id(i), stream.fields[i]) for i in stream.after(first, int(count))]
+
+    def _xrevrange(self, args: tuple[Any, ...], now_ms: int) -> Any:
+        key, start, end, _, count = map(text, args)
+        assert (end, count) == ("-", "1"), args
+        stream = self._stream(key)
+        at = bisect.bisect_right(stream.ids, parse_id(start))
+        return [(show_id(i), stream.fields[i]) for i in stream.ids[max(0, at - 1) : at]]
 
     def _xlen(self, args: tuple[Any, ...], now_ms: int) -> int:
         return len(self._stream(text(args[0])).ids)

@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry
 
 from afstand.outbox_source import JournalReceipts, StreamSource
 from afstand.roles import DeviceKeys
-from afstand.watch.metrics import WatchMetrics
 from afstand.watch.follower import Sources, run_until_refused
+from afstand.watch.metrics import WatchMetrics
 from afstand.watch.replica import Replica
 from afstand.watch.snapshots import Snapshot, Snapshots
 from alerting.book.types import TARGET_PROTECTED_DEVICE, TARGET_WEARER_DEVICE, Audience
@@ -34,6 +34,7 @@ from alerting.notify.notifier import Notifier
 from alerting.notify.settings import BrokerSettings, EventsTarget, LaneSettings
 from alerting.notify.signing import Signer
 from alerting.notify.source import MemoryDeliveryLog
+from ingest.bulk_read import BulkReader
 from ingest.devices import Contract, DeviceRecord, Role
 from ingest.intake import IntakeSettings, run_intake
 from ingest.journal import Journal
@@ -41,6 +42,7 @@ from ingest.mqtt import MqttSettings
 from ingest.outbox import Outbox
 from ingest.readers import Readers
 from ingest.registry import KeyBox, Registry
+from ingest.resp import parse_address
 from tests.simulation import broker as broker_module
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.loop import Process, settle
@@ -59,6 +61,7 @@ TARGETS: Final[Mapping[str, Audience]] = {
     "shift-lead": Audience.SHIFT_LEAD,
 }
 LANE: Final = LaneSettings(age_ms_max=24 * 3_600_000, attempts_max=1_000)
+STORE_URL: Final = "redis://store:6379"
 SNAPSHOT_ENTRIES: Final = 60
 
 
@@ -215,7 +218,7 @@ class Service:
             mqtt=MqttSettings(host="broker", port=broker_module.PORT, client_id=process.name,
                               protocol="5"),
             default_partition=PARTITION,
-            store_url="redis://store:6379",
+            store_url=STORE_URL,
             ack_interval_ms=1_000,
         )  # fmt: skip
         store = StoreClient(self._net, process, self._store)
@@ -229,7 +232,12 @@ class Service:
         replica = Replica(
             PARTITION,
             int(process.name[-1]),
-            Sources(Journal(store), Outbox(store), readers=Readers(store)),
+            Sources(
+                Journal(store),
+                Outbox(store),
+                readers=Readers(store),
+                bulk=BulkReader(parse_address(STORE_URL)),
+            ),
             DiskSnapshots(self._disks[process.name], PARTITION),
             WatchMetrics(CollectorRegistry()).of(PARTITION),
             snapshot_entries=SNAPSHOT_ENTRIES,

@@ -256,6 +256,10 @@ def _encode(answer: Any) -> bytes:
         return b"-ERR %s\r\n" % str(answer).encode()
     if isinstance(answer, int):
         return b":%d\r\n" % answer
+    if isinstance(answer, dict):
+        answer = [one for pair in answer.items() for one in pair]
+    if isinstance(answer, list | tuple):
+        return b"*%d\r\n%s" % (len(answer), b"".join(map(_encode, answer)))
     return b"$%d\r\n%s\r\n" % (len(answer), answer)
 
 

@@ -32,6 +32,8 @@ def draw_command(draw: random.Random, ids: list[bytes], number: int) -> tuple:
             ("XINFO", "STREAM", key),
             ("XLEN", key),
             ("XRANGE", key, "-", "+", "COUNT", 1),
+            ("XRANGE", key, b"(" + some, "+", "COUNT", count),
+            ("XREVRANGE", key, some, "-", "COUNT", 1),
             ("XGROUP", "CREATE", key, group, "0", "MKSTREAM"),
             ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, "STREAMS", key, ">"),
             ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, "STREAMS", key, some),
