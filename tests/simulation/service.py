@@ -43,6 +43,7 @@ from ingest.outbox import Outbox
 from ingest.readers import Readers
 from ingest.registry import KeyBox, Registry
 from ingest.resp import parse_address
+from ingest.where import OneServer
 from tests.simulation import broker as broker_module
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.loop import Process, settle
@@ -236,7 +237,7 @@ class Service:
                 Journal(store),
                 Outbox(store),
                 readers=Readers(store),
-                bulk=BulkReader(parse_address(STORE_URL)),
+                bulk=BulkReader(OneServer(parse_address(STORE_URL))),
             ),
             DiskSnapshots(self._disks[process.name], PARTITION),
             WatchMetrics(CollectorRegistry()).of(PARTITION),

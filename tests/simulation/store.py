@@ -252,6 +252,8 @@ def _read_command(buffer: bytearray) -> Args | None:
 
 
 def _encode(answer: Any) -> bytes:
+    if answer is None:
+        return b"*-1\r\n"  # nothing came while a read waited
     if isinstance(answer, Exception):
         return b"-ERR %s\r\n" % str(answer).encode()
     if isinstance(answer, int):
