@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_configured("notify", "deliver what the watches decided", _notify)
     add_configured("archiver", "move old entries of the store into the archive", _archiver)
+    add_configured("auditor", "check that everything runs, and ping a heartbeat", _auditor)
 
     verify = add_configured("verify", "find what is not as it was written", _verify)
     verify.add_argument("--partition", help="this one alone")
@@ -289,6 +290,13 @@ def _archiver(options: argparse.Namespace) -> int:
 
     config = _configured(options, "archiver")
     return _run_role(lambda stop: archiving.archiver(config, stop))
+
+
+def _auditor(options: argparse.Namespace) -> int:
+    from afstand import auditing
+
+    config = _configured(options, "auditor")
+    return _run_role(lambda stop: auditing.auditor(config, stop))
 
 
 def _verify(options: argparse.Namespace) -> int:

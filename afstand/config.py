@@ -123,6 +123,17 @@ class Notify(Section, frozen=True, kw_only=True):
     """Of the texts on devices and of `afstand explain`."""
 
 
+class Audit(Section, frozen=True, kw_only=True):
+    """The auditor: a process that checks the others, and is itself missed when it stops."""
+
+    heartbeat_url: str = ""
+    """Reference to the address that is called while nothing is missing; it is a secret."""
+    heartbeat_s: Annotated[float, msgspec.Meta(ge=1)] = 60.0
+    settle_minutes: Annotated[float, msgspec.Meta(gt=0)] = 20.0
+    """A notice without a receipt for so long is missing: longer than any target is tried."""
+    health_port: Port = 9104
+
+
 class Trackers(Section, frozen=True, kw_only=True):
     """The bridge for Teltonika trackers.
 
@@ -171,6 +182,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     archive: Archive = Archive()
     notify: Notify = Notify()
     trackers: Trackers = Trackers()
+    audit: Audit = Audit()
     registry: Registry = Registry()
     evidence: Evidence = Evidence()
     http: Http = Http()
@@ -269,6 +281,7 @@ _SECTIONS: Final[Mapping[str, Any]] = {
     "archive": Archive,
     "notify": Notify,
     "trackers": Trackers,
+    "audit": Audit,
     "registry": Registry,
     "evidence": Evidence,
     "http": Http,
@@ -353,15 +366,16 @@ def _resolve_target_secrets(
                 resolve_secret(file, f"{key}.secrets[{index}]", str(reference))
                 for index, reference in enumerate(table["secrets"])
             ]
-        if isinstance(table.get("bearer_token"), str):
-            table["bearer_token"] = resolve_secret(
-                file, f"{key}.bearer_token", table["bearer_token"]
-            )
+        for name in ("bearer_token", "password"):
+            if isinstance(table.get(name), str):
+                table[name] = resolve_secret(file, f"{key}.{name}", table[name])
     except ConfigError as error:
         problems += error.problems
         # Something of the right shape, so that the other keys of the table are checked too.
         table["secrets"] = ["whsec_" + "A" * 32]
         table.pop("bearer_token", None)
+        if "password" in table:
+            table["password"] = "-"  # noqa: S105 - stands for one that could not be read
 
 
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:

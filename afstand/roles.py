@@ -14,6 +14,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from afstand.config import Config
+from afstand.delivery_log import StoreDeliveryLog
 from afstand.health import NotReady, health_app, serving
 from afstand.limits import REGISTRY_POLL_MS, WATCH_RETRY_S_MAX
 from afstand.outbox_source import JournalReceipts, StreamSource
@@ -29,7 +30,6 @@ from alerting.notify.channels import open_destinations
 from alerting.notify.clock import SystemClock
 from alerting.notify.metrics import Metrics as NotifyMetrics
 from alerting.notify.notifier import Notifier
-from alerting.notify.source import MemoryDeliveryLog
 from ingest.archive.history import History
 from ingest.bulk_read import BulkReader
 from ingest.intake import IntakeSettings, new_health, run_intake
@@ -240,9 +240,9 @@ async def notify(config: Config, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     metrics = NotifyMetrics(registry)
     clock = SystemClock()
-    delivered = MemoryDeliveryLog()
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(config))
+        delivered = StoreDeliveryLog(store)
         keys = DeviceKeys(Registry(store, KeyBox(config.master_key())))
         source = StreamSource(
             Outbox(store), config.partitions, config.notify.consumer, Readers(store)

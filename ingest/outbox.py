@@ -152,6 +152,13 @@ class Outbox:
             raise
         return [dict(zip(raw[::2], raw[1::2], strict=True)) for raw in answer]
 
+    async def taken_up_to(self, partition: str, group: str) -> EntryId:
+        """Return the last entry that a group was given; `0-0` when it does not exist."""
+        for info in await self._info("GROUPS", outbox_key(partition)):
+            if info[b"name"].decode("utf-8", "replace") == group:
+                return EntryId.parse(info[b"last-delivered-id"])
+        return BEGINNING
+
     async def done_before(self, partition: str) -> EntryId:
         """Return the id that every group has passed.
 

@@ -35,16 +35,20 @@ from afstand.watch.frames import (
     read_inputs,
 )
 from afstand.watch.page import Run, read_page
-from afstand.watch.signals import read_signal
+from afstand.watch.signals import PROBE, read_signal
 from alerting.book.book import Book
 from alerting.book.classes_data import BOOK_VERSION
 from alerting.book.types import (
+    TARGET_PROTECTED_DEVICE,
+    TARGET_WEARER_DEVICE,
     Defined,
     DeviceEvent,
     Input,
+    Observation,
     OrderTaken,
     Output,
     Receipt,
+    ReceiptStatus,
     Rejected,
     RejectReason,
     SignalKind,
@@ -139,6 +143,10 @@ class Watch:
                 self._command(work)
             case EntryKind.RECEIPT:
                 self._receipt(work)
+            case EntryKind.SIGNAL if entry.blob == PROBE:
+                work.outputs.append(
+                    Observation(kind="probe", reason="asked-by-the-auditor", at_ms=work.now_ms)
+                )
             case EntryKind.SIGNAL:
                 work.inputs += read_signal(entry.blob, work.key, work.now_ms, self._devices.find)
             case EntryKind.INVALID:
@@ -414,6 +422,9 @@ class Watch:
             return
         # When a receipt counts is the journal's time, not the clock of whoever wrote it.
         work.inputs.append(msgspec.structs.replace(receipt, at_ms=work.now_ms))
+        if _is_dead_letter(receipt):
+            detail = f"{receipt.target}: {receipt.status}: {receipt.detail}"
+            work.signal(SignalKind.DELIVERY_DEAD, detail)
 
     # --- the book -----------------------------------------------------------------------------
 
@@ -440,6 +451,17 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - the input is set aside with this as the reason
             what = type(one).__name__
             work.rejected(RejectReason.POISON, what, "", _named(error))
+
+
+def _is_dead_letter(receipt: Receipt) -> bool:
+    """Whether a message will reach nobody, and no person said so.
+
+    A device that cannot be reached has alarms of its own; its silence says the same.
+    """
+    ended = (ReceiptStatus.FAILED, ReceiptStatus.REFUSED)
+    if receipt.target in (TARGET_PROTECTED_DEVICE, TARGET_WEARER_DEVICE):
+        return False
+    return receipt.status in ended and not receipt.by
 
 
 class _Work:

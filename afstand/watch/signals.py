@@ -25,8 +25,11 @@ _KINDS: Final = {
     "reader-silent": SignalKind.READER_SILENT,
     "archive-fault": SignalKind.ARCHIVE_FAULT,
     "shadow-differs": SignalKind.SHADOW_DIFFERS,
+    "audit": SignalKind.AUDIT_FINDING,
 }
 CLOCK_FAULT: Final = "clock-fault"
+PROBE: Final = msgspec.msgpack.encode({"signal": "probe"})
+"""The auditor asks whether there is a watch that folds; the answer is an output and no more."""
 
 
 def read_signal(

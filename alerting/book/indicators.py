@@ -96,7 +96,7 @@ def came_again(cx: Context, alarm: Alarm) -> Alarm:
     if len(times) == CHATTER_COUNT and times[-1] - times[0] <= CHATTER_MS:
         alarm = replace(alarm, came_ms=())
         _count(cx.state, "chattering")
-        cx.record(alarm, Change.CHATTERING, f"{CHATTER_COUNT}-within-a-minute")
+        cx.record(alarm, Change.CHATTERING, "comes-and-goes")
     return alarm
 
 

@@ -17,6 +17,13 @@ OUTPUT_FORMAT: Final = 1
 """Version of these records; whoever stores them stores it beside them."""
 
 
+class Reference(msgspec.Struct, frozen=True, array_like=True):
+    """An earlier notice, by its idempotency key, and when it was decided."""
+
+    key: str
+    at_ms: int
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice", omit_defaults=True):
     """One message to one target, already cut down to what its audience may see.
 
@@ -73,6 +80,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice", omit_defau
     """The person this notice is for, where its audience is one person."""
     subject_device_id: str | None = None
     """The device this notice must be shown on (targets `protected-device` and `wearer-device`)."""
+    references: tuple[Reference, ...] = ()
+    """What this target was told of this alarm before: the first, and the last few. Staff only."""
 
 
 class DeviceCommandCode(StrEnum):

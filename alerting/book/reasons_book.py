@@ -189,6 +189,10 @@ SIGNALS: Final[dict[SignalKind, Text]] = {
         "Het archief kan niet worden geschreven of klopt niet.",
         "The archive cannot be written or is not as it was.",
     ),
+    SignalKind.AUDIT_FINDING: Text(
+        "De controleur mist iets dat had moeten gebeuren.",
+        "The auditor misses something that should have happened.",
+    ),
     SignalKind.BOOK_LIMIT: Text("Een grens van de dienst is bereikt.", "A bound was reached."),
     SignalKind.ALARM_FLOOD: Text(
         "Er komen meer alarmen dan de dienst kan behandelen.",
@@ -326,6 +330,16 @@ BREACH_CHANGES: Final[dict[BreachChange, Text]] = {
 WHYS: Final[dict[str, Text]] = {
     "four-eyes": Text(
         "Dit incident sluiten vraagt twee personen.", "Closing this incident takes two persons."
+    ),
+    "asked-by-the-auditor": Text(
+        "De controleur vraagt of er iemand oplet.", "The auditor asks whether somebody watches."
+    ),
+    "over-before-it-mattered": Text(
+        "Het was voorbij voordat het ertoe kon doen; niemand is gestoord.",
+        "It was over before it could matter; nobody was disturbed.",
+    ),
+    "comes-and-goes": Text(
+        "Het kwam binnen een minuut te vaak terug.", "It came back too often within a minute."
     ),
     "put-right": Text("Wat ontbrak is in orde gemaakt.", "What was missing was put right."),
     "taken-out-of-the-count": Text(

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from alerting.book.inputs import DefineCase, Dispose
+from alerting.book.outputs import Reference
 from alerting.book.plans import Plan
 from alerting.book.rosters import Roster
 from alerting.book.tables import ChangeLog, Table, Timers
@@ -13,7 +14,7 @@ from alerting.book.words import AlarmClass, Audience, Purpose, Role
 from geofence.orders import Order
 from geofence.verdicts import OrderKind, Position, VerdictState
 
-DUMP_FORMAT: Final = 2
+DUMP_FORMAT: Final = 3
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,6 +107,13 @@ class Told(msgspec.Struct, frozen=True):
     person_id: str | None
 
 
+class Thread(msgspec.Struct, frozen=True):
+    """What one target was told of an alarm: the first notice, and the last few."""
+
+    target: str
+    notices: tuple[Reference, ...]
+
+
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One alarm. `sources` are the keys of the conditions that hold it active."""
 
@@ -131,6 +139,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps: tuple[StepState, ...] = ()
     told: tuple[Told, ...] = ()
     deliveries: tuple[str, ...] = ()
+    threads: tuple[Thread, ...] = ()
     updated_ms: int = 0
     annunciated: int = 0
     """The round that began to page operators last; 0: none yet."""

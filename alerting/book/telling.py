@@ -4,15 +4,19 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from afstand.limits import BOOK_DELIVERIES_PER_ALARM_MAX, BOOK_NOTICES_PER_HOUR_MAX
+from afstand.limits import (
+    BOOK_DELIVERIES_PER_ALARM_MAX,
+    BOOK_NOTICES_PER_HOUR_MAX,
+    BOOK_REFERENCES_MAX,
+)
 from alerting.book import audience as views
 from alerting.book import cases, indicators
 from alerting.book.context import Context, rule_of
 from alerting.book.inputs import VictimPolicy
-from alerting.book.outputs import Change, Notice
+from alerting.book.outputs import Change, Notice, Reference
 from alerting.book.plans import ROSTER_MARK, Plan, Step
 from alerting.book.rosters import on_duty
-from alerting.book.state import Alarm, Delivery, Told
+from alerting.book.state import Alarm, Delivery, Thread, Told
 from alerting.book.words import (
     TARGET_CASE_OWNER,
     TARGET_PROTECTED_DEVICE,
@@ -198,6 +202,7 @@ def _notice(
             count=alarm.count,
             recipient_id=told.person_id,
             subject_device_id=told.device_id,
+            references=_thread(alarm, told),
             **views.visible(facts, told.audience, told.person_id),
         )
     )
@@ -205,6 +210,7 @@ def _notice(
         key, Delivery(alarm.alarm_id, alarm.round, mark.place, told.target, told.audience)
     )
     alarm = indicators.told(cx, alarm, told.audience, purpose)
+    alarm = _remembered(alarm, told, Reference(key, cx.now_ms))
     known = alarm.told if told in alarm.told else (*alarm.told, told)
     kept = (*alarm.deliveries, key)
     while len(kept) > BOOK_DELIVERIES_PER_ALARM_MAX:
@@ -212,6 +218,22 @@ def _notice(
         cx.state.deliveries.drop(kept[0])
         kept = kept[1:]
     return replace(alarm, told=known, deliveries=kept), 1
+
+
+def _thread(alarm: Alarm, told: Told) -> tuple[Reference, ...]:
+    """What the target was told of this alarm before."""
+    return next((t.notices for t in alarm.threads if t.target == told.target), ())
+
+
+def _remembered(alarm: Alarm, told: Told, notice: Reference) -> Alarm:
+    """Remember a notice for those that follow. Devices do not refer to what was shown before."""
+    if told.audience in (Audience.PROTECTED_PERSON, Audience.WEARER):
+        return alarm
+    before = _thread(alarm, told)
+    if len(before) >= BOOK_REFERENCES_MAX:
+        before = (before[0], *before[2:])  # the first is the one that all belong to
+    others = tuple(t for t in alarm.threads if t.target != told.target)
+    return replace(alarm, threads=(*others, Thread(told.target, (*before, notice))))
 
 
 def _within_hour(cx: Context, alarm: Alarm) -> bool:

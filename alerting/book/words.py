@@ -132,6 +132,8 @@ class SignalKind(StrEnum):
     """A reader of the streams says nothing; nothing is trimmed until it does or is taken out."""
     ARCHIVE_FAULT = "archive-fault"
     """The archive, or what the store gave it, is not as it was written."""
+    AUDIT_FINDING = "audit-finding"
+    """The auditor misses something that should have happened."""
     BOOK_LIMIT = "book-limit"
     """A named bound of the alarm book was reached."""
     ALARM_FLOOD = "alarm-flood"

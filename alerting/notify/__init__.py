@@ -16,7 +16,9 @@ from alerting.notify.settings import (
     CapTarget,
     EventsTarget,
     LaneSettings,
+    MailTarget,
     NotifySettings,
+    SmsTarget,
     TlsSettings,
 )
 from alerting.notify.source import DeliveryLog, MemoryDeliveryLog, OutboxEntry, OutboxSource
@@ -33,6 +35,7 @@ __all__ = [
     "EventsTarget",
     "JournalReceipt",
     "LaneSettings",
+    "MailTarget",
     "MemoryDeliveryLog",
     "Metrics",
     "Notifier",
@@ -42,6 +45,7 @@ __all__ = [
     "Outcome",
     "OutcomeStatus",
     "RenderError",
+    "SmsTarget",
     "SystemClock",
     "TlsSettings",
     "open_destinations",

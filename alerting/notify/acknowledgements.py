@@ -89,7 +89,9 @@ class Acknowledgements:
         *,
         tolerance_ms: int = ACKNOWLEDGEMENT_AGE_MS_MAX,
     ) -> None:
-        self._signers = {name: Signer(target.secrets) for name, target in targets.items()}
+        self._signers = {
+            name: Signer(target.secrets) for name, target in targets.items() if target.secrets
+        }
         self._receipts = receipts
         self._log = log
         self._clock = clock

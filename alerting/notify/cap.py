@@ -1,7 +1,7 @@
 """CAP 1.2 (OASIS; ITU X.1303): a notice as a control room takes it.
 
-The bytes follow from the notice, its key and the references alone, so that a message sent again has
-the same identifier and time and is recognised as a copy.
+The bytes follow from the notice and its key alone, whatever process renders it, so that a message
+sent again has the same identifier, time and references and is recognised as a copy.
 """
 
 import re
@@ -10,12 +10,19 @@ from typing import Final, NamedTuple
 
 from alerting.book.classes import Text
 from alerting.book.classes_data import ALARM_BOOK
-from alerting.book.types import AlarmClass, Audience, Notice, Position, Priority, Purpose
+from alerting.book.types import (
+    AlarmClass,
+    Audience,
+    Notice,
+    Position,
+    Priority,
+    Purpose,
+    Reference,
+)
 from alerting.notify import cap_codes
 from alerting.notify.delivery import Delivery, RenderError
 from alerting.notify.localtime import cap_time, local_text
 from alerting.notify.settings import CapTarget
-from alerting.notify.threads import Threads, Told
 from alerting.notify.webhook import Rendered
 
 NAMESPACE: Final = "urn:oasis:names:tc:emergency:cap:1.2"
@@ -47,7 +54,6 @@ class CapRenderer:
 
     def __init__(self, target: CapTarget) -> None:
         self._target = target
-        self._threads = Threads()
 
     def __call__(self, delivery: Delivery) -> Rendered:
         """Give the CAP message; RenderError for what is no notice."""
@@ -55,8 +61,7 @@ class CapRenderer:
         if not isinstance(notice, Notice):
             msg = "a control room takes notices, not commands"
             raise RenderError(msg)
-        before = self._threads.before(notice.alarm_id, delivery.key, notice.at_ms)
-        body = build_alert(self._target, delivery.key, notice, before)
+        body = build_alert(self._target, delivery.key, notice)
         return Rendered(body, {"Content-Type": CONTENT_TYPE})
 
 
@@ -89,15 +94,15 @@ def identifier_of(key: str) -> str:
     return f"afstand-{key}"
 
 
-def build_alert(target: CapTarget, key: str, notice: Notice, before: Sequence[Told]) -> bytes:
-    """Give the message; `before` are earlier messages of the same alarm to this target."""
+def build_alert(target: CapTarget, key: str, notice: Notice) -> bytes:
+    """Give the message."""
     xml = _Xml()
     xml.open("alert", f' xmlns="{NAMESPACE}"')
     xml.add("identifier", identifier_of(key))
     xml.add("sender", target.sender)
     xml.add("sent", cap_time(notice.at_ms))
     xml.add("status", _status(notice))
-    xml.add("msgType", _message_type(notice, before))
+    xml.add("msgType", _message_type(notice))
     xml.add("source", target.sender_name)
     if target.addresses:
         xml.add("scope", "Private")
@@ -108,8 +113,9 @@ def build_alert(target: CapTarget, key: str, notice: Notice, before: Sequence[To
     xml.add("code", PROFILE)
     if notice.drill:
         xml.add("note", f"{cap_codes.EXERCISE.nl} / {cap_codes.EXERCISE.en}")
-    if before:
-        xml.add("references", " ".join([_reference(target, told) for told in before]))
+    if notice.references:
+        references = [_reference(target, earlier) for earlier in notice.references]
+        xml.add("references", " ".join(references))
     xml.add("incidents", _quoted(notice.incident_id))
     figures = tuple(parameters(notice))
     for language in LANGUAGES:
@@ -124,17 +130,17 @@ def _status(notice: Notice) -> str:
     return "Test" if notice.purpose is Purpose.TEST else "Actual"
 
 
-def _message_type(notice: Notice, before: Sequence[Told]) -> str:
+def _message_type(notice: Notice) -> str:
     if notice.purpose is Purpose.WITHDRAWN:
         return "Cancel"
     if notice.purpose is Purpose.UPDATE:
         return "Update"
     # An escalation may be the first that this target hears of the alarm.
-    return "Update" if notice.purpose is Purpose.ESCALATION and before else "Alert"
+    return "Update" if notice.purpose is Purpose.ESCALATION and notice.references else "Alert"
 
 
-def _reference(target: CapTarget, told: Told) -> str:
-    return f"{target.sender},{identifier_of(told.key)},{cap_time(told.at_ms)}"
+def _reference(target: CapTarget, earlier: Reference) -> str:
+    return f"{target.sender},{identifier_of(earlier.key)},{cap_time(earlier.at_ms)}"
 
 
 def _add_info(

@@ -1,6 +1,7 @@
 """From settings to lanes that can be used: the shared session, the shared link, the channels."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -9,12 +10,22 @@ import aiohttp
 from alerting.book.types import TARGET_PROTECTED_DEVICE, TARGET_WEARER_DEVICE, Audience
 from alerting.notify.cap import CapRenderer
 from alerting.notify.clock import Clock
-from alerting.notify.delivery import LANE_COMMANDS
+from alerting.notify.delivery import LANE_COMMANDS, Channel
 from alerting.notify.driver import Destination
 from alerting.notify.events import EventsRenderer
+from alerting.notify.mail import MailChannel
 from alerting.notify.mqtt import BrokerLink, DeviceChannel, DeviceKey
-from alerting.notify.settings import CapTarget, NotifySettings, Target
+from alerting.notify.settings import (
+    CapTarget,
+    EventsTarget,
+    MailTarget,
+    NotifySettings,
+    SmsTarget,
+    Target,
+    TlsSettings,
+)
 from alerting.notify.signing import Signer
+from alerting.notify.sms import SmsRenderer
 from alerting.notify.webhook import Renderer, WebhookChannel, new_session, tls_context
 
 _DEVICE_LANES = {
@@ -36,7 +47,7 @@ async def open_destinations(
     async with new_session() as session:
         found = {
             name: Destination(
-                _webhook(session, target, clock), target.lane, frozenset(target.audiences)
+                _channel(session, target, clock), target.lane, frozenset(target.audiences)
             )
             for name, target in settings.targets.items()
         }
@@ -56,9 +67,33 @@ async def open_destinations(
                 await keeping
 
 
-def _webhook(session: aiohttp.ClientSession, target: Target, clock: Clock) -> WebhookChannel:
-    render: Renderer
-    render = CapRenderer(target) if isinstance(target, CapTarget) else EventsRenderer(target)
+def _channel(session: aiohttp.ClientSession, target: Target, clock: Clock) -> Channel:
+    match target:
+        case MailTarget():
+            tls = None if target.security == "none" else tls_context(target.tls)
+            return MailChannel(target, tls)
+        case SmsTarget():
+            # A gateway knows nothing of our signatures, and nobody stands behind its answer.
+            return WebhookChannel(
+                session,
+                target.url,
+                None,
+                SmsRenderer(target),
+                clock,
+                bearer_token=target.bearer_token,
+                token_scheme=target.token_scheme,
+                tls=_tls(target.url, target.tls),
+                takes_on=False,
+            )
+        case CapTarget():
+            return _webhook(session, target, CapRenderer(target), clock)
+        case EventsTarget():
+            return _webhook(session, target, EventsRenderer(target), clock)
+
+
+def _webhook(
+    session: aiohttp.ClientSession, target: CapTarget | EventsTarget, render: Renderer, clock: Clock
+) -> WebhookChannel:
     return WebhookChannel(
         session,
         target.url,
@@ -66,5 +101,9 @@ def _webhook(session: aiohttp.ClientSession, target: Target, clock: Clock) -> We
         render,
         clock,
         bearer_token=target.bearer_token,
-        tls=tls_context(target.tls) if target.url.startswith("https:") else None,
+        tls=_tls(target.url, target.tls),
     )
+
+
+def _tls(url: str, settings: TlsSettings) -> ssl.SSLContext | None:
+    return tls_context(settings) if url.startswith("https:") else None

@@ -18,6 +18,7 @@ import msgspec
 from afstand.limits import (
     NOTIFY_AGE_MS_MAX,
     NOTIFY_ATTEMPTS_MAX,
+    NOTIFY_MAILBOXES_MAX,
     NOTIFY_QUEUE_MAX,
     NOTIFY_SECRETS_MAX,
     NOTIFY_TARGETS_MAX,
@@ -39,6 +40,9 @@ _TARGET_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CAP_NAME: Final = re.compile(r"[^\s,<&>\"']{1,128}")
 _OIN: Final = re.compile(r"[0-9]{20}", re.ASCII)
 _SYSTEM: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+_NUMBER: Final = re.compile(r"\+[1-9][0-9]{7,14}", re.ASCII)  # E.164
+_SMS_SENDER: Final = re.compile(r"[A-Za-z0-9]{1,11}|\+[1-9][0-9]{7,14}", re.ASCII)
+_MAIL_ADDRESS: Final = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}", re.ASCII)
 
 
 class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,20 +123,9 @@ class WebhookTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         """Check address, secrets and audiences."""
         check_url(self.url, allow_http=self.allow_http)
-        if not 1 <= len(self.secrets) <= NOTIFY_SECRETS_MAX:
-            msg = f"{len(self.secrets)} secrets, must be 1 to {NOTIFY_SECRETS_MAX}"
-            raise ValueError(msg)
-        for secret in self.secrets:
-            check_secret(secret)
-        if not self.audiences:
-            msg = "audiences must not be empty"
-            raise ValueError(msg)
-        if Audience.WEARER in self.audiences or Audience.PROTECTED_PERSON in self.audiences:
-            msg = "wearer and protected person are reached on their devices, not by a webhook"
-            raise ValueError(msg)
-        if self.bearer_token is not None and not self.bearer_token.isascii():
-            msg = "bearer_token must be ASCII"
-            raise ValueError(msg)
+        check_secrets(self.secrets, least=1)
+        check_audiences(self.audiences)
+        check_token(self.bearer_token)
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -214,7 +207,119 @@ class EventsTarget(
         return WebhookTarget.__repr__(self)
 
 
-Target = CapTarget | EventsTarget
+class SmsTarget(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="sms",
+):
+    """Somebody's phone, by a gateway that takes one POST per text message.
+
+    `fields` are what the gateway wants in its body: names of its own, and for each one of the
+    words `{to}`, `{from}`, `{text}`, `{key}`, or a constant.
+    """
+
+    url: str
+    number: str
+    """E.164: `+31612345678`."""
+    audiences: tuple[Audience, ...]
+    sender: str = "Afstand"
+    bearer_token: str | None = None
+    token_scheme: str = "Bearer"  # noqa: S105 - the word before the secret
+    body: Literal["json", "form"] = "json"
+    fields: dict[str, str] = msgspec.field(
+        default_factory=lambda: {
+            "to": "{to}",
+            "from": "{from}",
+            "text": "{text}",
+            "reference": "{key}",
+        }
+    )
+    language: Literal["nl", "en"] = "nl"
+    secrets: tuple[str, ...] = ()
+    """Whoever holds one may acknowledge for this target, as a relay of replies does."""
+    allow_http: bool = False
+    tls: TlsSettings = TlsSettings()
+    lane: LaneSettings = LaneSettings()
+
+    def __post_init__(self) -> None:
+        """Check address, number, fields and audiences."""
+        check_url(self.url, allow_http=self.allow_http)
+        check_audiences(self.audiences)
+        check_token(self.bearer_token)
+        check_secrets(self.secrets, least=0)
+        if not _NUMBER.fullmatch(self.number):
+            msg = "number must be + and 8 to 15 digits (E.164)"
+            raise ValueError(msg)
+        if not _SMS_SENDER.fullmatch(self.sender):
+            msg = "sender must be 1 to 11 letters and digits, or a number (E.164)"
+            raise ValueError(msg)
+        if not {"{to}", "{text}"} <= set(self.fields.values()):
+            msg = "fields must hold {to} and {text}"
+            raise ValueError(msg)
+
+    def __repr__(self) -> str:
+        """Show no secret and no number."""
+        return f"SmsTarget(url={self.url!r}, audiences={self.audiences!r})"
+
+
+class MailTarget(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="mail",
+):
+    """Mailboxes, by a submission server (RFC 6409)."""
+
+    host: str
+    port: int = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """`none` only on this machine."""
+    username: str | None = None
+    password: str | None = None
+    sender: str
+    recipients: tuple[str, ...]
+    audiences: tuple[Audience, ...]
+    language: Literal["nl", "en"] = "nl"
+    data_url: str | None = None
+    """Base of the address where a reader with the right to it sees more."""
+    secrets: tuple[str, ...] = ()
+    """Whoever holds one may acknowledge for this target."""
+    tls: TlsSettings = TlsSettings()
+    lane: LaneSettings = LaneSettings(timeout_ms=30_000)
+
+    def __post_init__(self) -> None:
+        """Check server, addresses and audiences."""
+        check_audiences(self.audiences)
+        check_secrets(self.secrets, least=0)
+        if not 1 <= self.port <= 65535:
+            msg = f"port is {self.port}, must be 1 to 65535"
+            raise ValueError(msg)
+        if self.security == "none" and not _loopback(self.host):
+            msg = "security must be starttls or tls: what is sent must not be readable on the way"
+            raise ValueError(msg)
+        if (self.username is None) != (self.password is None):
+            msg = "username and password must be given together"
+            raise ValueError(msg)
+        if not 1 <= len(self.recipients) <= NOTIFY_MAILBOXES_MAX:
+            msg = f"{len(self.recipients)} recipients, must be 1 to {NOTIFY_MAILBOXES_MAX}"
+            raise ValueError(msg)
+        if not all(_MAIL_ADDRESS.fullmatch(one) for one in (self.sender, *self.recipients)):
+            msg = "sender and recipients must be plain addresses, as in piket@afstand.example"
+            raise ValueError(msg)
+        if self.data_url is not None:
+            check_url(self.data_url, allow_http=False)
+
+    def __repr__(self) -> str:
+        """Show no secret and no address."""
+        return f"MailTarget(host={self.host!r}, audiences={self.audiences!r})"
+
+
+Target = CapTarget | EventsTarget | SmsTarget | MailTarget
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -270,6 +375,32 @@ class NotifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             if name in RESERVED_TARGETS:
                 msg = f"target {name!r} is the name of a lane to devices"
                 raise ValueError(msg)
+
+
+def check_audiences(audiences: tuple[Audience, ...]) -> None:
+    """Raise ValueError for audiences that no target may have."""
+    if not audiences:
+        msg = "audiences must not be empty"
+        raise ValueError(msg)
+    if Audience.WEARER in audiences or Audience.PROTECTED_PERSON in audiences:
+        msg = "wearer and protected person are reached on their devices, not by a webhook"
+        raise ValueError(msg)
+
+
+def check_token(token: str | None) -> None:
+    """Raise ValueError for what cannot stand in a header."""
+    if token is not None and not (token.isascii() and token.isprintable()):
+        msg = "bearer_token must be ASCII"
+        raise ValueError(msg)
+
+
+def check_secrets(secrets: tuple[str, ...], *, least: int) -> None:
+    """Raise ValueError for too few, too many, or what is no secret."""
+    if not least <= len(secrets) <= NOTIFY_SECRETS_MAX:
+        msg = f"{len(secrets)} secrets, must be {least} to {NOTIFY_SECRETS_MAX}"
+        raise ValueError(msg)
+    for secret in secrets:
+        check_secret(secret)
 
 
 def check_secret(secret: str) -> None:

@@ -80,19 +80,23 @@ class WebhookChannel:
         self,
         session: aiohttp.ClientSession,
         url: str,
-        signer: Signer,
+        signer: Signer | None,
         render: Renderer,
         clock: Clock,
         *,
         bearer_token: str | None = None,
+        token_scheme: str = "Bearer",  # noqa: S107 - the word before the secret
         tls: ssl.SSLContext | None = None,
+        takes_on: bool = True,
     ) -> None:
+        """`takes_on`: what the answer says may be that somebody has taken the message on."""
         self._session = session
         self._url = url
         self._signer = signer
         self._render = render
         self._clock = clock
-        self._fixed = {"Authorization": f"Bearer {bearer_token}"} if bearer_token else {}
+        self._fixed = {"Authorization": f"{token_scheme} {bearer_token}"} if bearer_token else {}
+        self._takes_on = takes_on
         self._tls: ssl.SSLContext | bool = tls if tls is not None else True
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
@@ -102,7 +106,8 @@ class WebhookChannel:
         except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
             # Rendering is pure: what raised once raises each time. OSError is a time out of range.
             raise RenderError(error_text(error)) from error
-        signature = self._signer.headers(delivery.key, message.body, now_ms)
+        signer = self._signer
+        signature = signer.headers(delivery.key, message.body, now_ms) if signer else {}
         try:
             async with self._session.post(
                 self._url,
@@ -120,7 +125,7 @@ class WebhookChannel:
     async def _outcome(self, response: aiohttp.ClientResponse, now_ms: int) -> Outcome:
         detail = f"http-{response.status}"
         if 200 <= response.status < 300:
-            answer = await self._answer(response)
+            answer = await self._answer(response) if self._takes_on else _Answer()
             if answer.status == "acknowledged":
                 return Outcome(status=OutcomeStatus.ACKNOWLEDGED, detail=detail, by=answer.by)
             if answer.status == "refused":

@@ -13,6 +13,7 @@ from afstand.watch.fold import Watch, WatchError
 from afstand.watch.metrics import BookCollector
 from alerting.book.types import (
     AlarmClass,
+    AlarmRecord,
     IncidentChange,
     IncidentRecord,
     Notice,
@@ -335,6 +336,30 @@ def test_a_receipt_counts_at_the_journals_time(watch, journal):
     assert all(o.at_ms == journal.now_ms for o in answered)
     journal.pass_s(200)
     assert not notices(outputs_of(watch.step(journal.tick())), AlarmClass.PANIC), "it was answered"
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "by", "dead"),
+    [
+        ("meldkamer", "failed", "", True),
+        ("meldkamer", "refused", "", True),
+        ("meldkamer", "refused", "centralist", False),
+        ("meldkamer", "delivered", "", False),
+        ("protected-device", "failed", "", False),
+    ],
+)
+def test_a_dead_letter_is_an_alarm_of_its_own(watch, journal, target, status, by, dead):
+    receipt = Receipt(
+        key="p-1-0-0", status=ReceiptStatus(status), target=target, by=by, at_ms=1,
+        detail="http-503",
+    )  # fmt: skip
+    said = outputs_of(watch.step(journal.receipt(receipt)))
+    alarms = [o for o in said if isinstance(o, AlarmRecord) and o.change == "raised"]
+    assert [(a.alarm_class, a.reason) for a in alarms] == (
+        [(AlarmClass.SYSTEM, "delivery-dead")] if dead else []
+    )
+    told = [n.detail for n in said if isinstance(n, Notice)]
+    assert told == ([f"meldkamer: {status}: http-503"] if dead else [])
 
 
 def test_a_press_that_nobody_answers_is_escalated_by_a_tick(watch, journal):

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import msgspec
 
+from alerting.book.auditor import Auditor
 from alerting.book.book import Book
 from alerting.book.types import (
     Acknowledge,
@@ -158,6 +159,7 @@ class Story:
         self.now_ms = START_MS
         self.outputs: list[Output] = []
         self.last: list[Output] = []
+        self.auditor = Auditor(settle_ms=10**15)  # few stories tell what became of each notice
         self._partition = partition
         self._entries = itertools.count()
         self._presses = itertools.count()
@@ -195,6 +197,9 @@ class Story:
                 self.unexpected.append((f"{key}-{index}", output))
         self.outputs += outputs
         self.last = outputs
+        assert self.auditor.missing(self.now_ms) == [], "the auditor misses something"
+        self.auditor.take(outputs, self.now_ms)
+        assert self.auditor.missing(self.now_ms) == [], "the auditor misses something"
         return outputs
 
     def forward(self, seconds: float, *, stop_at_notice: bool = False) -> None:
@@ -406,6 +411,10 @@ class Story:
         """Nobody heard anything that was not expected."""
         said = [(self.reads(n), (n.at_ms - START_MS) / 1000) for _, n in self.unexpected]
         assert not said, f"nobody expected {said}"
+
+    def key_of(self, notice: Notice) -> str:
+        """The idempotency key of a notice that was expected."""
+        return next(key for key, said in self._keys if said is notice)
 
     def _find(self, wanted: str) -> tuple[str, Notice]:
         for key, notice in reversed(self._keys):

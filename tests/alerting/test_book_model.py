@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from alerting.book.auditor import Auditor
 from alerting.book.book import Book
 from alerting.book.types import (
     Acknowledge,
@@ -138,6 +139,7 @@ class Twin:
         self.now = START_MS
         self.model.now = START_MS
         self.entries = 0
+        self.auditor = Auditor(settle_ms=10**15)
         self.subjects: dict[str, str] = {}
         self.sent: list[tuple[str, str, tuple[Any, ...], int]] = []
         self.compared = 0
@@ -172,6 +174,8 @@ class Twin:
         self.entries += 1
         key = f"p-{self.now}-{self.entries}"
         outputs = self.book.step(inputs, self.now, key)
+        self.auditor.take(outputs, self.now)
+        assert self.auditor.missing(self.now) == [], f"seed {self.seed}, entry {self.entries}"
         heard = []
         for index, output in enumerate(outputs):
             if isinstance(output, Notice):

@@ -90,9 +90,13 @@ def test_the_example_configuration_can_be_read(tmp_path, monkeypatch):
     (tmp_path / "afstand.toml").write_text(text)
     monkeypatch.setenv("MELDKAMER_SECRET", SECRET)
     monkeypatch.setenv("RECLASSERING_SECRET", SECRET)
-    monkeypatch.setenv("RECLASSERING_TOKEN", "token")
+    for name in ("RECLASSERING_TOKEN", "SMS_TOKEN", "MAIL_PASSWORD"):
+        monkeypatch.setenv(name, "token")
     settings: Any = load(tmp_path / "afstand.toml").notify_settings()
-    assert set(settings.targets) == {"meldkamer", "reclassering"}
+    assert set(settings.targets) == {
+        "meldkamer", "reclassering", "wachtleider-sms", "toezicht-mail"
+    }  # fmt: skip
+    assert settings.targets["toezicht-mail"].password == "token"
     assert settings.targets["meldkamer"].secrets == (SECRET, OLD_SECRET)
     assert settings.targets["reclassering"].lane.concurrency == 4
     assert settings.broker.protocol == "5"

@@ -2,9 +2,11 @@
 
 import pytest
 
+from afstand.limits import BOOK_REFERENCES_MAX
 from alerting.book.types import (
     AlarmClass,
     RaiseByHand,
+    Reference,
     TellProtected,
 )
 
@@ -547,3 +549,42 @@ def test_one_alarm_of_an_incident_may_be_acknowledged_by_itself():
         assert story.state("tamper") == "active-unacknowledged"
         story.forward(60)
         story.expect("monitoring-centre tamper escalation")
+
+
+def test_a_notice_refers_to_what_its_target_heard_of_the_alarm_before():
+    with told(
+        {"audience": "police", "targets": ["police"], "deadline_s": 60},
+        {"audience": "shift-lead", "targets": ["lead"], "on": "missed", "deadline_s": 60},
+        {"audience": "protected-person", "targets": ["protected-device"], "needs": "delivered"},
+    ) as story:
+        story.event("panic", "button")
+        first, shown = story.expect("police panic alert", "protected-device:button panic alert")
+        story.forward(60)
+        (lead,) = story.expect("lead panic escalation")
+        story.event("panic", "button")
+        updates = story.expect(
+            "police panic update", "lead panic update", "protected-device:button panic update"
+        )
+        by_target = {n.target: n for n in updates}
+        assert first.references == lead.references == shown.references == ()
+        key = story.key_of(first)
+        assert by_target["police"].references == (Reference(key=key, at_ms=first.at_ms),)
+        assert [r.key for r in by_target["lead"].references] == [story.key_of(lead)]
+        assert by_target["protected-device"].references == ()
+        story.acknowledge()
+
+
+def test_of_a_long_thread_the_first_notice_and_the_last_few_are_referred_to():
+    with told({"audience": "police", "targets": ["police"]}) as story:
+        story.event("panic", "button")
+        (first,) = story.expect("police panic alert")
+        story.receipt("police panic alert", "acknowledged", by="cad-7")
+        said = [first]
+        for _ in range(40):
+            story.forward(20)
+            story.event("panic", "button")
+            said += story.expect("police panic alert")
+            story.receipt("police panic alert", "acknowledged", by="cad-7")
+        keys = [reference.key for reference in said[-1].references]
+        assert len(keys) == BOOK_REFERENCES_MAX
+        assert keys == [story.key_of(n) for n in (said[0], *said[-BOOK_REFERENCES_MAX:-1])]
