@@ -334,10 +334,6 @@ WHYS: Final[dict[str, Text]] = {
     "asked-by-the-auditor": Text(
         "De controleur vraagt of er iemand oplet.", "The auditor asks whether somebody watches."
     ),
-    "over-before-it-mattered": Text(
-        "Het was voorbij voordat het ertoe kon doen; niemand is gestoord.",
-        "It was over before it could matter; nobody was disturbed.",
-    ),
     "comes-and-goes": Text(
         "Het kwam binnen een minuut te vaak terug.", "It came back too often within a minute."
     ),
