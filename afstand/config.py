@@ -131,7 +131,7 @@ class Audit(Section, frozen=True, kw_only=True):
     heartbeat_s: Annotated[float, msgspec.Meta(ge=1)] = 60.0
     settle_minutes: Annotated[float, msgspec.Meta(gt=0)] = 20.0
     """A notice without a receipt for so long is missing: longer than any target is tried."""
-    health_port: Port = 9104
+    health_port: Port = 9105
 
 
 class Trackers(Section, frozen=True, kw_only=True):
