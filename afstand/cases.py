@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -132,6 +132,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     victim_policy: VictimPolicy = VictimPolicy.TELL
     owners: Owners = Owners()
     contact: str = ""
+    risk_class: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
+    review_weeks: Annotated[int, msgspec.Meta(ge=0, le=52)] = 10
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -627,6 +629,8 @@ def _define_case(case: Case, members: list[str], devices: list[DeviceRecord]) ->
             if owner is not None
         ),
         contact=case.contact,
+        risk_class=case.risk_class,
+        review_weeks=case.review_weeks,
     )
 
 

@@ -5,10 +5,12 @@ from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple
 
 from afstand.explain import reasons_intake
-from alerting.book import reasons, reasons_book
+from alerting.book import reasons, reasons_book, reasons_case
+from alerting.book.case_words import CaseChange, Cause
 from alerting.book.classes import Text
 from alerting.book.classes_data import ALARM_BOOK
 from alerting.book.outputs import BreachChange
+from alerting.book.risk import CAUSES
 from alerting.book.types import (
     AlarmClass,
     Change,
@@ -53,9 +55,11 @@ GROUPS: Final = (
     Group("Requests: what became of them", CommandStatus, reasons_book.COMMAND_STATUSES),
     Group("Alarms: classes", AlarmClass, {name: rule.title for name, rule in ALARM_BOOK.items()}),
     Group("Alarms: changes", Change, reasons_book.CHANGES),
-    Group("Alarms: reasons of the book", None, reasons_book.WHYS),
+    Group("Alarms: reasons of the book", None, reasons_book.WHYS | reasons_case.CASE_WHYS),
     Group("Incidents: changes", IncidentChange, reasons_book.INCIDENT_CHANGES),
     Group("Breaches: counters", BreachChange, reasons_book.BREACH_CHANGES),
+    Group("Cases: changes", CaseChange, reasons_case.CASE_CHANGES),
+    Group("Causes told to the protected person", Cause, CAUSES),
     Group("Incidents: dispositions", Disposition, reasons_book.DISPOSITIONS),
     Group("Events of devices", EventKind, reasons_book.EVENTS),
     Group("Signals of the service", SignalKind, reasons_book.SIGNALS),

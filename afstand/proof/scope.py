@@ -16,6 +16,7 @@ from afstand.commands import (
 from alerting.book.types import (
     AlarmRecord,
     BreachRecord,
+    CaseRecord,
     CommandRecord,
     DefineCase,
     Defined,
@@ -23,6 +24,7 @@ from alerting.book.types import (
     DeviceCommand,
     FloodRecord,
     IncidentRecord,
+    LogbookRecord,
     Notice,
     Observation,
     Output,
@@ -72,6 +74,8 @@ class Scope:
                 return output.incident_id in self.incidents
             case DeviceCommand() | CommandRecord():
                 return output.device_id in self.devices
+            case CaseRecord() | LogbookRecord():
+                return output.case_id == self.case.case_id
             case Defined() | Rejected():
                 return output.ref == self.case.case_id or output.ref in self.incidents
             case FloodRecord():

@@ -10,10 +10,12 @@ from afstand.explain.sentences import Language, sentence
 from alerting.book.types import (
     AlarmRecord,
     BreachRecord,
+    CaseRecord,
     Change,
     CommandRecord,
     DeviceCommand,
     IncidentRecord,
+    LogbookRecord,
     Notice,
     Observation,
     Output,
@@ -72,6 +74,15 @@ def _text(output: Output, language: Language) -> str:
                 extra.append(f"{verdict.distance_mm / 1000:.0f} m")
             if verdict.accuracy_mm is not None:
                 extra.append(f"± {verdict.accuracy_mm / 1000:.0f} m")
+        case CaseRecord():
+            said = [output.change, output.outcome or "", output.cause or ""]
+            extra = [output.concern or "", output.step or "", output.by, output.note]
+            extra += [f"{name} {number}" for name, number in output.facts.items()]
+        case LogbookRecord():
+            at_ms = output.happened_ms
+            extra = [output.person_id, f"({at_ms} ms)", output.text, output.file_name]
+            extra.append(output.file_sha256)
+            said = []
         case DeviceCommand() | CommandRecord():
             said, extra = [output.reason], [output.device_id]
         case Observation():

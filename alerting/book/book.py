@@ -11,13 +11,14 @@ import msgspec
 
 from afstand.limits import BOOK_TIMERS_PER_STEP_MAX
 from alerting.book import (
+    activations,
     alarms,
-    cases,
+    case_words,
+    casefile,
     closing,
     conditions,
     decisions,
     devices,
-    events,
     findings,
     floods,
     incidents,
@@ -26,7 +27,6 @@ from alerting.book import (
     legal,
     operators,
     patterns,
-    receipts,
     runs,
     silences,
 )
@@ -43,9 +43,9 @@ _NOW: Final = "now-ms"
 _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Verdict: findings.verdict,
     PositionRequest: devices.position_request,
-    inputs.DeviceEvent: events.event,
+    inputs.DeviceEvent: activations.event,
     inputs.SystemSignal: floods.signal,
-    inputs.Receipt: receipts.receipt,
+    inputs.Receipt: activations.receipt,
     inputs.OrderTaken: legal.order_taken,
     inputs.Acknowledge: operators.acknowledge,
     inputs.Dispose: closing.dispose,
@@ -61,7 +61,15 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     inputs.Staffing: indicators.staffing,
     inputs.DefinePlan: operators.define_plan,
     inputs.DefineRoster: operators.define_roster,
-    inputs.DefineCase: cases.define_case,
+    inputs.DefineCase: casefile.define_case,
+    case_words.Screen: casefile.screen,
+    case_words.Review: casefile.review,
+    case_words.LogbookEntry: casefile.logbook_entry,
+    case_words.SetCheckIn: casefile.set_check_in,
+    case_words.CheckIn: casefile.check_in,
+    case_words.Activate: activations.activate,
+    case_words.ActivationStep: activations.activation_step,
+    case_words.TellCause: casefile.tell_cause,
 }
 
 
@@ -109,6 +117,7 @@ class Book:
             _fire(cx)
             for index, item in enumerate(inputs):  # noqa: B007 - the fault names the last one begun
                 _HANDLERS[type(item)](cx, item)
+            casefile.after_step(cx)
             _say_signals(cx)
         except Exception as error:
             state.log.take_back(0)
@@ -141,6 +150,10 @@ class Book:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise SnapshotError(str(error)) from error
         return cls(State(snapshot.rows))
+
+    def case(self, case_id: str) -> inputs.DefineCase | None:
+        """A case as it is now, with what a screening has set. Nothing that decides reads it."""
+        return self._state.cases.get(case_id)
 
     # Figures for the console and the metrics; nothing that decides reads them.
 
@@ -251,6 +264,11 @@ _TIMERS: Final[dict[str, Callable[[Context, str], None]]] = {
     patterns.TIMER: patterns.over,
     decisions.REMIND_TIMER: decisions.half_time,
     decisions.DUE_TIMER: decisions.overdue,
+    casefile.REVIEW_TIMER: casefile.review_due,
+    casefile.QUIET_TIMER: casefile.quiet,
+    casefile.CHECK_IN_TIMER: casefile.check_in_due,
+    casefile.MISSED_TIMER: casefile.check_in_missed,
+    activations.ACTIVATION_TIMER: activations.activation_late,
     legal.GONE_TIMER: legal.gone,
     "proposal": lambda cx, incident_id: incidents.void_proposal(cx, incident_id, "time-over"),
     "forget": lambda cx, key: cx.state.deliveries.drop(key),

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from alerting.book.case_words import CaseCommand
 from alerting.book.words import AlarmClass, EventKind, Role, SignalKind
 from geofence.orders import Order
 from geofence.verdicts import Position, PositionRequest, Verdict
@@ -268,7 +269,9 @@ class DefineCase(msgspec.Struct, frozen=True, kw_only=True, tag="define-case"):
     owners: tuple[CaseOwner, ...] = ()
     contact: str = ""
     risk_class: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
-    """1 is the highest risk; 0: as the orders say."""
+    """1 is the highest risk; 0: as the orders and the screening say."""
+    review_weeks: Annotated[int, msgspec.Meta(ge=0, le=52)] = 10
+    """How long after a review the next is due; 0: nobody is reminded."""
 
 
 Command = (
@@ -287,5 +290,6 @@ Command = (
     | DefinePlan
     | DefineRoster
     | DefineCase
+    | CaseCommand
 )
 Input = Verdict | PositionRequest | DeviceEvent | SystemSignal | Receipt | OrderTaken | Command

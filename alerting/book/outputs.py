@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from alerting.book.case_words import CaseRecord, LogbookRecord
 from alerting.book.inputs import Decision, Disposition
 from alerting.book.words import AlarmClass, Audience, Need, Priority, Purpose
 from geofence.verdicts import VERDICT_FORMAT, OrderKind, Position, Verdict, VerdictState
@@ -354,6 +355,9 @@ class RejectReason(StrEnum):
     NEVER_SUPPRESSED = "never-suppressed"
     TOO_LONG = "too-long"
     IN_THE_PAST = "in-the-past"
+    IN_THE_FUTURE = "in-the-future"
+    SILENT_POLICY = "silent-policy"
+    """The protected person of this case is told nothing."""
     NOT_SHELVED = "not-shelved"
     NOT_OUT_OF_SERVICE = "not-out-of-service"
     NOTHING_OWED = "nothing-owed"
@@ -404,6 +408,8 @@ Output = (
     | FloodRecord
     | Observation
     | VerdictRecord
+    | CaseRecord
+    | LogbookRecord
     | Rejected
     | Defined
 )

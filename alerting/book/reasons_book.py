@@ -225,6 +225,11 @@ REJECT_REASONS: Final[dict[RejectReason, Text]] = {
     ),
     RejectReason.TOO_LONG: Text("Het is te lang.", "It is too long."),
     RejectReason.IN_THE_PAST: Text("Het tijdstip is al voorbij.", "The time has passed already."),
+    RejectReason.IN_THE_FUTURE: Text("Dat is nog niet gebeurd.", "That has not happened yet."),
+    RejectReason.SILENT_POLICY: Text(
+        "In deze zaak wordt de beschermde persoon niets gemeld.",
+        "In this case the protected person is told nothing.",
+    ),
     RejectReason.NOT_SHELVED: Text("Het alarm was niet stilgezet.", "The alarm was not silenced."),
     RejectReason.NOT_OUT_OF_SERVICE: Text(
         "Het was niet buiten dienst.", "It was not out of service."
@@ -298,6 +303,9 @@ PURPOSES: Final[dict[Purpose, Text]] = {
     Purpose.TEST: Text("Test.", "Test."),
     Purpose.TASK: Text(
         "Een taak voor de eigenaar van de zaak.", "A task for the owner of the case."
+    ),
+    Purpose.EXPLANATION: Text(
+        "Uitleg achteraf aan de beschermde persoon.", "An explanation to the protected person."
     ),
     Purpose.HISTORY: Text("Melding van een overtreding in het verleden.", "A breach in the past."),
 }

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from alerting.book.case_words import ChecklistStep, Concern
 from alerting.book.inputs import DefineCase, Dispose
 from alerting.book.outputs import Reference
 from alerting.book.plans import Plan
@@ -267,6 +268,31 @@ class LegalRow(msgspec.Struct, frozen=True, omit_defaults=True):
     lapsed: bool = False
 
 
+class CaseFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known about a case besides who belongs to it."""
+
+    since_ms: int
+    reviewed_ms: int
+    concern: Concern | None = None
+    screened_ms: int = 0
+    last_incident_ms: int = 0
+    incidents: int = 0
+    """Since the last review."""
+    incidents_ever: int = 0
+    logbook: int = 0
+    check_in_h: int = 0
+
+
+class Activation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A button that is to be live. `keys`: the notices of its test presses."""
+
+    case_id: str
+    since_ms: int
+    due_ms: int
+    done: tuple[ChecklistStep, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
 class LateBreaches(msgspec.Struct, frozen=True):
     """Late breaches of one order since the last notice about them, and the facts of the latest."""
 
@@ -332,6 +358,8 @@ class Rows(msgspec.Struct, kw_only=True):
     breaches: dict[str, Breaches] = {}
     settled: dict[str, Settled] = {}
     desk: dict[str, Desk] = {}
+    case_files: dict[str, CaseFile] = {}
+    activations: dict[str, Activation] = {}
     numbers: dict[str, int] = {}
     timers: dict[str, int] = {}
 
@@ -378,6 +406,8 @@ class State:
         self.breaches: Table[Breaches] = Table(rows.breaches, log)
         self.settled: Table[Settled] = Table(rows.settled, log)
         self.desk: Table[Desk] = Table(rows.desk, log)
+        self.case_files: Table[CaseFile] = Table(rows.case_files, log)
+        self.activations: Table[Activation] = Table(rows.activations, log)
         self.numbers: Table[int] = Table(rows.numbers, log)
         self.timers = Timers(rows.timers, log)
 

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from alerting.book.case_words import LogbookRecord
 from alerting.book.outputs import (
     AlarmRecord,
     BreachRecord,
@@ -59,6 +60,8 @@ def seen(
     `protected`: the reader is the wearer, or speaks for him, and these are the ids of the persons
     and devices that he may learn nothing about. None: another reader.
     """
+    if isinstance(output, LogbookRecord) and Right.LOGBOOK not in rights:
+        return None
     if protected is not None and _betrays(output, protected):
         return None
     if isinstance(output, VerdictRecord):

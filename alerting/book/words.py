@@ -64,6 +64,8 @@ class Purpose(StrEnum):
     """A test press. Never an alarm."""
     TASK = "task"
     """A person owes a decision by the deadline: said at once, and once again halfway."""
+    EXPLANATION = "explanation"
+    """Why there was an alarm, told to the protected person afterwards."""
     HISTORY = "history"
     """A breach in the past, found in fixes that came late. Never urgent."""
 

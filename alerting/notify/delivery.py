@@ -22,7 +22,7 @@ _PRIORITY_RANK: Final = {
 _COMMAND_RANK: Final = 4
 _DRILL_RANK: Final = 6
 _LATER_RANK: Final = 7
-_LATER: Final = (Purpose.WITHDRAWN, Purpose.TEST, Purpose.HISTORY)
+_LATER: Final = (Purpose.WITHDRAWN, Purpose.TEST, Purpose.EXPLANATION, Purpose.HISTORY)
 _IN_ORDER: Final = (Purpose.UPDATE, Purpose.WITHDRAWN)
 
 

@@ -8,11 +8,13 @@ person is.
 from typing import Final, Literal
 
 from alerting.book.classes_data import ALARM_BOOK
+from alerting.book.risk import CAUSES
 from alerting.book.types import (
     AlarmClass,
     Audience,
     DeviceCommand,
     DeviceCommandCode,
+    Disposition,
     EventKind,
     Notice,
     OrderKind,
@@ -88,6 +90,28 @@ _CLOSED: Final[Words] = {
     "nl": "De melding van eerder is gesloten.",
     "en": "The earlier notice is closed.",
 }
+_CLOSED_WHY: Final[dict[str, Words]] = {
+    Disposition.FALSE_ALARM.value: {
+        "nl": "Het alarm is voorbij. Het was vals alarm.",
+        "en": "The alarm is over. It was a false alarm.",
+    },
+    Disposition.TECHNICAL.value: {
+        "nl": "Het alarm is voorbij. Het was een storing.",
+        "en": "The alarm is over. It was a technical fault.",
+    },
+    Disposition.PERMITTED.value: {
+        "nl": "Het alarm is voorbij. Het was zo afgesproken.",
+        "en": "The alarm is over. It had been arranged.",
+    },
+    Disposition.HANDLED.value: {
+        "nl": "Het alarm is voorbij. Het is afgehandeld.",
+        "en": "The alarm is over. It has been dealt with.",
+    },
+}
+"""By how a person closed it: she hears afterwards what it was."""
+_EXPLAINED: Final[dict[str, Words]] = {
+    cause.value: {"nl": text.nl, "en": text.en} for cause, text in CAUSES.items()
+}
 _TEST: Final[Words] = {
     "nl": "Test ontvangen. Uw apparaat werkt.",
     "en": "Test received. Your device works.",
@@ -127,7 +151,9 @@ def _words(notice: Notice) -> Words:
     if notice.purpose is Purpose.TEST:
         return _TEST
     if notice.purpose is Purpose.WITHDRAWN:
-        return _CLOSED
+        return _CLOSED_WHY.get(notice.reason, _CLOSED)
+    if notice.purpose is Purpose.EXPLANATION:
+        return _EXPLAINED.get(notice.reason, _CLOSED)
     if _is_own(notice) and notice.alarm_class is AlarmClass.DEVICE_DYING:
         return _OWN_BATTERY
     if _is_own(notice) and notice.alarm_class is AlarmClass.LOCATION_DOUBT:

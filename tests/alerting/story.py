@@ -252,6 +252,7 @@ class Story:
         plan_id: str | None = None,
         policy: str = "tell",
         owners: Mapping[str, str] | None = None,
+        review_weeks: int = 0,
         **rest: Any,
     ) -> None:
         """Define a case. Devices by default: `ankle` of W and `button` of P.
@@ -278,6 +279,7 @@ class Story:
                     CaseOwner(name=f"owner of the {side}'s side", target=target, side=Role(side))
                     for side, target in (owners or {}).items()
                 ),
+                review_weeks=review_weeks,
                 **rest,
             )
         )
