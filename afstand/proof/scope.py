@@ -76,10 +76,9 @@ class Scope:
                 return output.device_id in self.devices
             case CaseRecord() | LogbookRecord():
                 return output.case_id == self.case.case_id
-            case Defined() | Rejected():
-                return output.ref == self.case.case_id or output.ref in self.incidents
-            case FloodRecord():
-                return False  # of the room, not of a case
+            case Defined() | Rejected() | FloodRecord():
+                ref = getattr(output, "ref", None)  # a flood is of the room, not of a case
+                return ref == self.case.case_id or ref in self.incidents
 
     def _owns_incident(self, output: IncidentRecord) -> bool:
         if output.case_id is not None and output.protected_id is not None:
