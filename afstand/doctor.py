@@ -38,6 +38,7 @@ from afstand.limits import (
     DOCTOR_WAIT_S,
 )
 from afstand.roles import mqtt_client, open_store
+from alerting.notify.settings import MailTarget, Target
 from ingest.journal import Journal
 from ingest.store import Store, StoreUnavailableError, command, outbox_key
 
@@ -128,6 +129,7 @@ def _health_ports(config: Config) -> dict[str, int]:
         "notify": config.notify.health_port,
         "archiver": config.archive.health_port,
         "trackers": config.trackers.health_port,
+        "auditor": config.audit.health_port,
     }
 
 
@@ -358,19 +360,25 @@ def look_at_certificate(file: Path, now: datetime) -> Finding:
     return ok(subject, found)
 
 
-async def look_at_receiver(name: str, url: str) -> Finding:
+async def look_at_receiver(name: str, target: Target) -> Finding:
     """Whether a receiver's address can be reached; nothing is sent."""
     subject = f"receiver {name}"
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = _address_of(target)
     try:
         async with asyncio.timeout(DOCTOR_WAIT_S):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
+            _, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError) as error:
         do = "ask the receiver, look at DNS and firewall; plans go to their fallback meanwhile"
-        return fail(subject, f"{parts.hostname}:{port}: {str(error) or 'no answer'}", do)
+        return fail(subject, f"{host}:{port}: {str(error) or 'no answer'}", do)
     writer.close()
-    return ok(subject, f"{parts.hostname}:{port} can be reached")
+    return ok(subject, f"{host}:{port} can be reached")
+
+
+def _address_of(target: Target) -> tuple[str, int]:
+    if isinstance(target, MailTarget):
+        return target.host, target.port
+    parts = urlsplit(target.url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 async def look_at_process(name: str, host: str, port: int) -> Finding:
@@ -382,7 +390,7 @@ async def look_at_process(name: str, host: str, port: int) -> Finding:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
             text = (await answer.text()).strip()
     except (aiohttp.ClientError, OSError, TimeoutError):
-        needed = name not in ("archiver", "trackers")
+        needed = name not in ("archiver", "trackers", "auditor")
         role = name.partition("-")[0]
         say = fail if needed else warn
         return say(subject, f"nobody answers on {host}:{port}", f"start `afstand {role}`")
@@ -411,9 +419,7 @@ async def examine(config: Config) -> list[Finding]:
         pass  # told above
     several.append(look_at_broker(config))
     single: list[Awaitable[Finding]] = [
-        look_at_receiver(name, target.url)
-        for name, target in config.targets.items()
-        if getattr(target, "url", "")
+        look_at_receiver(name, target) for name, target in config.targets.items()
     ]
     single += [
         look_at_process(name, config.http.host, port)

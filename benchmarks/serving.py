@@ -11,7 +11,7 @@ import multiprocessing
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -36,7 +36,7 @@ from ingest.store import Store
 from simulators.geo import LocalPlane
 from simulators.load import LoadRecord, LoadTarget, run_load
 from simulators.load_plan import LoadDevice, LoadPlan, plan_backlog, plan_load
-from simulators.receivers import Kind, Receiver
+from simulators.receivers import Kind, Mode, Receiver
 from simulators.seeds import device_key
 
 SEED: Final = 20261121
@@ -47,19 +47,21 @@ START_AFTER_S: Final = 4.0
 SPREAD_M: Final = 8_000.0
 LATE_MS: Final = 60_000  # a fix that is older than this when it arrives is not a live one
 ARRIVE_S_MAX: Final = 20.0
+POLICE: Final = "meldkamer"
 PLAN: Final = {
     "format": "afstand.plan/1",
     "id": "bench",
     "steps": [
         {
             "audience": "police",
-            "targets": ["meldkamer"],
+            "targets": [POLICE],
             "classes": ["panic", "proximity", "tamper", "area-breach"],
             "deadline_s": 600,
         }
     ],
     "acknowledgement_expires_s": 3600,
 }
+ROOMS: Final = {POLICE: ("police", Mode.GOOD)}
 _SENT_AT: Final = int(HEADER_DTYPE.fields["device_time_ms"][1]) if HEADER_DTYPE.fields else 0
 
 Floats = npt.NDArray[np.float64]
@@ -184,7 +186,13 @@ def _device(name: str, x_m: float = 0.0, y_m: float = 0.0) -> LoadDevice:
     return LoadDevice(name, device_key(SEED, name), x_m, y_m)
 
 
-def cases_document(loads: list[Load], *, count: int = WEARERS, zones: int = ZONES) -> bytes:
+def cases_document(
+    loads: list[Load],
+    *,
+    count: int = WEARERS,
+    zones: int = ZONES,
+    plan: Mapping[str, Any] = PLAN,
+) -> bytes:
     """Every wearer has an area ban; the zones lie among the wearers, so some are near or inside."""
     plane = LocalPlane(*CENTRE)
     rng = np.random.default_rng(SEED + 1)
@@ -225,7 +233,7 @@ def cases_document(loads: list[Load], *, count: int = WEARERS, zones: int = ZONE
             }
             for n, one in enumerate(worn)
         ],
-        "plans": [PLAN],
+        "plans": [plan],
         "cases": [
             {"id": f"case-{one.device_id}", "protected": [one.device_id], "plan": "bench"}
             for one in buttons
@@ -370,13 +378,18 @@ class Serving:
     """A service that is ready, and everything that is needed to load it."""
 
     def __init__(
-        self, site: Site, at_store: Endpoint, at_broker: Endpoint, receiver: Receiver, tail: Ages
+        self,
+        site: Site,
+        at_store: Endpoint,
+        at_broker: Endpoint,
+        receivers: dict[str, Receiver],
+        tail: Ages,
     ) -> None:
         self.site = site
         self.servers = f"{at_store.name}, {at_broker.name}"
         self.count = WEARERS
         self._port = at_broker.port
-        self._receiver = receiver
+        self.receivers = receivers
         self._tail = tail
 
     async def run(self, load: Load) -> Run:
@@ -422,7 +435,7 @@ class Serving:
         deadline = time.monotonic() + ARRIVE_S_MAX
         while True:
             found: dict[str, float] = {}
-            for arrival in list(self._receiver.arrivals):
+            for arrival in list(self.receivers[POLICE].arrivals):
                 seen = self._tail.notices.get(arrival.id)
                 device = seen.notice.device_id if seen is not None else None
                 if device in told_ms and device not in found:
@@ -441,23 +454,37 @@ async def _ended(publisher: BaseProcess, file: Path) -> Sent:
 
 
 @contextlib.asynccontextmanager
-async def serving(loads: list[Load]) -> AsyncIterator[Serving]:
-    """Start the service and register everybody whom the loads need."""
-    secret = new_secret()
-    receiver = Receiver("meldkamer", Kind.CAP, [secret], acknowledge_in_answer=True)
-    target = TargetSpec(
-        name="meldkamer",
-        kind="cap",
-        url=await receiver.start(),
-        secret=secret,
-        audiences=("police",),
-        extra={"sender": "bench@afstand.example"},
-    )
-    cases = check_cases(cases_document(loads), "bench")
+async def serving(
+    loads: list[Load],
+    *,
+    rooms: Mapping[str, tuple[str, Mode]] = ROOMS,
+    plan: Mapping[str, Any] = PLAN,
+) -> AsyncIterator[Serving]:
+    """Start the service and register everybody whom the loads need.
+
+    `rooms` are the receivers: for whom each is, and how it behaves; the police among them.
+    """
+    receivers: dict[str, Receiver] = {}
+    targets = []
+    for name, (audience, mode) in rooms.items():
+        secret = new_secret()
+        receiver = Receiver(name, Kind.CAP, [secret], mode=mode, acknowledge_in_answer=True)
+        receivers[name] = receiver
+        targets.append(
+            TargetSpec(
+                name=name,
+                kind="cap",
+                url=await receiver.start(),
+                secret=secret,
+                audiences=(audience,),
+                extra={"sender": "bench@afstand.example"},
+            )
+        )
+    cases = check_cases(cases_document(loads, plan=plan), "bench")
     with tempfile.TemporaryDirectory(prefix="afstand-bench-") as folder:
         try:
             async with (
-                open_site(Path(folder), [target]) as (site, at_store, at_broker),
+                open_site(Path(folder), targets) as (site, at_store, at_broker),
                 open_store(site.config) as store,
             ):
                 registry = Registry(store, KeyBox(site.master_key))
@@ -468,12 +495,13 @@ async def serving(loads: list[Load]) -> AsyncIterator[Serving]:
                 tail = Ages(store, site.config.partitions[0])
                 following = asyncio.create_task(tail.run())
                 try:
-                    yield Serving(site, at_store, at_broker, receiver, tail)
+                    yield Serving(site, at_store, at_broker, receivers, tail)
                 finally:
                     following.cancel()
                     await asyncio.gather(following, return_exceptions=True)
         finally:
-            await receiver.stop()
+            for receiver in receivers.values():
+                await receiver.stop()
 
 
 def broker_version() -> str:
