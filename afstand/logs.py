@@ -27,6 +27,7 @@ FIELDS: Final[dict[str, str]] = {
     "broken": "registered devices that cannot be used",
     "child": "a process that this one keeps running",
     "connection": "fixes or events: which connection to the broker",
+    "detail": "which step, notice or entry is missing",
     "device": "id of a device, a pseudonym",
     "devices": "how many devices",
     "entry": "id of an entry of journal or outbox",

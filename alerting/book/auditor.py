@@ -101,10 +101,29 @@ class Auditor:
 
     def take(self, outputs: Sequence[Output], at_ms: int) -> None:
         """Read one entry of the outbox, in the order of the outbox."""
-        notices = [o for o in outputs if isinstance(o, Notice) and o.step >= 0]
+        told = {(o.alarm_id, o.plan_id, o.step) for o in outputs if isinstance(o, Notice)}
+        held_back = {
+            o.alarm_id
+            for o in outputs
+            if isinstance(o, AlarmRecord) and o.change is Change.SUPPRESSED
+        }
         for output in outputs:
             if isinstance(output, AlarmRecord):
-                self._record(output, notices, at_ms)
+                self._record(output, at_ms)
+                step = (output.alarm_id, output.detail, output.step)
+                if (
+                    output.change is Change.STEP_STARTED
+                    and step not in told
+                    and output.alarm_id not in held_back
+                ):
+                    self._standing.append(
+                        AuditFinding(
+                            Missing.STEP_TOLD_NOBODY,
+                            output.alarm_id,
+                            f"plan {output.detail} step {output.step}",
+                            at_ms,
+                        )
+                    )
             elif isinstance(output, Notice):
                 self._notice(output, at_ms)
 
@@ -130,10 +149,11 @@ class Auditor:
                 yield AuditFinding(Missing.STEP_OVERDUE, alarm_id, detail, due_ms)
         told_by_ms = max(watched.told_ms, watched.since_ms) + TOLD_MS
         unanswered = watched.record.state in _UNANSWERED
-        if watched.critical and unanswered and told_by_ms < now_ms:
+        waits = any(deadline_ms >= now_ms for deadline_ms in watched.due.values())
+        if watched.critical and unanswered and told_by_ms < now_ms and not waits:
             yield AuditFinding(Missing.NOBODY_TOLD, alarm_id, "", told_by_ms)
 
-    def _record(self, record: AlarmRecord, notices: Sequence[Notice], at_ms: int) -> None:
+    def _record(self, record: AlarmRecord, at_ms: int) -> None:
         watched = self._alarms.get(record.alarm_id)
         if record.state is AlarmState.CLOSED:
             self._close(record.alarm_id)
@@ -154,16 +174,6 @@ class Auditor:
         step = (record.detail, -1 if record.step is None else record.step)
         if record.change in _RAN:
             watched.due.pop(step, None)
-        elif record.change is Change.STEP_STARTED:
-            mine = [
-                n for n in notices
-                if n.alarm_id == record.alarm_id and (n.plan_id, n.step) == step
-            ]  # fmt: skip
-            if not mine:
-                detail = f"plan {step[0]} step {step[1]}"
-                self._standing.append(
-                    AuditFinding(Missing.STEP_TOLD_NOBODY, record.alarm_id, detail, at_ms)
-                )
         elif record.change is Change.DELIVERY:
             watched.open_notices.pop(record.target, None)
 

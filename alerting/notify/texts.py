@@ -23,6 +23,7 @@ _PURPOSES: Final = {
     Purpose.TEST: Text("TEST", "TEST"),
     Purpose.HISTORY: Text("ACHTERAF", "HISTORY"),
     Purpose.TASK: Text("TAAK", "TASK"),
+    Purpose.EXPLANATION: Text("UITLEG", "EXPLANATION"),
 }
 _PRIORITIES: Final = {
     Priority.CRITICAL: Text("kritiek", "critical"),

@@ -12,7 +12,8 @@ anyway.
 
 numba keeps machine code by the content of the file that a kernel stands in and does not see that a
 helper in another file changed: it would run the old rules without a word. Here the key is the
-content of that file and of all of ours that it imports, directly or not.
+content of that file and of all of ours that it imports, directly or not, and the values of the
+limits that any of them names: the other limits change often and mean nothing to a kernel.
 
 With NUMBA_DISABLE_JIT=1 all return the function as it is, so that every kernel also runs as plain
 Python.
@@ -33,6 +34,8 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba.core import types
 from numba.extending import intrinsic
 
+from afstand import limits
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # numba's own annotations do not know every option that it takes.
 _njit: Any = numba.njit
@@ -49,7 +52,7 @@ _NAME: Final = re.compile(rb"\w+")
 @lru_cache(maxsize=1)
 def _sources() -> dict[str, bytes]:
     """Return the sources of all modules that kernels may be made of, by name."""
-    found = {"afstand.limits": (resources.files("afstand") / "limits.py").read_bytes()}
+    found = {}
     for package in ("geofence", "geofence.kernels"):
         for entry in resources.files(package).iterdir():
             name = entry.name.removesuffix(".py")
@@ -67,6 +70,17 @@ def imports_of(source: bytes) -> set[str]:
     return found & _sources().keys()
 
 
+def limits_of(source: bytes) -> set[str]:
+    """Return the names of the limits that a source imports."""
+    found = {
+        name.decode()
+        for module, names in _IMPORT.findall(source)
+        if module == limits.__name__.encode()
+        for name in _NAME.findall(names)
+    }
+    return found & vars(limits).keys()
+
+
 @lru_cache(maxsize=64)
 def sources_digest(file: str) -> str:
     """Return a digest of the source in a file and of all that it is made of."""
@@ -75,12 +89,17 @@ def sources_digest(file: str) -> str:
     digest = hashlib.sha256(source)
     waiting = sorted(imports_of(source))
     seen = set(waiting)
+    named = limits_of(source)
     while waiting:
-        more = imports_of(sources[waiting.pop()]) - seen
+        imported = sources[waiting.pop()]
+        named |= limits_of(imported)
+        more = imports_of(imported) - seen
         seen |= more
         waiting += more
     for name in sorted(seen):
         digest.update(name.encode() + b"\0" + sources[name] + b"\0")
+    for name in sorted(named):
+        digest.update(f"{name}={getattr(limits, name)!r}\0".encode())
     return digest.hexdigest()
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from afstand import limits
 from geofence import kernel
 from geofence.kernels import compile as compile_module
-from geofence.kernels.compile import imports_of, jit, prefetch, sources_digest
+from geofence.kernels.compile import imports_of, jit, limits_of, prefetch, sources_digest
 
 PACKAGE = Path(str(resources.files("geofence")))
 KERNEL = PACKAGE / "kernel.py"
@@ -84,7 +85,7 @@ def module_of(path: Path) -> str:
 
 def imported(path: Path) -> set[str]:
     """What a module imports, by the parser: modules of ours."""
-    names = {module_of(other) for other in SOURCES} | {"afstand.limits"}
+    names = {module_of(other) for other in SOURCES}
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -117,6 +118,36 @@ def test_the_key_of_a_kernel_changes_with_everything_it_is_made_of(
             assert sources_digest(str(KERNEL)) != before, name
     sources_digest.cache_clear()
     assert sources_digest(str(KERNEL)) == before
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_limit_is_overlooked(path: Path) -> None:
+    named = {
+        name.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "afstand.limits"
+        for name in node.names
+    }
+    assert named <= limits_of(path.read_bytes())
+    assert path.name == "compile.py" or "import limits" not in path.read_text()
+
+
+def test_the_key_of_a_kernel_changes_with_the_limits_that_it_is_made_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    polygon = str(PACKAGE / "kernels" / "polygon.py")
+    before = sources_digest(polygon)
+
+    def key_with(name: str) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, name, 12_345)
+            sources_digest.cache_clear()
+            return sources_digest(polygon)
+
+    assert key_with("ZONES_PER_PERSON_MAX") == before, "no kernel is made of it"
+    assert key_with("ZONE_CHAIN_VERTICES_MAX") != before
+    sources_digest.cache_clear()
+    assert sources_digest(polygon) == before
 
 
 def file_of(module: str) -> Path:
