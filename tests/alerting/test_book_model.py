@@ -493,5 +493,7 @@ def test_after_a_random_life_nothing_is_left_over():
     }
     assert set(left) - {"mass", "breaches", "desk"} == {
         "plans", "current_plans", "cases", "person_cases", "device_persons", "numbers",
+        "case_files", "timers",
     }  # fmt: skip
+    assert {timer.partition("|")[0] for timer in rows.timers} <= {"review", "quiet", "case"}
     assert left["plans"] == left["current_plans"]
