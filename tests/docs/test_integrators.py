@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import time
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
@@ -42,7 +43,7 @@ def sample():
 
 
 def messages():
-    fields = {"url": "https://x.example/", "secrets": (SECRET,)}
+    fields: dict[str, Any] = {"url": "https://x.example/", "secrets": (SECRET,)}
     notice = full_notice()
     cap = CapTarget(audiences=(Audience.POLICE,), sender="a@b.example", **fields)
     events = EventsTarget(audiences=(Audience.PROBATION,), oin="00000001823288444000", **fields)
@@ -91,7 +92,7 @@ async def test_the_receiver_takes_what_is_signed_once_and_answers_a_copy(tmp_pat
 
 
 def functions():
-    names: dict = {}
+    names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", (PAGES / "otrts.md").read_text(), re.DOTALL):
         exec(block, names)
     return names
@@ -115,8 +116,9 @@ def test_the_mapping_gives_the_locations_of_an_entry():
 
 def test_the_mapping_gives_the_alerts_of_an_outbox_entry():
     record = AlarmRecord(
-        alarm_id="i-1.1", incident_id="i-1", alarm_class=AlarmClass.PANIC, priority=Priority.CRITICAL,
-        change=Change.ACKNOWLEDGED, state=AlarmState.ACTIVE_ACKNOWLEDGED, at_ms=NOW_MS, reason="x",
+        alarm_id="i-1.1", incident_id="i-1", alarm_class=AlarmClass.PANIC,
+        priority=Priority.CRITICAL, change=Change.ACKNOWLEDGED,
+        state=AlarmState.ACTIVE_ACKNOWLEDGED, at_ms=NOW_MS, reason="x",
         latched=True, by="centralist 4",
     )  # fmt: skip
     assert functions()["alerts"](encode_envelope(0, [full_notice(), record])) == [
