@@ -203,7 +203,8 @@ def cases_document(
         circle = {"lat_e7": round(lat * 1e7), "lon_e7": round(lon * 1e7), "radius_m": 200}
         made.append({"id": f"zone-{n}", "circle": circle})
     buttons = [one for load in loads for one in told(load)[0]]
-    worn = wearers(count) + [one for load in loads for one in told(load)[1]]
+    straps = [one for load in loads for one in told(load)[1]]
+    worn = wearers(count) + straps
     both = [(one, "wearer") for one in worn] + [(one, "protected") for one in buttons]
     document: dict[str, Any] = {
         "format": "afstand.cases/1",
@@ -237,6 +238,10 @@ def cases_document(
         "cases": [
             {"id": f"case-{one.device_id}", "protected": [one.device_id], "plan": "bench"}
             for one in buttons
+        ]
+        + [
+            {"id": f"case-{one.device_id}", "wearer": one.device_id, "plan": "bench"}
+            for one in straps
         ],
     }
     return dump_json(document)

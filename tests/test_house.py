@@ -42,7 +42,10 @@ PURE = (
     "firmware_contracts",
     "geofence",
     "alerting/book",
-    *(f"afstand/watch/{name}.py" for name in ("fold", "frames", "kernels", "page", "seen")),
+    *(
+        f"afstand/watch/{name}.py"
+        for name in ("fold", "frames", "kernels", "page", "plain", "seen")
+    ),
     *(f"afstand/watch/{name}.py" for name in ("envelope", "signals")),
 )
 IMPURE_MODULES = ("asyncio", "redis", "aiomqtt", "paho", "mqtt5", "time", "random", "os", "socket",

@@ -29,13 +29,13 @@ def _tables() -> Words:
     return tables
 
 
-_TABLES: Final = _tables()
+TABLES: Final = _tables()
 
 
 def checksums(data: Raw, starts: Ints, lengths: Ints, skip: int, skip_end: int) -> Words:
     """Return the CRC-32 of parts of `data`, each without its bytes `skip` to before `skip_end`."""
     found = np.zeros(len(starts), np.uint32)
-    _checksums(data, starts, lengths, skip, skip_end, _TABLES, found)
+    _checksums(data, starts, lengths, skip, skip_end, TABLES, found)
     return found
 
 
@@ -83,14 +83,21 @@ def _part(data: Raw, at: int, end: int, crc: np.uint32, tables: Words) -> np.uin
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
+def crc_of(
+    data: Raw, start: int, length: int, skip: int, skip_end: int, tables: Words
+) -> np.uint32:
+    """Return the CRC-32 of one part, without its bytes `skip` to before `skip_end`."""
+    crc = _part(data, start, start + skip, np.uint32(0xFFFFFFFF), tables)
+    crc = _part(data, start + skip_end, start + length, crc, tables)
+    return np.uint32(crc ^ np.uint32(0xFFFFFFFF))
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
 def _checksums(
     data: Raw, starts: Ints, lengths: Ints, skip: int, skip_end: int, tables: Words, found: Words
 ) -> None:
     for k in range(len(starts)):
-        start = starts[k]
-        crc = _part(data, start, start + skip, np.uint32(0xFFFFFFFF), tables)
-        crc = _part(data, start + skip_end, start + lengths[k], crc, tables)
-        found[k] = crc ^ np.uint32(0xFFFFFFFF)
+        found[k] = crc_of(data, starts[k], lengths[k], skip, skip_end, tables)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from afstand.limits import JOURNAL_FRAMES_MAX
 from afstand.watch.frames import Devices, Inputs
 from afstand.watch.kernels import checksums
-from firmware_contracts.batch import DecodedFixes, decode_batch
+from afstand.watch.plain import PlainFixes, plain_fixes
+from firmware_contracts.batch import decode_batch
 from geofence.engine import FixBatch
 from ingest.columns import KIND_CODES, EntryColumns
 from ingest.entries import (
@@ -35,7 +36,22 @@ _HEAD_BYTES: Final = FRAMES_HEAD.itemsize
 _CRC_AT: Final = int(FRAMES_HEAD.fields["crc32"][1]) if FRAMES_HEAD.fields else 0
 _RECORD_BYTES: Final = RECORD.itemsize
 _AUTHENTICATED: Final = int(FrameFlag.AUTHENTICATED)
+_LANE_FIRST, _LANE_END = int(LaneCode.FIX), int(LaneCode.OWNTRACKS)
+_FEW_ENTRIES: Final = 512  # more at once are decoded column by column
 _FLAGS_KNOWN: Final = int(~np.uint8(sum(FrameFlag)))
+
+
+class PageFixes(NamedTuple):
+    """The fixes of a page in columns; `frame` is the row of the frame that each came in."""
+
+    frame: Ints
+    time_ms: Ints
+    lat_e7: npt.NDArray[Any]
+    lon_e7: npt.NDArray[Any]
+    accuracy_dm: npt.NDArray[Any]
+    speed_cm_s: npt.NDArray[Any]
+    heading_cdeg: npt.NDArray[Any]
+    mechanism: npt.NDArray[Any]
 
 
 class Page(NamedTuple):
@@ -54,7 +70,7 @@ class Page(NamedTuple):
     sound: Mask
     boots: Ints
     sequences: Ints
-    fixes: DecodedFixes
+    fixes: PageFixes
 
 
 def _at(data: npt.NDArray[np.uint8], dtype: np.dtype[Any], starts: Ints) -> npt.NDArray[np.void]:
@@ -68,6 +84,39 @@ def _at(data: npt.NDArray[np.uint8], dtype: np.dtype[Any], starts: Ints) -> npt.
 
 def read_page(entries: EntryColumns) -> Page:
     """Decode the plain ones among entries. Never raises for what stands in them."""
+    found = plain_fixes(entries) if len(entries) <= _FEW_ENTRIES else None
+    return read_general(entries) if found is None else page_of(entries, found)
+
+
+def page_of(entries: EntryColumns, found: PlainFixes) -> Page:
+    """Give what the one loop found as a page."""
+    count = len(found.handles)
+    return Page(
+        entries=entries,
+        plain=found.plain,
+        frame_ends=found.ends,
+        fix_ends=found.ends,
+        handles=found.handles,
+        proven=found.proven != 0,
+        received_ms=found.received_ms,
+        sound=np.ones(count, np.bool_),
+        boots=found.boots,
+        sequences=found.sequences,
+        fixes=PageFixes(
+            np.arange(count),
+            found.time_ms,
+            found.lat_e7,
+            found.lon_e7,
+            found.accuracy_dm,
+            found.speed_cm_s,
+            found.heading_cdeg,
+            found.mechanism,
+        ),
+    )
+
+
+def read_general(entries: EntryColumns) -> Page:
+    """Decode column by column, whatever the entries are."""
     plain = entries.kind == _TICK
     rows = np.flatnonzero((entries.kind == _FRAMES) & (entries.length >= _HEAD_BYTES))
     heads = _at(entries.data, FRAMES_HEAD, entries.start[rows])
@@ -115,7 +164,7 @@ def _whole(entries: EntryColumns, rows: Ints, stated: npt.NDArray[np.uint32]) ->
 def _bad_records(table: npt.NDArray[np.void], payload_bytes: Ints) -> Mask:
     bad: Mask = table["offset"].astype(np.int64) + table["length"] > payload_bytes
     bad |= table["ext"] != 0
-    bad |= (table["lane"] < LaneCode.FIX) | (table["lane"] >= LaneCode.OWNTRACKS)
+    bad |= (table["lane"] < _LANE_FIRST) | (table["lane"] >= _LANE_END)
     bad |= (table["flags"] & _FLAGS_KNOWN) != 0
     return bad
 
@@ -134,11 +183,11 @@ def _page(
         if len(records.frame):
             boots[records.frame] = records.boot
             sequences[records.frame] = records.sequence
-    fixes = decoded.fixes
+    fixes = PageFixes(*(getattr(decoded.fixes, name) for name in PageFixes._fields))
     if not keep.all():
         place = np.cumsum(keep) - 1
         rows = keep[fixes.frame]
-        fixes = DecodedFixes(*(column[rows] for column in fixes))
+        fixes = PageFixes(*(column[rows] for column in fixes))
         fixes = fixes._replace(frame=place[fixes.frame])
     frames = np.bincount(entry_of, minlength=len(entries))
     fix_counts = np.bincount(entry_of[fixes.frame], minlength=len(entries))

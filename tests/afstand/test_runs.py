@@ -1,6 +1,7 @@
 """Many entries folded together give what they give one after another: outputs, state, counts."""
 
 import random
+import zlib
 from collections import Counter
 
 import msgspec
@@ -9,7 +10,8 @@ import pytest
 
 from afstand.commands import DefineDevice, DefineOrder
 from afstand.watch.fold import Watch
-from afstand.watch.page import read_page
+from afstand.watch.page import page_of, read_general, read_page
+from afstand.watch.plain import plain_fixes
 from alerting.book.types import Receipt, ReceiptStatus
 from firmware_contracts import EventCode
 from geofence.engine import Engine
@@ -195,3 +197,52 @@ def test_an_entry_of_a_later_format_stops_the_fold_behind_what_is_before_it():
         given.extend(watch.fold(EntryColumns.of([*journal.entries, later])))
     single(one, journal.entries)
     assert watch.dump() == one.dump()
+
+
+@pytest.mark.parametrize("offset", range(4))
+def test_plain_entries_in_one_loop_are_those_column_by_column(offset):
+    """Sound ones and ones with any byte changed, its checksum made right again or not."""
+    seed = run_seed() + offset
+    draw = random.Random(seed)
+    journal = mixed(seed, 60)
+    one_loop = 0
+    for _ in range(400):
+        at = draw.randrange(len(journal.entries))
+        page = [broken(entry, draw) for entry in journal.entries[at : at + draw.randrange(1, 4)]]
+        columns = EntryColumns.of(page)
+        found = plain_fixes(columns)
+        if found is None:
+            continue
+        one_loop += 1
+        mine, general = page_of(columns, found), read_general(columns)
+        for name in ("plain", "frame_ends", "fix_ends", "handles", "proven", "received_ms"):
+            assert np.array_equal(getattr(mine, name), getattr(general, name)), (seed, name)
+        for name in ("sound", "boots", "sequences"):
+            assert np.array_equal(getattr(mine, name), getattr(general, name)), (seed, name)
+        for name, column in mine.fixes._asdict().items():
+            assert np.array_equal(column, getattr(general.fixes, name)), (seed, name)
+    assert one_loop > 100
+
+
+def broken(entry: Entry, draw: random.Random) -> Entry:
+    """An entry as it is, or with a byte changed; half of those with a checksum that fits again."""
+    if draw.random() < 0.6 or len(entry.blob) < 20:
+        return entry
+    blob = bytearray(entry.blob)
+    blob[draw.randrange(len(blob))] ^= 1 << draw.randrange(8)
+    if draw.random() < 0.5:
+        blob[16:20] = zlib.crc32(blob[20:], zlib.crc32(blob[:16])).to_bytes(4, "little")
+    return entry._replace(blob=bytes(blob))
+
+
+def test_frames_that_share_their_bytes_do_not_run_over():
+    journal = Journal()
+    entry = journal.frames(journal.fix("tag-1", 1, 5))
+    table, payload = entry.blob[20:44], entry.blob[44:]
+    count = 200
+    head = entry.blob[:4] + count.to_bytes(4, "little") + entry.blob[8:16]
+    body = table * count + payload
+    crc = zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "little")
+    columns = EntryColumns.of([entry._replace(blob=head + crc + body)])
+    assert plain_fixes(columns) is None
+    assert len(read_page(columns).handles) == count
