@@ -43,7 +43,8 @@ SEED: Final = 20261121
 CENTRE: Final = (51.92, 4.48)
 WEARERS: Final = 5_000
 ZONES: Final = 50
-START_AFTER_S: Final = 4.0
+START_AFTER_S: Final = 1.0
+ENCODED_PER_S: Final = 30_000.0  # frames by the publisher, about; it takes the time it needs
 SPREAD_M: Final = 8_000.0
 LATE_MS: Final = 60_000  # a fix that is older than this when it arrives is not a live one
 ARRIVE_S_MAX: Final = 20.0
@@ -250,8 +251,24 @@ def cases_document(
 # --- load ---------------------------------------------------------------------------------------
 
 
-def publish(load: Load, count: int, start_ms: int, port: int, out: str) -> None:
-    """Send a load, in a process of its own."""
+def publish(load: Load, count: int, port: int, out: str) -> None:
+    """Send a load, in a process of its own: begins when all is encoded, and says when that is."""
+    frames = load.rate_per_s * load.seconds + load.backlog_frames_each * count
+    need_ms = 1_000 * (START_AFTER_S + frames / ENCODED_PER_S)
+    while True:
+        # Device times are the planned instants, so the start is chosen first.
+        start_ms = wall_ms() + int(need_ms)
+        plans, buttons, straps = _encoded(load, count, start_ms)
+        if wall_ms() < start_ms:
+            break
+        need_ms *= 2
+    Path(f"{out}.start").write_text(str(start_ms))
+    _send(load, plans, buttons, straps, port, out)
+
+
+def _encoded(
+    load: Load, count: int, start_ms: int
+) -> tuple[dict[str, LoadPlan], list[LoadDevice], list[LoadDevice]]:
     plane = LocalPlane(*CENTRE)
     worn = wearers(count)
     buttons, straps = told(load)
@@ -283,7 +300,17 @@ def publish(load: Load, count: int, start_ms: int, port: int, out: str) -> None:
             boot=load.run + 1_000,
             seed=SEED,
         )
+    return plans, buttons, straps
 
+
+def _send(
+    load: Load,
+    plans: dict[str, LoadPlan],
+    buttons: list[LoadDevice],
+    straps: list[LoadDevice],
+    port: int,
+    out: str,
+) -> None:
     async def one(name: str, plan: LoadPlan) -> LoadRecord:
         connections = load.connections if name in {"fixes", "backlog"} else 2
         target = LoadTarget("127.0.0.1", port, connections=connections, client_prefix=name)
@@ -402,21 +429,20 @@ class Serving:
         tail = self._tail
         first = tail.frames
         tail.ages.clear()
-        # The plan is encoded before it starts, which takes longer for more messages.
-        frames = load.rate_per_s * load.seconds + load.backlog_frames_each * self.count
-        start_ms = wall_ms() + int(1000 * (START_AFTER_S + frames / 30_000))
-        with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "sent.json"
             publisher = multiprocessing.get_context("spawn").Process(
-                target=publish, args=(load, self.count, start_ms, self._port, file.name)
+                target=publish, args=(load, self.count, self._port, str(file))
             )
             publisher.start()
+            start_ms = await _start_of(publisher, Path(f"{file}.start"))
             await asyncio.sleep(max(0.0, start_ms / 1000 - time.time()) + 0.5)
             processor = Processor(processes_of(self.site))
             counted_from = tail.frames
             await asyncio.sleep(load.seconds - 1.0)
             cpu_us = processor.used_us()
             counted = max(1, tail.frames - counted_from)
-            sent = await _ended(publisher, Path(file.name))
+            sent = await _ended(publisher, file)
         found = Run(
             load=load,
             sent=sent,
@@ -450,11 +476,21 @@ class Serving:
             await asyncio.sleep(0.2)
 
 
+async def _start_of(publisher: BaseProcess, file: Path) -> int:
+    """Wait until the publisher has encoded everything and said when it starts."""
+    while publisher.is_alive():
+        text = await asyncio.to_thread(lambda: file.read_text() if file.exists() else "")
+        if text:
+            return int(text)
+        await asyncio.sleep(0.05)
+    raise SystemExit("the load could not be encoded")
+
+
 async def _ended(publisher: BaseProcess, file: Path) -> Sent:
     await asyncio.to_thread(publisher.join)
-    raw = await asyncio.to_thread(file.read_bytes)
-    if not raw:
+    if not await asyncio.to_thread(file.exists):
         raise SystemExit("the load could not be published")
+    raw = await asyncio.to_thread(file.read_bytes)
     return msgspec.json.decode(raw, type=Sent)
 
 
