@@ -34,12 +34,69 @@ def add_proof_commands(commands: Any, add_range: Callable[[argparse.ArgumentPars
     keys.set_defaults(action=_make_key)
     keys.add_argument("file", type=Path)
 
+    _add_case_commands(commands)
     text = "who looked at whose data, when and why"
     looked = commands.add_parser("consultations", help=text, description=text)
     looked.set_defaults(action=_runs("afstand.proof.commands", "list_consultations"))
     looked.add_argument("--config", type=Path)
     looked.add_argument("--person", default="", help="data of this person")
     looked.add_argument("--by", default="", help="by this user")
+
+
+def _add_case_commands(commands: Any) -> None:
+    text = "what people do about a case: screening, review, logbook, check-in, activation"
+    case = commands.add_parser("case", help=text, description=text)
+    kinds = case.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    text = "the case for a case conference, as a role may see it"
+    summary = kinds.add_parser("summary", help=text, description=text)
+    summary.set_defaults(action=_runs("afstand.proof.case_commands", "case_summary"))
+    summary.add_argument("--view", choices=_VIEWS, required=True, help="for whom")
+    summary.add_argument("--reason", required=True, help="why; it is logged")
+    said = [summary]
+    for name, (text, value) in QUESTIONS.items():
+        command = kinds.add_parser(name, help=text, description=text)
+        command.set_defaults(action=_runs("afstand.proof.case_commands", "case_command"), what=name)
+        command.add_argument("value", metavar=value)
+        command.add_argument("--note", default="", help="in words")
+        said.append(command)
+        match name:
+            case "log":
+                command.add_argument("--happened", type=_moment_ms, help="when; default: now")
+                command.add_argument("--file-name", default="")
+                command.add_argument("--file-sha256", default="", help="of a picture she keeps")
+            case "check-in":
+                command.add_argument("--not-well", action="store_true", help="asks to be called")
+            case "activate":
+                command.add_argument("--not-urgent", action="store_true")
+            case "activation-step":
+                command.add_argument("--step", required=True, help="handed-over or instructed")
+            case "tell-cause":
+                command.add_argument("--cause", required=True, help="see docs/case.md")
+            case _:
+                pass
+    for command in said:
+        command.add_argument("--case", required=True)
+        command.add_argument("--by", required=True, help="who says it")
+        command.add_argument("--config", type=Path, help="the configuration, a TOML file")
+
+
+QUESTIONS = {
+    "screen": ("the outcome of a risk screening", "low|moderate|high"),
+    "review": ("what the case conference decided", "keep|tighten|scale-down|end"),
+    "log": ("put the words of the protected person on the timeline", "PERSON"),
+    "check-in": ("the protected person was heard", "PERSON"),
+    "check-in-every": ("how often the protected person is heard; 0: no more", "HOURS"),
+    "activate": ("make a button live, with a checklist", "DEVICE"),
+    "activation-step": ("a step of that was done", "DEVICE"),
+    "tell-cause": ("explain to the protected person why there was an alarm", "INCIDENT"),
+}
+"""What can be said of a case: a text, and the name of what it is about."""
+
+
+def _moment_ms(text: str) -> int:
+    from afstand.evidence import moment  # noqa: PLC0415 - reads the store's ids, needed here alone
+
+    return moment(text).ms
 
 
 def _add_case(

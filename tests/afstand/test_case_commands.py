@@ -1,0 +1,147 @@
+"""`afstand case`: what is journalled, what is refused, and the summary that each role gets."""
+
+import asyncio
+import json
+
+import pytest
+
+from afstand.cli import main
+from afstand.commands import decode_command
+from afstand.watch.envelope import encode_envelope
+from alerting.book.book import Book
+from alerting.book.types import (
+    ActivationStep,
+    CheckIn,
+    Concern,
+    DefineCase,
+    LogbookEntry,
+    Review,
+    Screen,
+    TellCause,
+)
+from ingest.entries import EntryKind
+from ingest.store import connect_store, journal_key
+from tests.afstand.journal import START_MS, Journal, definitions
+from tests.alerting.story import verdict
+from tests.servers import RedisServer
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+WORDS = "Hij stond bij de school."
+REASON = "casusoverleg 12 maart"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("case")
+    with RedisServer(folder) as server:
+        asyncio.run(write(server.url))
+        (folder / "master").write_text("22" * 32)
+        path = folder / "afstand.toml"
+        path.write_text(f"""
+            partitions = ["p"]
+            store = {{ url = "{server.url}" }}
+            archive = {{ dir = "{folder / "none"}" }}
+            registry = {{ master_key = "file:{folder / "master"}" }}
+        """)
+        yield path
+
+
+async def write(url):
+    """Definitions in the journal, and what the alarm book says of a breach and a logbook entry."""
+    journal, book = Journal(), Book()
+    store = connect_store(url)
+    for command in definitions():
+        entry = journal.command(command)
+        await add(store, entry)
+        if isinstance(command, DefineCase):
+            book.step([command], START_MS, "p-1-0")
+    screen = Screen(case_id="case", by="ar", concern=Concern.HIGH, screened_ms=START_MS)
+    entry = LogbookEntry(case_id="case", person_id="vera", text=WORDS, happened_ms=START_MS)
+    breach = verdict("confirmed", order="contact", wearer="wim", protected="vera",
+                     distance_mm=123_457)  # fmt: skip
+    for number, said in enumerate((screen, entry, breach)):
+        entry_id = f"{START_MS + number}-7"
+        outputs = book.step([said], START_MS + number, f"p-{entry_id}")
+        blob = encode_envelope(0, outputs)
+        await store.execute_command("XADD", "outbox:{p}", entry_id, "v", "1", "b", blob)
+    await store.aclose()
+
+
+async def add(store, entry):
+    key = journal_key("p")
+    await store.execute_command(
+        "XADD", key, str(entry.id), "v", "1", "k", entry.kind.value, "b", entry.blob
+    )
+
+
+async def newest(url):
+    store = connect_store(url)
+    ((_, fields),) = await store.execute_command(
+        "XREVRANGE", journal_key("p"), "+", "-", "COUNT", 1
+    )
+    await store.aclose()
+    assert fields[b"k"] == EntryKind.COMMAND.encode()
+    return decode_command(fields[b"b"])
+
+
+SAID = [
+    (("screen", "high", "--note", "n"), Screen, {"concern": Concern.HIGH, "note": "n"}),
+    (("review", "keep", "--note", "n"), Review, {"note": "n", "by": "b"}),
+    (("log", "vera", "--note", WORDS, "--happened", "2026-01-02T03:04"), LogbookEntry,
+     {"text": WORDS, "happened_ms": 1_767_323_040_000}),
+    (("check-in", "vera", "--not-well"), CheckIn, {"well": False}),
+    (("activation-step", "victim-2", "--step", "instructed"), ActivationStep, {"by": "b"}),
+    (("tell-cause", "i-1", "--cause", "turned-away"), TellCause, {"incident_id": "i-1"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "kind", "fields"), SAID, ids=lambda one: str(one)[:20])
+def test_what_is_said_is_journalled(site, capsys, monkeypatch, words, kind, fields):
+    monkeypatch.setattr("afstand.tools.COMMAND_ANSWER_S_MAX", 0.25)
+    assert main(["case", *words, "--case", "case", "--by", "b", "--config", str(site)]) == 1
+    assert "no watch answered" in capsys.readouterr().err
+    url = site.read_text().split('url = "')[1].split('"')[0]
+    command = asyncio.run(newest(url))
+    assert isinstance(command, kind)
+    assert {name: getattr(command, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize("words", [
+    ("screen", "terrible"), ("review", "later"), ("tell-cause", "i-1", "--cause", "no"),
+    ("check-in-every", "x"),
+])  # fmt: skip
+def test_a_word_that_is_none_is_refused(site, capsys, words):
+    assert main(["case", *words, "--case", "case", "--by", "b", "--config", str(site)]) == 1
+    assert words[-1] in capsys.readouterr().err
+
+
+def summary(site, capsys, view):
+    arguments = ["--case", "case", "--by", "b", "--reason", REASON, "--config", str(site)]
+    assert main(["case", "summary", "--view", view, *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_summary_of_each_role_holds_what_it_may_see(site, capsys):
+    lead = json.loads(summary(site, capsys, "shift-lead"))
+    assert (lead["risk_class"], lead["concern"]) == (1, "high")
+    assert lead["protected_ids"] == ["vera"]
+    assert lead["incidents"] == {"proximity": 1}
+    assert lead["incidents_open"] == 1
+    assert [entry["text"] for entry in lead["logbook"]] == [WORDS]
+    assert [one["id"] for one in lead["orders"]] == ["ban"]
+    police = summary(site, capsys, "police")
+    assert WORDS not in police
+    assert "proximity" in police
+    supervisor = summary(site, capsys, "supervisor")
+    assert WORDS not in supervisor
+    wearer = summary(site, capsys, "wearer-side")
+    for trace in ("vera", "victim-2", "proximity", WORDS, "123"):
+        assert trace not in wearer, trace
+
+
+def test_a_summary_without_a_reason_shows_nothing(site, capsys):
+    arguments = ["--case", "case", "--by", "b", "--reason", "", "--config", str(site)]
+    assert main(["case", "summary", "--view", "police", *arguments]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "reason" in told.err
