@@ -198,6 +198,7 @@ SNAPSHOTS_KEPT: Final = 3
 SNAPSHOT_PAUSE_S: Final = 10.0  # between two snapshots of a replica that catches up
 SNAPSHOT_AGE_MS_MAX: Final = 600_000  # of journal time, whatever the number of entries
 EXPLAIN_RECORDS_MAX: Final = 10_000  # verdicts that are told of one incident
+TRANSFER_BYTES_MAX: Final = 1024 * 1024 * 1024  # of the document of a whole case
 BUNDLE_CIRCLES_MAX: Final = 400  # error circles of one track on a map, evenly spread
 CONSULTATION_PERSONS_MAX: Final = 500  # in one line of the log of consultations
 CONSULTATIONS_PAGE: Final = 500

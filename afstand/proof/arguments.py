@@ -30,6 +30,22 @@ def add_proof_commands(commands: Any, add_range: Callable[[argparse.ArgumentPars
     bundles.add_argument("--reason", required=True, help="why; it is logged")
     bundles.add_argument("--language", choices=("nl", "en"), help="default: notify.language")
 
+    text = "give a whole case to another agency, or take one, with a verified round trip"
+    transfer = commands.add_parser("transfer", help=text, description=text)
+    kinds = transfer.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    given = kinds.add_parser("export", help="write the document of a case")
+    given.set_defaults(action=_runs("afstand.proof.commands", "export_case_file"))
+    given.add_argument("case")
+    given.add_argument("--out", type=Path, required=True, help="a file that is not there yet")
+    given.add_argument("--by", required=True, help="who makes it")
+    given.add_argument("--reason", required=True, help="why; it is logged")
+    given.add_argument("--config", type=Path)
+    taken = kinds.add_parser("import", help="take a document into an archive partition of its own")
+    taken.set_defaults(action=_runs("afstand.proof.commands", "import_case_file"))
+    taken.add_argument("file", type=Path)
+    taken.add_argument("--partition", required=True, help="the name of the new partition")
+    taken.add_argument("--config", type=Path)
+
     keys = commands.add_parser("evidence-key", help="make a key that bundles are signed with")
     keys.set_defaults(action=_make_key)
     keys.add_argument("file", type=Path)

@@ -21,6 +21,7 @@ from afstand.proof.bundle import View, Wanted, make_bundle
 from afstand.proof.past import Definitions, ProofError, read_definitions, start_before
 from afstand.proof.replay import Replay, replay
 from afstand.proof.signing import make_key, read_key
+from afstand.proof.transfer import export_case, import_case
 from afstand.proof.tried import Happened, read_substitutes
 from afstand.roles import open_store
 from alerting.book.roles import COURT, RIGHTS, WEARER_SIDE, Role
@@ -173,6 +174,43 @@ async def bundle_case(config: Config, options: argparse.Namespace) -> int:
     if not result.same:
         print(f"NOT reproduced: {result.differing} entries differ", file=sys.stderr)
     return 0 if result.same else 1
+
+
+async def export_case_file(config: Config, options: argparse.Namespace) -> int:
+    """Write the document of a case into a new file."""
+    try:
+        async with open_store(config) as store:
+            found = await find_case(config, store, options.case)
+            said = Consultation(
+                at_ms=time.time_ns() // 1_000_000,
+                by=options.by,
+                role="court",
+                what="transfer",
+                persons=found.definitions.scope.persons,
+                reason=options.reason,
+            )
+            await log_consultation(store, config.master_key(), said)
+            raw = await export_case(found.history, options.case)
+        with options.out.open("xb") as file:
+            file.write(raw)
+    except (*_REFUSED, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{options.out}: {len(raw)} bytes")
+    return 0
+
+
+async def import_case_file(config: Config, options: argparse.Namespace) -> int:
+    """Take a document into a partition of the archive, if it comes back byte for byte."""
+    try:
+        raw = await asyncio.to_thread(options.file.read_bytes)
+        root = Path(config.archive.dir)
+        case_id = await import_case(raw, root, options.partition)
+    except (ProofError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"case {case_id}: taken, and came back byte for byte")
+    return 0
 
 
 def write_key(path: Path) -> int:

@@ -6,7 +6,7 @@ outbox are read from (archive, store) makes no difference.
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from afstand import __version__
 from afstand.commands import (
@@ -23,7 +23,7 @@ from afstand.watch.snapshots import Snapshot, SnapshotError, Snapshots
 from alerting.book.types import DefineCase
 from ingest.archive.chain import StreamName
 from ingest.archive.history import History
-from ingest.columns import KIND_CODES
+from ingest.columns import KIND_CODES, EntryColumns
 from ingest.entries import Entry, EntryKind
 from ingest.outbox import OutboxEntry
 from ingest.store import BEGINNING, EntryId
@@ -59,8 +59,18 @@ class Folded(NamedTuple):
     then: bytes | None
 
 
+class Columns(Protocol):
+    """Whatever gives the entries of a stream as columns."""
+
+    def columns(
+        self, stream: StreamName, after: EntryId = BEGINNING, until: EntryId | None = None
+    ) -> AsyncIterator[EntryColumns]:
+        """Return them, oldest first."""
+        ...
+
+
 async def read_definitions(
-    history: History, case_id: str, until: EntryId | None = None
+    history: Columns, case_id: str, until: EntryId | None = None
 ) -> Definitions | None:
     """Return what defines a case; None when the partition does not know it.
 

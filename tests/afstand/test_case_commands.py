@@ -14,6 +14,7 @@ from alerting.book.types import (
     CheckIn,
     Concern,
     DefineCase,
+    Input,
     LogbookEntry,
     Review,
     Screen,
@@ -56,10 +57,11 @@ async def write(url):
         if isinstance(command, DefineCase):
             book.step([command], START_MS, "p-1-0")
     screen = Screen(case_id="case", by="ar", concern=Concern.HIGH, screened_ms=START_MS)
-    entry = LogbookEntry(case_id="case", person_id="vera", text=WORDS, happened_ms=START_MS)
+    words = LogbookEntry(case_id="case", person_id="vera", text=WORDS, happened_ms=START_MS)
     breach = verdict("confirmed", order="contact", wearer="wim", protected="vera",
                      distance_mm=123_457)  # fmt: skip
-    for number, said in enumerate((screen, entry, breach)):
+    inputs: list[Input] = [screen, words, breach]
+    for number, said in enumerate(inputs):
         entry_id = f"{START_MS + number}-7"
         outputs = book.step([said], START_MS + number, f"p-{entry_id}")
         blob = encode_envelope(0, outputs)
