@@ -68,7 +68,12 @@ def _add_case_commands(commands: Any) -> None:
     summary.set_defaults(action=_runs("afstand.proof.case_commands", "case_summary"))
     summary.add_argument("--view", choices=_VIEWS, required=True, help="for whom")
     summary.add_argument("--reason", required=True, help="why; it is logged")
-    said = [summary]
+    text = "what happened with my alarm: for the protected person, in plain words"
+    told = kinds.add_parser("feedback", help=text, description=text)
+    told.set_defaults(action=_runs("afstand.proof.case_commands", "case_feedback"))
+    told.add_argument("incident", metavar="INCIDENT")
+    told.add_argument("--language", choices=("nl", "en"), help="default: notify.language")
+    said = [summary, told]
     for name, (text, value) in QUESTIONS.items():
         command = kinds.add_parser(name, help=text, description=text)
         command.set_defaults(action=_runs("afstand.proof.case_commands", "case_command"), what=name)

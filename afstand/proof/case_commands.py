@@ -15,6 +15,7 @@ from afstand.config import Config
 from afstand.consultations import Consultation, ConsultationError, log_consultation
 from afstand.proof.arguments import QUESTIONS
 from afstand.proof.commands import VIEWS, Found, find_case
+from afstand.proof.feedback import feedback
 from afstand.proof.past import ProofError
 from afstand.proof.timeline import lines_of
 from afstand.roles import open_store
@@ -118,6 +119,33 @@ def _word(kind: type[_Kind], text: str) -> _Kind:
         return kind(text)
     except ValueError:
         raise ValueError(f"{text!r} is not one of {', '.join(kind)}") from None
+
+
+async def case_feedback(config: Config, options: argparse.Namespace) -> int:
+    """Print what happened with an alarm, for the protected person to read."""
+    try:
+        async with open_store(config) as store:
+            found = await find_case(config, store, options.case)
+            said = Consultation(
+                at_ms=time.time_ns() // 1_000_000,
+                by=options.by,
+                role="victim-support",
+                what="feedback",
+                persons=found.definitions.scope.persons,
+                incident_id=options.incident,
+            )
+            await log_consultation(store, config.master_key(), said)
+            outputs = [output async for _, output in _records(found)]
+    except (ProofError, ConsultationError, StoreUnavailableError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    language = options.language or config.notify.language
+    lines = feedback(outputs, options.incident, language, time_zone("Europe/Amsterdam"))
+    if not lines:
+        print(f"case {options.case} has no incident {options.incident}", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
+    return 0
 
 
 # --- the summary ----------------------------------------------------------------------------------

@@ -141,6 +141,20 @@ def test_the_summary_of_each_role_holds_what_it_may_see(site, capsys):
         assert trace not in wearer, trace
 
 
+def test_what_happened_with_my_alarm_is_told_in_plain_words_without_a_place(site, capsys):
+    incident = f"i-p-{START_MS + 2}-7-0"
+    arguments = ["--case", "case", "--by", "opvang", "--config", str(site)]
+    assert main(["case", "feedback", incident, "--language", "nl", *arguments]) == 0
+    told = capsys.readouterr().out
+    lines = [line[18:] for line in told.splitlines()]
+    assert lines[0] == "Uw alarm kwam binnen."
+    assert "De meldcentrale is gewaarschuwd." in lines
+    for trace in ("wim", "vera", "operator", "meldkamer", "123", "zone"):
+        assert trace not in told
+    assert main(["case", "feedback", "i-p-1-0-0", *arguments]) == 1
+    assert "has no incident" in capsys.readouterr().err
+
+
 def test_a_summary_without_a_reason_shows_nothing(site, capsys):
     arguments = ["--case", "case", "--by", "b", "--reason", "", "--config", str(site)]
     assert main(["case", "summary", "--view", "police", *arguments]) == 1

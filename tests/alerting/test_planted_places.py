@@ -7,6 +7,7 @@ as an export does it.
 
 import base64
 import struct
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,11 +18,13 @@ from alerting.book.views import seen
 from alerting.notify.cap import CapRenderer
 from alerting.notify.delivery import RenderError, delivery_of_command, delivery_of_notice
 from alerting.notify.events import EventsRenderer
+from alerting.notify.mqtt import DeviceChannel
 from firmware_contracts.topics import cmd_topic
 from tests.alerting import test_channel_cap, test_channel_device, test_channel_events
 from tests.alerting.story import START_MS, Story
 from tests.alerting.test_story_privacy import PLANTED, everyone, whole_life
 
+NO_LINK: Any = None  # nothing is published
 KEYS = dict.fromkeys(("ankle", "button-p", "button-q"), b"0123456789abcdef")
 HERS = ("P", "Q", "button-p", "button-q")
 ALLOWED = (Audience.POLICE, Audience.MONITORING_CENTRE, Audience.SHIFT_LEAD)
@@ -52,12 +55,12 @@ def life():
 def rendered(output) -> list[bytes]:
     """What goes over the wire for a notice or a command, by every channel that can carry it."""
     if isinstance(output, DeviceCommand):
-        channel = test_channel_device.DeviceChannel(None, test_channel_device.settings(), KEYS.get)
+        channel = DeviceChannel(NO_LINK, test_channel_device.settings(), KEYS.get)
         device_id, frame, _ = channel.frame(delivery_of_command("k", output), output.at_ms)
         return [frame, cmd_topic(device_id).encode()]
     delivery = delivery_of_notice("p0-1-0-0", output)
     if output.subject_device_id is not None:
-        channel = test_channel_device.DeviceChannel(None, test_channel_device.settings(), KEYS.get)
+        channel = DeviceChannel(NO_LINK, test_channel_device.settings(), KEYS.get)
         device_id, frame, _ = channel.frame(delivery, output.at_ms)
         return [frame, cmd_topic(device_id).encode()]
     found = []
