@@ -10,10 +10,13 @@ from aiohttp.test_utils import TestServer
 from afstand import auditing
 from afstand.auditing import Heartbeat, PartitionAudit, Problem, look, say
 from afstand.commands import encode_command
+from afstand.config import Audit, Config
+from afstand.config import Store as StoreSettings
+from afstand.limits import AUDIT_ANSWER_MS, AUDIT_STILL_MS
 from afstand.outbox_source import GROUP
 from afstand.watch.fold import Watch
 from alerting.book.types import AlarmClass, AlarmRecord, RaiseByHand
-from ingest.entries import EntryKind
+from ingest.entries import Entry, EntryKind
 from ingest.journal import Journal
 from ingest.outbox import Outbox
 from ingest.store import BEGINNING, connect_store
@@ -35,6 +38,24 @@ async def store(server):
     await client.execute_command("FLUSHALL")
     yield client
     await client.aclose()
+
+
+class Late:
+    """How late it is since the newest entry: the store's clock, in the hands of the test."""
+
+    ms = 0
+
+
+@pytest.fixture(autouse=True)
+def late(monkeypatch):
+    late = Late()
+
+    async def store_ms(store):
+        last = await Journal(store).last_id("p")
+        return last.ms + late.ms
+
+    monkeypatch.setattr(auditing, "_store_ms", store_ms)
+    return late
 
 
 class Service:
@@ -82,20 +103,24 @@ async def test_while_all_work_nothing_is_missing(store, service):
     assert len(probes) == 5  # one in 30 s, each answered
 
 
-async def test_without_a_watch_time_stands_still(store, service, monkeypatch):
-    monkeypatch.setattr(auditing, "AUDIT_STILL_MS", 50)
+async def test_without_a_watch_time_stands_still(store, service, late):
     audit = PartitionAudit(store, "p", ALL_MS)
-    await asyncio.sleep(0.06)
-    assert whats(await audit.cycle(0.0)) == ["journal-still"]
+    late.ms = AUDIT_STILL_MS
+    assert await audit.cycle(0.0) == []
+    late.ms += 1
+    assert whats(await audit.cycle(1.0)) == ["journal-still"]
+    late.ms = 250
     await service.tick()
-    assert await audit.cycle(1.0) == []
+    assert await audit.cycle(2.0) == []
 
 
-async def test_a_probe_that_is_not_folded_and_then_not_taken(store, service, monkeypatch):
-    monkeypatch.setattr(auditing, "AUDIT_ANSWER_MS", 20)
+async def test_a_probe_that_is_not_folded_and_then_not_taken(store, service, late, monkeypatch):
+    monkeypatch.setattr(auditing, "AUDIT_STILL_MS", 10 * AUDIT_ANSWER_MS)
     audit = PartitionAudit(store, "p", ALL_MS)
     assert await audit.cycle(0.0) == []
-    await asyncio.sleep(0.03)
+    late.ms = AUDIT_ANSWER_MS
+    assert await audit.cycle(1.0) == []
+    late.ms += 1
     assert whats(await audit.cycle(1.0)) == ["probe-not-folded"]
     await service.fold()
     assert whats(await audit.cycle(2.0)) == ["probe-not-taken"]
@@ -157,3 +182,41 @@ async def test_the_heartbeat_is_called_at_its_pace_and_again_soon_after_a_failur
         assert await nobody.beat(0.0) is False
     assert said == [False, True, True, True, True]
     assert len(calls) == 3
+
+
+async def test_the_role_calls_the_heartbeat_while_all_is_well_and_not_after(
+    server, store, service, monkeypatch, late
+):
+    monkeypatch.setattr(auditing, "AUDIT_PAUSE_S", 0.01)
+    monkeypatch.setattr(auditing, "AUDIT_PROBE_S", 0.0)
+    calls, stop = [], asyncio.Event()
+
+    async def handler(request):
+        calls.append(request.path)
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_get("/ping", handler)
+    async with TestServer(application) as heartbeat:
+        monkeypatch.setenv("HEARTBEAT", str(heartbeat.make_url("/ping")))
+        config = Config(
+            store=StoreSettings(url=server.url),
+            audit=Audit(heartbeat_url="env:HEARTBEAT", heartbeat_s=1.0, health_port=0),
+            partitions=("p",),
+        )
+        running = asyncio.create_task(auditing.auditor(config, stop))
+        while len(calls) < 2:
+            await service.fold()
+            await service.deliver()
+            await asyncio.sleep(0.01)
+        late.ms = AUDIT_STILL_MS + 1  # the watches are gone
+        await asyncio.sleep(0.1)
+        before = len(calls)
+        signals: list[Entry] = []
+        while not signals:
+            entries = await service.journal.read("p", BEGINNING, 10_000)
+            signals = [e for e in entries if b"journal-still" in e.blob]
+            await asyncio.sleep(0.01)
+        assert len(calls) == before
+        stop.set()
+        await running
