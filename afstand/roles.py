@@ -11,14 +11,16 @@ from pathlib import Path
 import aiomqtt
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from afstand.config import Config
 from afstand.delivery_log import StoreDeliveryLog
 from afstand.health import NotReady, health_app, serving
+from afstand.heartbeat import Heartbeat, HeartbeatMetrics
 from afstand.limits import REGISTRY_POLL_MS, WATCH_RETRY_S_MAX
 from afstand.outbox_source import JournalReceipts, StreamSource
 from afstand.supervise import Child, afstand_command
+from afstand.systemd import managed
 from afstand.watch.follower import Follower, Sources, run_until_refused
 from afstand.watch.metrics import BookCollector, PartitionMetrics, WatchMetrics
 from afstand.watch.replica import Replica
@@ -59,8 +61,13 @@ async def open_store(config: Config) -> AsyncIterator[Store]:
 async def observed(
     config: Config, port: int, registry: CollectorRegistry, not_ready: NotReady
 ) -> AsyncIterator[None]:
-    """Serve metrics and health while the block runs."""
-    async with serving(health_app(registry, not_ready), config.http.host, port) as at:
+    """Serve metrics and health while the block runs, and tell systemd."""
+    ready = Gauge("afstand_ready", "1 while the role does its work", registry=registry)
+    ready.set_function(lambda: not not_ready())
+    async with (
+        serving(health_app(registry, not_ready), config.http.host, port) as at,
+        managed(not_ready),
+    ):
         log.info("serving metrics and health", port=at)
         yield
 
@@ -267,6 +274,16 @@ async def notify(config: Config, stop: asyncio.Event) -> None:
         )
         await stack.enter_async_context(source.reading())
         notifier = Notifier(source, receipts, destinations, clock, metrics, delivered)
+        watchdog = Heartbeat(
+            store,
+            config.partitions,
+            HeartbeatMetrics(registry),
+            lambda: source.not_ready or keys.not_ready,
+            url=config.optional_secret("heartbeat.url", config.heartbeat.url),
+            every_s=config.heartbeat.every_s,
+        )
+        beating = asyncio.create_task(watchdog.run())
+        stack.callback(beating.cancel)
         running = asyncio.create_task(notifier.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)

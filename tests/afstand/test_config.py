@@ -152,6 +152,7 @@ def test_the_shipped_example_is_good(monkeypatch):
     for name in names:
         monkeypatch.setenv(f"AFSTAND_{name}", SECRET)
     monkeypatch.setenv("AFSTAND_MASTER_KEY", "11" * 32)
+    monkeypatch.setenv("AFSTAND_HEARTBEAT_URL", "https://outside.example/alive")
     config = load(ROOT / "deploy/afstand.example.toml", {})
     assert len(config.master_key()) == 32
     assert set(config.notify_settings().targets) >= {"monitoring-centre", "shift-lead"}

@@ -1,0 +1,134 @@
+"""Store and broker with the shipped files: what they promise they keep."""
+
+import asyncio
+import contextlib
+
+import aiomqtt
+import pytest
+import redis.exceptions
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from afstand.heartbeat import Heartbeat, HeartbeatMetrics
+from ingest.entries import EntryKind
+from ingest.journal import Journal
+from ingest.store import EntryId, StoreUnavailableError, connect_store
+from tests.ingest.fake_broker import until
+from tests.servers import MosquittoServer, RedisServer
+
+pytestmark = pytest.mark.servers
+MESSAGES = 3_000  # the default of max_queued_messages is 1000, and drops the rest
+
+
+def client(broker, name):
+    return aiomqtt.Client(
+        broker.host, broker.port, identifier=name, clean_session=False,
+        protocol=aiomqtt.ProtocolVersion.V311, timeout=30, max_inflight_messages=500,
+        max_queued_outgoing_messages=0,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+async def test_the_broker_keeps_what_waits_for_an_intake_that_is_away(tmp_path):
+    with MosquittoServer(tmp_path) as broker:
+        async with client(broker, "intake") as away:
+            await away.subscribe("em/+/fix", qos=1)
+        async with client(broker, "device") as device:
+            sent = [b"%d" % number for number in range(MESSAGES)]
+            await asyncio.gather(*(device.publish("em/a/fix", one, qos=1) for one in sent))
+        # A restart in good order, too: sessions and messages are in its file.
+        broker.stop()
+        broker.start()
+        got = []
+        async with client(broker, "intake") as back:
+            async for message in back.messages:
+                got.append(message.payload)
+                if len(got) == MESSAGES:
+                    break
+    assert sorted(got) == sorted(sent)
+
+
+@pytest.mark.slow
+async def test_a_store_that_is_full_refuses_and_forgets_nothing(tmp_path):
+    with RedisServer(tmp_path, extra=["--maxmemory", "6mb"]) as server:
+        store = connect_store(server.url)
+        journal = Journal(store)
+        kept: list[EntryId] = []
+        try:
+            with contextlib.suppress(StoreUnavailableError):
+                while len(kept) < 10_000:
+                    kept.append(await journal.append("p0", EntryKind.SIGNAL, bytes(4_000)))
+            assert len(kept) < 10_000
+            assert len(kept) > 100
+            assert await journal.length("p0") == len(kept)
+            assert await journal.first_id("p0") == kept[0]
+            with pytest.raises(redis.exceptions.ResponseError):
+                await store.execute_command("SET", "more", "text" * 100)
+        finally:
+            await store.aclose()
+
+
+async def test_the_store_is_set_up_to_lose_nothing(tmp_path):
+    wanted = {
+        "appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no",
+        "maxmemory-policy": "noeviction", "aof-load-truncated": "yes",
+    }  # fmt: skip
+    with RedisServer(tmp_path) as server:
+        store = connect_store(server.url)
+        try:
+            for name, value in wanted.items():
+                found = await store.execute_command("CONFIG", "GET", name)
+                assert [str(one, "ascii") for one in found] == [name, value]
+        finally:
+            await store.aclose()
+
+
+@pytest.mark.slow
+async def test_the_sign_of_life_stops_when_alarms_would_not_get_through(tmp_path):
+    taken = []
+
+    async def take(request):
+        taken.append(await request.json())
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/alive", take)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/alive"
+    registry = CollectorRegistry()
+    not_ready = [""]
+    with RedisServer(tmp_path) as server:
+        store = connect_store(server.url)
+        journal = Journal(store)
+        one = Heartbeat(
+            store, ("p0", "p1"), HeartbeatMetrics(registry), lambda: not_ready[0],
+            url=url, every_s=0.02,
+        )  # fmt: skip
+        running = asyncio.create_task(one.run())
+
+        def alive():
+            return registry.get_sample_value("afstand_watchdog")
+
+        # A partition that no watch ticks in: alarms of its people would not get through.
+        await journal.append("p0", EntryKind.TICK, b"")
+        assert "journal p1 stands still" in await one.problem()
+        await journal.append("p1", EntryKind.TICK, b"")
+        await until(lambda: len(taken) > 1)
+        assert alive() == 1
+        assert taken[0] == {"service": "afstand", "status": "alive"}
+        not_ready[0] = "not connected to the store"
+        await until(lambda: alive() == 0)
+        seen = len(taken)
+        not_ready[0] = ""
+        await until(lambda: len(taken) > seen)
+        server.kill()
+        await until(lambda: alive() == 0)
+        seen = len(taken)
+        await asyncio.sleep(0.1)
+        assert len(taken) == seen
+        running.cancel()
+        await store.aclose()
+    await runner.cleanup()
