@@ -15,6 +15,10 @@ class Clock(Protocol):
         """Give the time; it may step, and no decision needs it to be more than roughly right."""
         ...
 
+    def steady_ms(self) -> int:
+        """Give a time that never steps, for waiting: a retry must not wait for a clock set back."""
+        ...
+
     async def sleep_ms(self, duration_ms: int) -> None:
         """Wait; 0 or less gives the loop one turn."""
         ...
@@ -26,6 +30,10 @@ class SystemClock:
     def now_ms(self) -> int:
         """Give Unix time in ms."""
         return time.time_ns() // 1_000_000
+
+    def steady_ms(self) -> int:
+        """Give the event loop's time in ms."""
+        return int(asyncio.get_running_loop().time() * 1000)
 
     async def sleep_ms(self, duration_ms: int) -> None:
         """Wait in real time."""

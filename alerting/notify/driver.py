@@ -63,7 +63,7 @@ class LaneDriver:
 
     def offer(self, delivery: Delivery) -> Delivery | None:
         """Take a delivery in; give the one that a full lane lets go for it, perhaps itself."""
-        dropped = self._lane.offer(delivery, self._clock.now_ms())
+        dropped = self._lane.offer(delivery, self._clock.steady_ms())
         self._wake.set()
         return dropped
 
@@ -76,7 +76,7 @@ class LaneDriver:
         async with asyncio.TaskGroup() as attempts:
             while True:
                 self._wake.clear()
-                now_ms = self._clock.now_ms()
+                now_ms = self._clock.steady_ms()
                 while not self._closing and (job := self._lane.start(now_ms)) is not None:
                     self._busy += 1
                     attempts.create_task(self._attempt(job))
@@ -93,12 +93,12 @@ class LaneDriver:
             # of a fresh entry, which this look therefore does not delay.
             again = job.attempts > 1 or delivery.redelivered
             if again and await self._settled_before(delivery.key):
-                self._lane.abandon(job, self._clock.now_ms())
+                self._lane.abandon(job, self._clock.steady_ms())
                 self._wake.set()
                 await self._settle(delivery, None)
                 return
             outcome = await self._send(delivery)
-            final = self._lane.finish(job, outcome, self._clock.now_ms())
+            final = self._lane.finish(job, outcome, self._clock.steady_ms())
             self._wake.set()
             if final is not None:
                 await self._settle(delivery, final)

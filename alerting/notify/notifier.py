@@ -107,8 +107,8 @@ class Notifier:
     async def _drain(self) -> None:
         for driver in self._drivers.values():
             driver.close()
-        end_ms = self._clock.now_ms() + NOTIFY_STOP_MS_MAX
-        while self._clock.now_ms() < end_ms:
+        end_ms = self._clock.steady_ms() + NOTIFY_STOP_MS_MAX
+        while self._clock.steady_ms() < end_ms:
             if not (self._done or self._settling or any(d.busy for d in self._drivers.values())):
                 return
             await self._clock.sleep_ms(10)

@@ -122,8 +122,12 @@ class VirtualClock:
         self._now_ms = start_ms
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self._count = 0
+        self.wrong_ms = 0  # how far the wall clock is off; waiting does not look at it
 
     def now_ms(self) -> int:
+        return self._now_ms + self.wrong_ms
+
+    def steady_ms(self) -> int:
         return self._now_ms
 
     async def sleep_ms(self, duration_ms: int) -> None:

@@ -63,7 +63,7 @@ TARGETS: Final[Mapping[str, Audience]] = {
 }
 LANE: Final = LaneSettings(age_ms_max=24 * 3_600_000, attempts_max=1_000)
 STORE_URL: Final = "redis://store:6379"
-SNAPSHOT_ENTRIES: Final = 60
+SNAPSHOT_ENTRIES: Final = 25
 
 
 def device_records() -> list[DeviceRecord]:

@@ -28,6 +28,7 @@ from afstand.commands import (
     define_zone,
     encode_command,
 )
+from afstand.watch import replica
 from alerting.book.types import CaseDevice, DefineCase, DefinePlan
 from geofence.orders import CircleShape, Zone
 from geofence.orders import Role as PersonRole
@@ -50,6 +51,7 @@ CALM_S_MAX: Final = 240.0
 """A lane's slowest back-off, the steps of the plan, the default plan behind it, and the greatest
 step back of the store's clock, during which journal time stands still.
 """
+QUIET_MS: Final = 1_000
 ROLES: Final = ("intake-0", "intake-1", "watch-0", "watch-1", "notify-0")
 
 PLAN: Final = {
@@ -256,7 +258,7 @@ class Simulation:
 
 @contextlib.contextmanager
 def simulated_time(loop: SimulationLoop) -> Iterator[None]:
-    """The machine's clock, as whatever runs at present sees it."""
+    """The machine's clock, as whatever runs at present sees it, and fewer ticks."""
 
     def time_ns() -> int:
         return (START_MS + loop.current.offset_ms) * 1_000_000 + int(loop.time() * 1e9)
@@ -265,6 +267,8 @@ def simulated_time(loop: SimulationLoop) -> Iterator[None]:
         return time_ns() / 1e9
 
     with (
+        # A tick a second instead of four: the same decisions at a third of the cost.
+        mock.patch.object(replica, "WATCH_QUIET_MS", QUIET_MS),
         mock.patch.object(time, "time_ns", time_ns),
         mock.patch.object(time, "time", time_s),
     ):

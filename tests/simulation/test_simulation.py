@@ -6,7 +6,7 @@ from tests.conftest import run_seed
 from tests.simulation.bugs import BUGS
 from tests.simulation.simulation import simulate
 
-SEEDS = 160
+SEEDS = 120
 PARTS = 8
 BUG_SEEDS_MAX = 1_000
 
