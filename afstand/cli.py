@@ -75,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_reader_commands(commands)
     add_configured("trackers", "carry packets of Teltonika trackers to the broker", _trackers)
 
+    add_configured("console", "the operators' console: API, live page, replay", _console)
+    accounts = commands.add_parser("accounts", help="local accounts of the console")
+    _add_account_commands(accounts)
+
     simulate = add_configured("simulate", "simulated devices against the broker", _simulate)
     simulate.add_argument("scenario", type=Path, help="a scenario file")
     simulate.add_argument("--for", dest="for_s", type=float, help="end after SECONDS")
@@ -241,6 +245,24 @@ def _add_incident_commands(incidents: argparse.ArgumentParser) -> None:
             command.add_argument("--despite-active", action="store_true")
 
 
+def _add_account_commands(accounts: argparse.ArgumentParser) -> None:
+    from alerting.book.roles import Role
+
+    commands = accounts.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, text in (
+        ("add", "make or replace one; the password is read from standard input"),
+        ("list", "who may sign in"),
+        ("disable", "let nobody in with it any more"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(action=_accounts, what=name)
+        command.add_argument("--config", type=Path)
+        if name != "list":
+            command.add_argument("name")
+        if name == "add":
+            command.add_argument("--role", required=True, choices=[role.value for role in Role])
+
+
 def _configured(options: argparse.Namespace, role: str) -> Config:
     config = load(options.config)
     logs.configure(level=config.log.level, role=role)
@@ -322,6 +344,24 @@ def _trackers(options: argparse.Namespace) -> int:
 
     config = _configured(options, "trackers")
     return _run_role(lambda stop: roles.trackers(config, stop))
+
+
+def _console(options: argparse.Namespace) -> int:
+    from afstand.console_role import console
+
+    config = _configured(options, "console")
+    return _run_role(lambda stop: console(config, stop))
+
+
+def _accounts(options: argparse.Namespace) -> int:
+    from afstand import console_role
+
+    config = _configured(options, "accounts")
+    if options.what == "list":
+        return console_role.list_accounts(config)
+    if options.what == "disable":
+        return console_role.disable_account(config, options.name)
+    return console_role.add_account(config, options.name, options.role)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -452,7 +492,10 @@ def _trace(options: argparse.Namespace) -> int:
 def _check_config(options: argparse.Namespace) -> int:
     config = load(options.file)
     problems = []
-    for check in (config.master_key, config.notify_settings, config.store_url):
+    checks = [config.master_key, config.notify_settings, config.store_url]
+    if config.console.key:
+        checks += [config.console_key, config.console_settings]
+    for check in checks:
         try:
             check()
         except ConfigError as error:

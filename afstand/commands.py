@@ -65,8 +65,45 @@ class DefineOrder(msgspec.Struct, frozen=True, kw_only=True, tag="define-order")
     order: Order
 
 
+class ProposeOrder(msgspec.Struct, frozen=True, kw_only=True, tag="propose-order"):
+    """An order, with the zones it brings along, put before a second person.
+
+    Nothing of it counts before it is approved. `compiled`: one for each zone, as in DefineZone;
+    or none at all.
+    """
+
+    proposal_id: str
+    order: Order
+    zones: tuple[Zone, ...] = ()
+    compiled: tuple[CompiledZone, ...] = ()
+    by: str
+    reason: str = ""
+
+
+class DecideOrder(msgspec.Struct, frozen=True, kw_only=True, tag="decide-order"):
+    """A second person approves a proposed order, or anybody declines it."""
+
+    proposal_id: str
+    by: str
+    approved: bool
+    reason: str = ""
+
+
+class HandOverShift(msgspec.Struct, frozen=True, kw_only=True, tag="hand-over-shift"):
+    """One shift gives the room to the next. `incidents`: those that were spoken about.
+
+    It changes no alarm; it is evidence of who had the room.
+    """
+
+    by: str
+    to: str
+    text: str = ""
+    incidents: tuple[str, ...] = ()
+
+
+RoomCommand = ProposeOrder | DecideOrder | HandOverShift
 Definition = DefinePerson | DefineDevice | DefineZone | DefineOrder
-JournalCommand = Definition | BookCommand
+JournalCommand = Definition | RoomCommand | BookCommand
 
 
 class CommandError(ValueError):

@@ -18,7 +18,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import msgspec
 
 from afstand.limits import STORE_COPIES_MAX
+from alerting.book.roles import Role
 from alerting.notify.settings import BrokerSettings, NotifySettings, Target, TlsSettings
+from console.settings import OidcSettings, Settings, TileSettings
 
 ENV_PREFIX: Final = "AFSTAND_"
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -154,6 +156,57 @@ class Trackers(Section, frozen=True, kw_only=True):
     health_port: Port = 9104
 
 
+class ConsoleOidc(Section, frozen=True, kw_only=True):
+    """An OpenID Connect provider for the console.
+
+    `roles`: value of the claim `role_claim` -> role of the console; others may not in.
+    """
+
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+    role_claim: str = "groups"
+    name_claim: str = "preferred_username"
+    roles: dict[str, Role] = {}
+
+
+class ConsoleTiles(Section, frozen=True, kw_only=True):
+    """The background of the console's map.
+
+    Without `url` there is none, and no server outside learns which place is looked at.
+    """
+
+    url: str = ""
+    kind: Literal["raster", "vector"] = "raster"
+    attribution: str = ""
+    max_zoom: Annotated[int, msgspec.Meta(ge=0, le=22)] = 19
+
+
+class Console(Section, frozen=True, kw_only=True):
+    """The operators' console.
+
+    `key`: 32 bytes under which it keeps second factors. `public_url`: where browsers reach it when
+    a proxy stands before it. With `cert_file` and `key_file` it speaks TLS itself.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8490
+    health_port: Port = 9106
+    data_dir: str = "afstand-console"
+    key: str = ""
+    public_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/?#]+)?$")] = ""
+    trusted_proxies: tuple[str, ...] = ()
+    cert_file: str = ""
+    key_file: str = ""
+    local_accounts: bool = True
+    language: Literal["nl", "en"] = "nl"
+    site_name: Annotated[str, msgspec.Meta(max_length=60)] = ""
+    centre: tuple[float, float, float] = (5.3, 52.15, 6.5)
+    """Longitude, latitude and zoom of the map at rest."""
+    oidc: ConsoleOidc = ConsoleOidc()
+    tiles: ConsoleTiles = ConsoleTiles()
+
+
 class Registry(Section, frozen=True, kw_only=True):
     """Where device keys are encrypted at rest."""
 
@@ -192,6 +245,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: Heartbeat = Heartbeat()
     trackers: Trackers = Trackers()
     audit: Audit = Audit()
+    console: Console = Console()
     registry: Registry = Registry()
     evidence: Evidence = Evidence()
     http: Http = Http()
@@ -209,16 +263,50 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises ConfigError when they cannot be had.
         """
-        text = self.secret("registry.master_key", self.registry.master_key)
+        return self._key("registry.master_key", self.registry.master_key)
+
+    def console_key(self) -> bytes:
+        """The 32 bytes under which the console keeps second factors. Raises ConfigError."""
+        return self._key("console.key", self.console.key)
+
+    def _key(self, key: str, reference: str) -> bytes:
+        text = self.secret(key, reference)
         for decode in (bytes.fromhex, base64.b64decode):
             try:
-                key = decode(text)
+                found = decode(text)
             except (ValueError, binascii.Error):
                 continue
-            if len(key) == 32:
-                return key
-        raise ConfigError(
-            [Problem(self.source, "registry.master_key", "not 32 bytes in hexadecimal or base64")]
+            if len(found) == 32:
+                return found
+        raise ConfigError([Problem(self.source, key, "not 32 bytes in hexadecimal or base64")])
+
+    def console_settings(self) -> Settings:
+        """What the console needs to know. Raises ConfigError for a secret that cannot be had."""
+        console, oidc = self.console, self.console.oidc
+        provider = None
+        if oidc.issuer:
+            provider = OidcSettings(
+                issuer=oidc.issuer,
+                client_id=oidc.client_id,
+                client_secret=self.secret("console.oidc.client_secret", oidc.client_secret),
+                role_claim=oidc.role_claim,
+                name_claim=oidc.name_claim,
+                roles=oidc.roles,
+            )
+        return Settings(
+            public_url=console.public_url,
+            secure=bool(console.cert_file) or console.public_url.startswith("https://"),
+            local_accounts=console.local_accounts,
+            oidc=provider,
+            tiles=TileSettings(
+                url=console.tiles.url,
+                kind=console.tiles.kind,
+                attribution=console.tiles.attribution,
+                max_zoom=console.tiles.max_zoom,
+            ),
+            language=console.language,
+            site_name=console.site_name,
+            centre=console.centre,
         )
 
     def store_url(self) -> str:
@@ -292,6 +380,7 @@ _SECTIONS: Final[Mapping[str, Any]] = {
     "trackers": Trackers,
     "audit": Audit,
     "heartbeat": Heartbeat,
+    "console": Console,
     "registry": Registry,
     "evidence": Evidence,
     "http": Http,

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
 from afstand import logs
 from afstand.cases import check_cases, dump_json, import_cases
+from afstand.demo_accounts import DemoAccounts
 from afstand.demo_state import DemoState
 from afstand.demo_view import Rate, line, page, summary
 from afstand.embedded import EmbeddedError, Endpoint
@@ -29,6 +30,7 @@ from afstand.site import (
     TargetSpec,
     new_secret,
     open_site,
+    prefer_port,
     warm_up_apart,
 )
 from afstand.supervise import stop_on_signals
@@ -45,7 +47,10 @@ from simulators.scenario import Scenario, ScenarioError, load_scenario
 START_AFTER_MS: Final = 3_000
 LAST_MS: Final = 1_500
 PLAIN_STATUS_S: Final = 5.0
-ACKNOWLEDGE_AFTER_MS: Final = 4_000
+ACKNOWLEDGE_AFTER_MS: Final = 20_000  # whoever looks at the console sees it wait for an answer
+DEMO_ROLES: Final = (*ROLES, "console")
+CONSOLE_PORT: Final = 8490
+CENTRE: Final = (4.48, 51.92, 11.0)
 OIN: Final = "00000001823288444000"
 RECEIVERS: Final = (
     ("meldkamer", Kind.CAP, ("police",)),
@@ -89,7 +94,13 @@ async def _run(
     receivers, targets = await _receivers()
     try:
         console.print("starting an embedded store and broker ...")
-        async with open_site(folder, targets, prefer_broker=prefer_broker) as parts:
+        console_port = prefer_port(CONSOLE_PORT)
+        async with open_site(
+            folder,
+            targets,
+            prefer_broker=prefer_broker,
+            console={"port": console_port, "site_name": "Afstand demo", "centre": CENTRE},
+        ) as parts:
             return await _play(console, parts, scenario, receivers, for_s, live, stop)
     finally:
         for receiver in receivers:
@@ -114,11 +125,13 @@ async def _play(
         receiver.acknowledge_url = acknowledged
     console.print("compiling kernels (the first time, about a minute) ...")
     await warm_up_apart()
-    console.print(f"starting {', '.join(ROLES)} ...")
-    site.start()
-    await site.ready()
+    accounts = await asyncio.to_thread(DemoAccounts, site)
+    console.print(f"starting {', '.join(DEMO_ROLES)} ...")
+    site.start(DEMO_ROLES)
+    await site.ready(DEMO_ROLES)
     await _register(site, world)
     console.print(f"{len(world.keys)} devices registered; they connect now")
+    console.print(accounts.introduction(), highlight=False)
     async with open_store(site.config) as store:
         tail = Tail(store, site.config.partitions[0])
         start_ms = wall_ms() + START_AFTER_MS
@@ -132,7 +145,8 @@ async def _play(
         following = asyncio.create_task(tail.run())
         driving = asyncio.create_task(fleet.run())
         try:
-            await _show(console, state, fleet, names, for_s, live, stop, (following, driving))
+            work = (following, driving)
+            await _show(console, state, fleet, names, accounts, for_s, live, stop, work)
         finally:
             fleet.stop()
             following.cancel()
@@ -150,6 +164,7 @@ async def _show(
     state: DemoState,
     fleet: Fleet,
     names: str,
+    accounts: DemoAccounts,
     for_s: float | None,
     live: bool,
     stop: asyncio.Event,
@@ -168,7 +183,8 @@ async def _show(
             now_ms = wall_ms()
             per_s = rate.look(now_ms, state.tail.fixes)
             if view is not None:
-                view.update(page(state, now_ms, per_s, fleet.counts.connected, names))
+                shown = page(state, now_ms, per_s, fleet.counts.connected, names)
+                view.update(Group(accounts.panel(now_ms), shown))
             else:
                 for one in fresh:
                     console.print(line(one), markup=False, highlight=False)
@@ -177,7 +193,8 @@ async def _show(
                     console.print(
                         f"-- {max(0, now_ms - state.start_ms) // 1000} s: {fleet.counts.connected} "
                         f"devices connected, {per_s:.1f} fixes/s, "
-                        f"{len(state.tail.incidents)} open incidents",
+                        f"{len(state.tail.incidents)} open incidents; "
+                        f"sign-in code {accounts.code(now_ms)}",
                         highlight=False,
                     )
             with contextlib.suppress(TimeoutError):

@@ -194,6 +194,9 @@ WATCH_BEHIND_ENTRIES: Final = 128  # as many at once: there are more, and they a
 WATCH_RETRY_S_MAX: Final = 2.0  # between attempts while the store does not answer
 SHADOW_WAIT_S: Final = 60.0  # what no watch has written by then, none will write
 SHADOW_TEXT_CHARACTERS_MAX: Final = 160
+WATCH_BEAT_MS: Final = 1_000  # each replica says that it lives
+WATCH_BEAT_EXPIRES_MS: Final = 5_000
+WATCH_REPLICAS_MAX: Final = 9
 SNAPSHOTS_KEPT: Final = 3
 SNAPSHOT_PAUSE_S: Final = 10.0  # between two snapshots of a replica that catches up
 SNAPSHOT_AGE_MS_MAX: Final = 600_000  # of journal time, whatever the number of entries
@@ -217,6 +220,53 @@ CONFORM_LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_COMMANDS_AT_ONCE: Final = 200  # definitions in one write of an import
 CASES_BYTES_AT_ONCE: Final = 1024 * 1024  # of them together, unless one alone is larger
+
+# --- console ----------------------------------------------------------------------------------
+CONSOLE_TIMELINE_ENTRIES_MAX: Final = (
+    1_000  # of one incident: the first 100 and the newest are kept
+)
+CONSOLE_TIME_MS_MAX: Final = 253_402_300_799_999  # the last day of the year 9999
+CONSOLE_CLOSED_INCIDENTS_MAX: Final = 2_000  # remembered in memory, the newest
+CONSOLE_TOLD_MAX: Final = 200  # targets of one incident whose state is shown
+CONSOLE_LOG_ENTRIES_PER_SUBJECT_MAX: Final = 40  # what was seen of a device or a person lately
+CONSOLE_LOG_ENTRIES_MAX: Final = 200_000
+CONSOLE_REFUSALS_MAX: Final = 2_000  # commands the watch refused, for late questions
+CONSOLE_SAMPLES_MAX: Final = 20_000  # pages and answers that the indicators are computed from
+CONSOLE_TRACK_POINTS: Final = 60  # newest fixes of a device kept for its track
+CONSOLE_TRACK_DEVICES_MAX: Final = 65_536  # of higher handles only the last fix is kept
+CONSOLE_PASSWORD_CHARACTERS_MIN: Final = 12
+CONSOLE_PASSWORD_CHARACTERS_MAX: Final = 256
+CONSOLE_ATTEMPTS_MAX: Final = 10  # to sign in, with one name or from one address, in one window
+CONSOLE_ATTEMPTS_WINDOW_S: Final = 300
+CONSOLE_ATTEMPTS_REMEMBERED_MAX: Final = 10_000
+CONSOLE_REQUESTS_PER_S: Final = 25.0  # of one session, in the long run
+CONSOLE_REQUESTS_BURST: Final = 200.0
+CONSOLE_SESSION_H_MAX: Final = 12
+CONSOLE_SESSION_IDLE_MIN: Final = 30  # without a person's doing: locked
+CONSOLE_SESSIONS_MAX: Final = 1_000
+CONSOLE_BODY_BYTES_MAX: Final = 1024 * 1024
+CONSOLE_ANSWER_S_MAX: Final = 2.0  # how long a request waits for the watch to apply a command
+CONSOLE_STREAMS_MAX: Final = 1_000  # open event streams
+CONSOLE_STREAM_TICK_S: Final = 1.0
+CONSOLE_CONSULT_AGAIN_MS: Final = 600_000  # the same look-up by the same session is logged again
+CONSOLE_LIST_MAX: Final = 1_000  # rows in one answer
+CONSOLE_REASON_CHARACTERS_MIN: Final = 8  # of the reason for a look-up outside an incident
+CONSOLE_REPLAY_MS_MAX: Final = 6 * 3_600_000  # the longest period of one replay
+CONSOLE_REPLAY_POINTS_MAX: Final = 20_000  # of one device, in one answer
+CONSOLE_REPLAY_S_MAX: Final = 20.0  # reading the journal for one replay
+CONSOLE_FEASIBILITY_HOURS_MAX: Final = 168
+CONSOLE_FEASIBILITY_S_MAX: Final = 30.0
+CONSOLE_UNSPOOL_EVERY_S: Final = 5.0
+CONSOLE_OIDC_FLOWS_MAX: Final = 1_000  # sign-ins that have begun
+CONSOLE_OIDC_TIMEOUT_S: Final = 10.0
+CONSOLE_CATCH_UP_YIELD_ENTRIES: Final = 64  # folded in one go: requests are served between
+CONSOLE_CONSULTATIONS_READ_MAX: Final = 20_000  # entries of the log looked through in one call
+CONSOLE_DUMP_EVERY_S: Final = 300.0
+CONSOLE_HEALTH_EVERY_S: Final = 1.0
+CONSOLE_LAG_MS_MAX: Final = 5_000  # a watch further behind the journal is called behind
+CONSOLE_NO_FRAMES_MS_MAX: Final = 60_000  # without a frame from anybody the intake is called silent
+CONSOLE_NOTIFIER_IDLE_MS_MAX: Final = 5_000
+CONSOLE_PROPOSALS_MAX: Final = 1_000  # orders that wait for a second person
 
 # --- simulators -------------------------------------------------------------------------------
 RECEIVER_BODY_BYTES_MAX: Final = 262_144

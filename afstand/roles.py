@@ -21,6 +21,7 @@ from afstand.limits import REGISTRY_POLL_MS, WATCH_RETRY_S_MAX
 from afstand.outbox_source import JournalReceipts, StreamSource
 from afstand.supervise import Child, afstand_command
 from afstand.systemd import managed
+from afstand.watch.beat import keep_beating
 from afstand.watch.follower import Follower, Sources, run_until_refused
 from afstand.watch.metrics import BookCollector, PartitionMetrics, WatchMetrics
 from afstand.watch.replica import Replica
@@ -236,9 +237,14 @@ async def _follow_all(
                 }
             )
         )
-        async with asyncio.TaskGroup() as group:
-            for each in followers:
-                group.create_task(run_until_refused(each, stop))
+        replicas = [each for each in followers if isinstance(each, Replica)]
+        beating = asyncio.create_task(keep_beating(store, replicas))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for each in followers:
+                    group.create_task(run_until_refused(each, stop))
+        finally:
+            beating.cancel()
 
 
 async def notify(config: Config, stop: asyncio.Event) -> None:

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from afstand.supervise import Child, afstand_command
 
 READY_S_MAX: Final = 120.0
 MASTER_KEY_VARIABLE: Final = "AFSTAND_SITE_MASTER_KEY"
+CONSOLE_KEY_VARIABLE: Final = "AFSTAND_SITE_CONSOLE_KEY"
 ROLES: Final = ("intake", "watch-0", "watch-1", "notify")
 
 
@@ -45,6 +47,17 @@ class TargetSpec(msgspec.Struct, frozen=True, kw_only=True):
         return f"AFSTAND_SITE_SECRET_{self.name.upper().replace('-', '_').replace('.', '_')}"
 
 
+def prefer_port(port: int) -> int:
+    """This port of the loopback interface when it is free, else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return free_port()
+    return port
+
+
 def new_secret() -> str:
     """A secret in the form of Standard Webhooks."""
     return "whsec_" + secrets.token_urlsafe(48).replace("-", "A").replace("_", "B")[:48]
@@ -64,12 +77,17 @@ class Site:
         self.children: dict[str, Child] = {}
 
     @property
+    def console_url(self) -> str:
+        """Where a browser finds the console."""
+        return f"http://127.0.0.1:{self.config.console.port}"
+
+    @property
     def master_key(self) -> bytes:
         """The key under which this site keeps device keys."""
         return bytes.fromhex(self.environ[MASTER_KEY_VARIABLE])
 
     def command(self, role: str) -> tuple[list[str], dict[str, str]]:
-        """Command line and environment of a role: `intake`, `watch-N`, `notify` or `archiver`."""
+        """Command line and environment of a role, `intake` or `watch-0` or another."""
         name, _, index = role.partition("-")
         arguments = [name, "--config", str(self.config_file)]
         environ = dict(self.environ)
@@ -136,18 +154,25 @@ async def warm_up_apart() -> None:
         raise SiteError(f"the kernels cannot be compiled: {said.decode(errors='replace')[-800:]}")
 
 
-def load_with(config_file: Path, environ: Mapping[str, str]) -> Config:
-    """Load a configuration whose secrets are in `environ`."""
+@contextlib.contextmanager
+def in_environment(environ: Mapping[str, str]) -> Iterator[None]:
+    """The variables are in this process's environment while the block runs."""
     before = {name: os.environ.get(name) for name in environ}
     os.environ.update(environ)
     try:
-        return load(config_file)
+        yield
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def load_with(config_file: Path, environ: Mapping[str, str]) -> Config:
+    """Load a configuration whose secrets are in `environ`."""
+    with in_environment(environ):
+        return load(config_file)
 
 
 def write_config(
@@ -159,11 +184,15 @@ def write_config(
     replicas: int = 2,
     snapshot_entries: int = 2_000,
     archive: Mapping[str, float] | None = None,
+    console: Mapping[str, Any] | None = None,
 ) -> Site:
     """Write the configuration of a site into `folder`."""
-    ports = {"intake": free_port(), "notify": free_port(), "archiver": free_port()}
+    ports = {role: free_port() for role in ("intake", "notify", "archiver", "console")}
     ports |= {f"watch-{index}": free_port() for index in range(replicas)}
-    environ = {MASTER_KEY_VARIABLE: secrets.token_hex(32)}
+    environ = {
+        MASTER_KEY_VARIABLE: secrets.token_hex(32),
+        CONSOLE_KEY_VARIABLE: secrets.token_hex(32),
+    }
     tables: dict[str, dict[str, Any]] = {
         "store": {"url": store_url},
         "broker": {"host": "127.0.0.1", "port": at_broker.port, "version": at_broker.mqtt_version},
@@ -175,6 +204,12 @@ def write_config(
         },
         "archive": {"dir": str(folder / "archive"), **(archive or {})},
         "notify": {"port": free_port()},
+        "console": {
+            "port": free_port(),
+            "data_dir": str(folder / "console"),
+            "key": f"env:{CONSOLE_KEY_VARIABLE}",
+            **(console or {}),
+        },
         "log": {"level": "warning"},
     }
     for target in targets:
@@ -192,7 +227,7 @@ def write_config(
 
 
 def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """The tables as TOML; strings, numbers and lists of strings only, which JSON writes alike."""
+    """The tables as TOML; strings, numbers and lists only, which JSON writes alike."""
     lines = []
     for name, table in tables.items():
         lines.append(f"[{name}]")
@@ -202,11 +237,16 @@ def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 @contextlib.asynccontextmanager
 async def open_site(
-    folder: Path, targets: Sequence[TargetSpec], *, prefer_broker: str = ""
+    folder: Path,
+    targets: Sequence[TargetSpec],
+    *,
+    prefer_broker: str = "",
+    console: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[tuple[Site, Endpoint, Endpoint]]:
     """An embedded store and broker with a configuration for them; stops all in the end."""
     with store(folder) as at_store, broker(folder, prefer=prefer_broker) as at_broker:
-        site = write_config(folder, f"redis://127.0.0.1:{at_store.port}/0", at_broker, targets)
+        url = f"redis://127.0.0.1:{at_store.port}/0"
+        site = write_config(folder, url, at_broker, targets, console=console)
         try:
             yield site, at_store, at_broker
         finally:

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "alerting.notify": ("alerting.book", "firmware_contracts"),
     "ingest": ("firmware_contracts",),
     "simulators": ("firmware_contracts",),
-    "console": ("alerting.book", "geofence.verdicts", "firmware_contracts"),
+    "console": ("alerting.book", "geofence", "firmware_contracts"),
     "afstand": OURS,
     "benchmarks": OURS,
 }
@@ -46,7 +46,10 @@ PURE = (
         f"afstand/watch/{name}.py"
         for name in ("fold", "frames", "kernels", "page", "plain", "seen")
     ),
-    *(f"afstand/watch/{name}.py" for name in ("envelope", "signals")),
+    *(f"afstand/watch/{name}.py" for name in ("envelope", "signals", "proposals")),
+    "console/model",
+    *(f"console/{name}.py" for name in ("views", "geometry", "caseload")),
+    "afstand/console_feed.py",
 )
 IMPURE_MODULES = ("asyncio", "redis", "aiomqtt", "paho", "mqtt5", "time", "random", "os", "socket",
                   "threading", "subprocess", "aiohttp", "pathlib", "secrets", "uuid")  # fmt: skip

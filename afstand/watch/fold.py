@@ -11,6 +11,7 @@ aside with a reason, and a SYSTEM alarm says so. Nothing stops.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,11 +19,15 @@ import numpy as np
 
 from afstand.commands import (
     CommandError,
+    DecideOrder,
     DefineDevice,
     DefineOrder,
     DefinePerson,
     DefineZone,
     Definition,
+    HandOverShift,
+    ProposeOrder,
+    RoomCommand,
     decode_command,
 )
 from afstand.watch.envelope import encode_envelope, entry_key
@@ -35,6 +40,7 @@ from afstand.watch.frames import (
     read_inputs,
 )
 from afstand.watch.page import Run, read_page
+from afstand.watch.proposals import Proposals, Proposed, Refused
 from afstand.watch.signals import PROBE, read_signal
 from alerting.book.book import Book
 from alerting.book.classes_data import BOOK_VERSION
@@ -104,6 +110,7 @@ class _State(msgspec.Struct, array_like=True):
     engine: bytes
     book: bytes
     devices: DumpedDevices
+    proposals: list[Proposed] = []  # a state written before there were any has none
 
 
 _RECEIPT: Final = msgspec.msgpack.Decoder(tuple[int, Receipt])
@@ -117,6 +124,7 @@ class Watch:
         self._engine = Engine()
         self._book = Book()
         self._devices = Devices()
+        self._proposals = Proposals()
 
     def step(self, entry: Entry) -> Step:
         """Fold one entry. Never raises for what stands in it.
@@ -245,6 +253,7 @@ class Watch:
                 self._engine.dump(),
                 self._book.dump(),
                 self._devices.dump(),
+                self._proposals.dump(),
             ]
         )
 
@@ -267,6 +276,7 @@ class Watch:
         except ValueError as error:
             raise WatchError(f"state of another format: {error}") from None
         watch._devices = Devices.load(state.devices)
+        watch._proposals = Proposals.load(state.proposals)
         return watch
 
     # --- time ---------------------------------------------------------------------------------
@@ -366,11 +376,45 @@ class Watch:
             work.rejected(RejectReason.BAD_COMMAND, "command", "", str(error))
             return
         if isinstance(command, DefinePerson | DefineDevice | DefineZone | DefineOrder):
-            work.inputs += (
-                _tried(lambda: self._define(command, work), work, type(command).__name__) or []
-            )
+            self._take_definition(command, work)
+        elif isinstance(command, ProposeOrder | DecideOrder | HandOverShift):
+            self._room(command, work)
         else:
             work.inputs.append(command)
+
+    def _take_definition(self, command: Definition, work: "_Work") -> bool:
+        """Take a definition; False when it was refused."""
+        said = len(work.outputs)
+        found = _tried(lambda: self._define(command, work), work, type(command).__name__)
+        work.inputs += found or []
+        return found is not None and not any(
+            isinstance(one, Rejected) for one in work.outputs[said:]
+        )
+
+    def _room(self, command: RoomCommand, work: "_Work") -> None:
+        """What the monitoring centre does beside its alarms."""
+        answer: ProposeOrder | Refused | None = None
+        match command:
+            case ProposeOrder():
+                what, ref = "proposal", command.proposal_id
+                answer = self._proposals.propose(command, work.now_ms)
+            case DecideOrder():
+                what, ref = "decision", command.proposal_id
+                answer = self._proposals.decide(command)
+            case HandOverShift():
+                what, ref = "shift", command.by
+        if isinstance(answer, Refused):
+            work.rejected(answer.reason, what, ref, answer.detail)
+            return
+        work.outputs.append(Defined(what=what, ref=ref, at_ms=work.now_ms))
+        if isinstance(answer, ProposeOrder):
+            zones = [
+                DefineZone(zone=zone, compiled=compiled)
+                for zone, compiled in zip_longest(answer.zones, answer.compiled)
+            ]
+            # An order is never put with another zone than the one that was approved.
+            if all(self._take_definition(zone, work) for zone in zones):
+                self._take_definition(DefineOrder(order=answer.order), work)
 
     def _define(self, command: Definition, work: "_Work") -> list[Finding]:
         try:

@@ -133,6 +133,16 @@ class Follower:
         self._snapshot_writer: asyncio.Task[None] | None = None
         self.not_ready = "starting"
 
+    @property
+    def partition(self) -> str:
+        """The partition that it folds."""
+        return self._partition
+
+    @property
+    def at(self) -> EntryId:
+        """The last entry that it folded."""
+        return self._at
+
     def figures(self) -> dict[str, int]:
         """Figures of the alarm book, for the metrics."""
         return self._watch.figures()

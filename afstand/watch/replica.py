@@ -66,6 +66,7 @@ class Replica(Follower):
             others=others,
             refold=refold,
         )
+        self.index = index
         self._written = BEGINNING  # the outbox has this id and none below it is missing
         self._unsettled: deque[Computed] = deque()  # folded, and perhaps not written
         self._divergence_reported = False

@@ -1,0 +1,283 @@
+"""From entries of journal and outbox to what the console's read model folds. Pure translation."""
+
+from itertools import zip_longest
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from afstand.commands import (
+    CommandError,
+    DecideOrder,
+    DefineDevice,
+    DefineOrder,
+    DefinePerson,
+    DefineZone,
+    HandOverShift,
+    JournalCommand,
+    ProposeOrder,
+    decode_command,
+    define_zone,
+)
+from afstand.watch.envelope import ENVELOPE_FORMAT
+from alerting.book.types import OUTPUT_FORMAT, DefineCase, DefinePlan, Output
+from console.model.inputs import (
+    DeviceDefined,
+    DeviceSaid,
+    DeviceStatus,
+    FactSeen,
+    Fixes,
+    FramesSeen,
+    JournalFact,
+    OrderDecided,
+    OrderDefined,
+    OrderProposed,
+    OutboxEntry,
+    PersonDefined,
+    PlanDefined,
+    ShiftHandedOver,
+    ZoneDefined,
+)
+from console.ports import SentCommand
+from firmware_contracts.batch import DecodedBatch, DecodedFixes, decode_batch
+from firmware_contracts.codes import EventCode
+from firmware_contracts.owntracks import owntracks_to_columns
+from geofence.compiled import CompiledZone
+from geofence.orders import Zone
+from ingest.entries import Entry, EntryError, EntryKind, FrameBatch, FrameFlag, LaneCode
+from ingest.outbox import OutboxEntry as StreamEntry
+
+_ENVELOPE: Final = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw]])
+_OUTPUT: Final[msgspec.msgpack.Decoder[Output]] = msgspec.msgpack.Decoder(Output)
+_PROVEN: Final = int(FrameFlag.AUTHENTICATED)
+_PHONE: Final = int(LaneCode.OWNTRACKS)
+_EVENT_NAMES: Final = {int(code): code.name.lower().replace("_", "-") for code in EventCode}
+
+
+def outbox_input(partition: str, entry: StreamEntry) -> OutboxEntry:
+    """Take an outbox entry apart by outputs, so that one that is not known hides no other."""
+    outputs: list[Output] = []
+    unreadable = 0
+    try:
+        envelope, output, _, raws = _ENVELOPE.decode(entry.blob)
+        known = (envelope, output) == (ENVELOPE_FORMAT, OUTPUT_FORMAT)
+    except msgspec.MsgspecError:
+        raws, known = [], False
+    if not known:
+        return OutboxEntry(partition, *entry.id, [], unreadable=max(1, len(raws)))
+    for raw in raws:
+        try:
+            outputs.append(_OUTPUT.decode(raw))
+        except msgspec.MsgspecError:
+            unreadable += 1
+    return OutboxEntry(partition, *entry.id, outputs, unreadable)
+
+
+def journal_input(
+    partition: str, entry: Entry, handles: set[int] | None = None
+) -> FramesSeen | FactSeen | None:
+    """What a journal entry says to the console; None: nothing.
+
+    `handles`: only the frames of these devices.
+    """
+    if entry.kind is EntryKind.FRAMES:
+        return frames_input(partition, entry, handles)
+    if entry.kind is EntryKind.COMMAND:
+        try:
+            fact = fact_of(decode_command(entry.blob))
+        except CommandError:
+            return None  # the watch says so in the outbox
+        return None if fact is None else FactSeen(partition, *entry.id, fact)
+    return None
+
+
+def fact_of(command: JournalCommand) -> JournalFact | None:
+    """The fact in a command; None for what operators do, which the outbox tells."""
+    match command:
+        case DefinePerson():
+            return PersonDefined(command.person_id, command.role)
+        case DefineDevice():
+            return DeviceDefined(
+                command.handle,
+                command.device_id,
+                command.person_id,
+                command.role,
+                command.enabled,
+            )
+        case DefineZone():
+            return ZoneDefined(_drawn(command.zone, command.compiled))
+        case DefineOrder():
+            return OrderDefined(command.order)
+        case DefinePlan():
+            return PlanDefined(command.plan)
+        case DefineCase():
+            return command
+        case _:
+            return _room_fact(command)
+
+
+def _room_fact(command: JournalCommand) -> JournalFact | None:
+    match command:
+        case ProposeOrder():
+            return OrderProposed(
+                command.proposal_id,
+                command.order,
+                tuple(
+                    _drawn(zone, compiled)
+                    for zone, compiled in zip_longest(command.zones, command.compiled)
+                ),
+                command.by,
+                command.reason,
+            )
+        case DecideOrder():
+            return OrderDecided(command.proposal_id, command.by, command.approved, command.reason)
+        case HandOverShift():
+            return ShiftHandedOver(command.by, command.to, command.text, command.incidents)
+        case _:
+            return None
+
+
+def _drawn(zone: Zone, compiled: CompiledZone | None) -> Zone:
+    """The zone with its geometry, which the journal holds once: in what was compiled."""
+    if compiled is None or zone.geometry is not None or zone.circle is not None:
+        return zone
+    try:
+        geometry = msgspec.json.decode(compiled.source, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return zone  # the watch refuses it
+    return msgspec.structs.replace(zone, geometry=geometry)
+
+
+def command_of(sent: SentCommand) -> JournalCommand:
+    """The journal's command for what the console sends. Compiles zones: not for an event loop."""
+    match sent:
+        case OrderProposed():
+            defined = [define_zone(zone) for zone in sent.zones]
+            return ProposeOrder(
+                proposal_id=sent.proposal_id,
+                order=sent.order,
+                zones=tuple(one.zone for one in defined),
+                compiled=tuple(one.compiled for one in defined if one.compiled is not None),
+                by=sent.by,
+                reason=sent.reason,
+            )
+        case OrderDecided():
+            return DecideOrder(
+                proposal_id=sent.proposal_id,
+                by=sent.by,
+                approved=sent.approved,
+                reason=sent.reason,
+            )
+        case ShiftHandedOver():
+            return HandOverShift(by=sent.by, to=sent.to, text=sent.text, incidents=sent.incidents)
+        case _:
+            return sent
+
+
+def frames_input(
+    partition: str, entry: Entry, handles: set[int] | None = None
+) -> FramesSeen | None:
+    """The fixes, events and health in the frames of an entry; None when there are none.
+
+    Fixes and health count from proven frames only, as in the watch. An entry that cannot be read
+    says nothing here: the watch raises it.
+    """
+    try:
+        batch = FrameBatch.read(entry.blob)
+    except EntryError:
+        return None
+    wanted = np.ones(len(batch), np.bool_)
+    if handles is not None:
+        wanted = np.isin(batch.handles, np.fromiter(handles, np.int64, len(handles)))
+        if not wanted.any():
+            return None
+    phones = batch.lanes == _PHONE
+    proven = (batch.flags & _PROVEN) != 0
+    em1 = np.flatnonzero(~phones & wanted)
+    decoded = decode_batch(batch.payload, batch.offsets[em1], batch.lengths[em1])
+    parts = []
+    if len(decoded.fixes.frame):
+        parts.append(_fixes(decoded.fixes, batch.handles[em1].astype(np.int64), proven[em1]))
+    theirs = np.flatnonzero(phones & proven & wanted)
+    if len(theirs):
+        fixes, faults = owntracks_to_columns(
+            batch.payload, batch.offsets[theirs], batch.lengths[theirs]
+        )
+        parts.append(_fixes(fixes, batch.handles[theirs].astype(np.int64), faults == 0))
+    events = _events(decoded, batch, em1, proven, entry.id.ms)
+    statuses = _statuses(decoded, batch, em1, proven, entry.id.ms)
+    joined = _joined(parts)
+    if joined is None and not events and not statuses:
+        return None
+    return FramesSeen(partition, *entry.id, joined, events, statuses)
+
+
+def _fixes(
+    fixes: DecodedFixes, handles: np.ndarray, counts: np.ndarray
+) -> Fixes:  # columns of any integer type
+    keep = counts[fixes.frame]
+    return Fixes(
+        handles[fixes.frame][keep],
+        fixes.time_ms[keep],
+        fixes.lat_e7[keep],
+        fixes.lon_e7[keep],
+        fixes.accuracy_dm[keep],
+        fixes.speed_cm_s[keep],
+        fixes.heading_cdeg[keep],
+        fixes.mechanism[keep],
+        fixes.battery_pct[keep],
+    )
+
+
+def _joined(parts: list[Fixes]) -> Fixes | None:
+    parts = [part for part in parts if len(part.handle)]
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    return Fixes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _events(
+    decoded: DecodedBatch, batch: FrameBatch, em1: np.ndarray, proven: np.ndarray, at_ms: int
+) -> list[DeviceSaid]:
+    events = decoded.events
+    found = []
+    for row, at in enumerate(events.frame.tolist()):
+        kind = _EVENT_NAMES.get(int(events.code[row]))
+        if kind is None:
+            continue
+        index = int(em1[at])
+        handle = int(batch.handles[index])
+        found.append(
+            DeviceSaid(
+                handle=handle,
+                device_id=batch.name(index) if not handle else "",
+                kind=kind,
+                at_ms=at_ms,
+                device_ms=int(events.time_ms[row]),
+                authenticated=bool(proven[index]),
+                value=int(events.value[row]),
+                key=f"{handle}/{events.boot[row]}/{events.sequence[row]}/{events.record[row]}",
+            )
+        )
+    return found
+
+
+def _statuses(
+    decoded: DecodedBatch, batch: FrameBatch, em1: np.ndarray, proven: np.ndarray, at_ms: int
+) -> list[DeviceStatus]:
+    status = decoded.status
+    return [
+        DeviceStatus(
+            int(batch.handles[em1[at]]),
+            at_ms,
+            int(status.battery_pct[row]),
+            int(status.network[row]),
+            int(status.firmware[row]),
+            int(status.stored_frames[row]),
+            int(status.interval_moving_s[row]),
+        )
+        for row, at in enumerate(status.frame.tolist())
+        if proven[em1[at]]
+    ]

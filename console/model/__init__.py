@@ -1,0 +1,1 @@
+"""The read model: what the console knows, folded from outbox and journal. Pure."""

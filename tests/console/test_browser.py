@@ -1,0 +1,295 @@
+"""The page in a real Chromium: as operators use it, by keyboard, through deaths of the console."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from alerting.book.types import Acknowledge
+from console.model.world import ProposalState
+from firmware_contracts import EventCode
+from tests.console.browser import AXE, MAP, Somebody, chromium
+from tests.console.live import LiveSite
+from tests.console.site import PASSWORD
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+async def live(tmp_path, request):
+    """A room in which nothing has happened; with a parameter, it began so many seconds ago."""
+    made = LiveSite(tmp_path, since_s=getattr(request, "param", 0))
+    made.people()
+    ticking = asyncio.create_task(made.keep_ticking())
+    try:
+        async with made.serving():
+            yield made
+    finally:
+        ticking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticking
+        made.close()
+
+
+def only(live: LiveSite):
+    return live.room.only_incident()
+
+
+async def test_a_press_from_sign_in_to_closed_by_keyboard(live):
+    async with chromium() as browser:
+        jan = await Somebody.at(live, browser)
+        piet = await Somebody.at(live, browser)
+        await jan.sign_in("jan")
+        await piet.sign_in("piet")
+        await jan.sees("Er is niets open")
+        live.event("fleur", EventCode.PANIC)
+        await jan.sees("Noodknop", "#queue-list")
+        await jan.sees("Bel of luister mee", ".incident .next")
+        assert "(1!)" in await jan.page.title()
+
+        await jan.page.keyboard.press("a")
+        await jan.sees("Bevestigd om", ".answer")
+        assert only(live).owner == "jan"
+        await jan.sees("In behandeling", "#queue-list")
+
+        await jan.page.keyboard.press("n")
+        await jan.page.fill("dialog textarea", "buurvrouw gebeld")
+        await jan.page.keyboard.press("Control+Enter")
+        await jan.sees("buurvrouw gebeld", ".timeline")
+
+        await jan.page.keyboard.press("o")
+        await jan.page.fill("dialog [name=to]", "piet")
+        await jan.page.fill("dialog [name=text]", "politie is er")
+        await jan.page.keyboard.press("Control+Enter")
+        await piet.sees("Aan u overgedragen", "#queue-list")
+        await piet.page.keyboard.press("t")
+        await piet.sees("Overgenomen om", ".answer")
+        await jan.sees("bij piet", "#queue-list")
+
+        await piet.page.keyboard.press("s")
+        await piet.page.keyboard.press("1")
+        await piet.page.keyboard.type("politie heeft haar gesproken")
+        await piet.page.keyboard.press("Control+Enter")
+        await piet.sees("een tweede persoon tekent mee", ".answer")
+        assert await piet.page.locator(".actions button:visible", has_text="Afsluiten").count() == 0
+        assert only(live).open
+
+        await jan.sees("Wacht op uw handtekening", "#queue-list")
+        await jan.page.keyboard.press("s")
+        await jan.sees("politie heeft haar gesproken", "dialog")
+        await jan.page.keyboard.press("Control+Enter")
+        await piet.sees("Er is niets open")
+        (row,) = live.room.model.incidents.rows.values()
+        assert (row.open, str(row.disposition)) == (False, "handled")
+        assert (row.closed_by, row.countersigned_by) == ("piet", "jan")
+        assert jan.faults + piet.faults == []
+
+
+async def test_the_queue_is_by_priority_and_time_and_says_what_is_in_hand(live):
+    async with chromium() as browser:
+        jan = await Somebody.at(live, browser)
+        await jan.sign_in("jan")
+        live.event("dirk", EventCode.JAMMING)
+        live.event("evert", EventCode.STRAP_CUT)
+        live.event("fleur", EventCode.PANIC)
+        await jan.sees("Noodknop", "#queue-list")
+        await jan.sees("Sabotage", "#queue-list")
+        await jan.sees("Plaats twijfelachtig", "#queue-list")
+        assert await jan.texts(".entry .what") == ["Sabotage", "Noodknop", "Plaats twijfelachtig"]
+        tamper = next(r for r in live.room.model.incidents.open_rows() if r.wearer_id == "evert")
+        live.command(Acknowledge(incident_id=tamper.incident_id, by="piet"))
+        await jan.sees("bij piet", "#queue-list")
+        assert await jan.texts(".entry .what") == ["Noodknop", "Plaats twijfelachtig", "Sabotage"]
+        # By keyboard through the queue; what is chosen is announced and shown.
+        await jan.page.focus("#queue-list")
+        await jan.page.keyboard.press("Home")
+        await jan.sees("fleur", ".incident header")
+        await jan.page.keyboard.press("ArrowDown")
+        await jan.sees("dirk", ".incident header")
+        chosen = await jan.page.get_attribute("#queue-list", "aria-activedescendant")
+        assert await jan.page.get_attribute(f"[id='{chosen}']", "aria-selected") == "true"
+        assert jan.faults == []
+
+
+async def test_a_page_whose_console_was_killed_says_so_and_then_misses_nothing(tmp_path):
+    live = LiveSite(tmp_path)
+    live.people()
+    async with chromium() as browser:
+        jan = await Somebody.at(live, browser)
+        async with live.serving():
+            await jan.sign_in("jan")
+            live.event("fleur", EventCode.PANIC)
+            await jan.sees("Noodknop", "#queue-list")
+        await jan.sees("GEEN VERBINDING MET DE CONSOLE", ".banners")
+        first = only(live)
+        live.event("evert", EventCode.STRAP_CUT)
+        live.command(Acknowledge(incident_id=first.incident_id, by="piet"))
+        async with live.serving():
+            await jan.sees("Sabotage", "#queue-list")
+            await jan.sees("bij piet", "#queue-list")
+            await jan.page.wait_for_selector(".banner", state="detached")
+        assert jan.faults == []
+    live.close()
+
+
+@pytest.mark.parametrize("live", [1_000], indirect=True)
+async def test_without_a_map_the_list_says_where_everybody_is(live):
+    live.approach()
+    async with chromium() as browser:
+        jan = await Somebody.at(live, browser)
+        await jan.sign_in("jan")
+        pair = next(r for r in live.room.model.incidents.open_rows() if r.wearer_id == "bram")
+        await jan.go(f"#/incidents/{pair.incident_id}")
+        await jan.sees("De lijst hieronder zegt hetzelfde", ".map")
+        await jan.sees("51.92005, 4.47", ".positions")
+        rows = await jan.texts(".positions tbody tr")
+        assert [row.split()[0] for row in rows] == ["bram", "anna"]
+        await jan.sees("416 m", ".map .contact")
+        await jan.sees("tussen de laatste posities", ".incident")
+
+
+@pytest.mark.parametrize("live", [1_000], indirect=True)
+@pytest.mark.skipif(not MAP.exists(), reason="the map library is not installed (./run test does)")
+async def test_the_map_shows_both_persons_and_replay_moves_them(live):
+    live.approach()
+    async with chromium(with_map=True) as browser:
+        jan = await Somebody.at(live, browser, size=(1100, 640))
+        await jan.sign_in("jan")
+        pair = next(r for r in live.room.model.incidents.open_rows() if r.wearer_id == "bram")
+        await jan.go(f"#/incidents/{pair.incident_id}")
+        await jan.sees("bram", ".marker")
+        await jan.sees("anna", ".marker")
+        await jan.page.keyboard.press("r")
+        await jan.sees("Met een straal van 500 m: 1 keer binnen", ".replay")
+        await jan.page.fill(".replay input[type=number]", "2000")
+        await jan.sees("Met een straal van 2 km: 1 keer binnen", ".replay")
+        await jan.sees("bram", ".replay .marker")
+        slider = ".replay input[type=range]"
+        before = await jan.texts(".replay .now")
+        await jan.page.focus(slider)
+        for _ in range(60):
+            await jan.page.keyboard.press("ArrowLeft")
+        assert await jan.texts(".replay .now") != before
+        assert jan.faults == []
+
+
+@pytest.mark.parametrize("live", [1_000], indirect=True)
+async def test_an_order_is_drawn_proposed_approved_and_counts(live):
+    live.approach(to_m=1_500)
+    async with chromium() as browser:
+        lead = await Somebody.at(live, browser)
+        other = await Somebody.at(live, browser)
+        await lead.sign_in("lead")
+        await other.sign_in("vera-t")
+        await lead.go("#/orders/new")
+        page = lead.page
+        await page.select_option("[name=kind]", "area-ban")
+        await page.fill("#order-id", "gebied-evert")
+        await page.fill("#order-wearer", "evert")
+        await page.wait_for_selector("[name=plan] option[value=partnergeweld]", state="attached")
+        await page.select_option("[name=plan]", "partnergeweld")
+        await page.fill("#order-zone_id", "zone-evert")
+        # A square around where evert is: corners as one types them.
+        corners = "51.930, 4.508\n51.930, 4.516\n51.935, 4.516\n51.935, 4.508"
+        await page.fill("[name=places]", corners)
+        await page.click("text=Haalbaarheid")
+        await lead.sees("zou 100 % van de tijd een overtreding zijn geweest", ".form")
+        await page.click("button[type=submit]")
+        await lead.sees("Vier ogen: wie voorstelt, keurt niet zelf goed")
+        assert await page.is_disabled("text=Goedkeuren")
+        (proposal,) = live.room.model.world.proposals.values()
+        assert live.room.model.world.order("gebied-evert") is None
+
+        await other.go("#/orders")
+        await other.sees("Wacht op een tweede persoon")
+        await other.go(f"#/orders/proposal/{proposal.proposal_id}")
+        await other.page.click("text=Goedkeuren")
+        await other.sees("goedgekeurd", "h1")
+        assert live.room.model.world.proposals[proposal.proposal_id].state is ProposalState.APPROVED
+        order = live.room.model.world.order("gebied-evert")
+        assert order is not None
+        # The watch judges by it: evert is inside.
+        for _ in range(12):
+            live.journal.now_ms += 10_000
+            live.frames(live.fix("evert", 2_200, 1_400))
+        classes = [a for r in live.room.model.incidents.open_rows() for a in r.alarm_classes]
+        assert "area-breach" in [str(one) for one in classes]
+        assert lead.faults + other.faults == []
+
+
+async def test_the_screen_locks_and_opens_and_speaks_two_languages(live):
+    async with chromium() as browser:
+        jan = await Somebody.at(live, browser)
+        await jan.sign_in("jan")
+        await jan.page.keyboard.press("l")
+        await jan.sees("Scherm op slot")
+        live.event("fleur", EventCode.PANIC)
+        await jan.sees("1", ".locked-count")
+        assert "fleur" not in await jan.page.inner_text("body")
+        await jan.page.fill("[name=password]", PASSWORD)
+        await jan.page.keyboard.press("Enter")
+        await jan.sees("Noodknop", "#queue-list")
+        await jan.page.click("text=English")
+        await jan.sees("Panic button", "#queue-list")
+        await jan.sees("Call or listen in", ".incident .next")
+        await jan.page.click("text=Light/dark")
+        theme = await jan.page.get_attribute("html", "data-theme")
+        await jan.page.reload()
+        await jan.sees("Panic button", "#queue-list")
+        assert await jan.page.get_attribute("html", "data-theme") == theme
+        assert jan.faults == []
+
+
+PAGES = ("#/incidents", "#/cases", "#/cases/zaak-bram", "#/orders", "#/orders/gebiedsverbod-cees",
+         "#/orders/new", "#/devices", "#/devices/tag-bram", "#/caseload", "#/shift", "#/wall",
+         "#/last-known", "REPLAY", "#/consultations")  # fmt: skip
+
+
+@pytest.mark.parametrize("live", [1_000], indirect=True)
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (./run test does)")
+async def test_axe_finds_nothing_wrong_with_any_page_in_either_theme(live):
+    live.approach()
+    live.event("fleur", EventCode.PANIC)
+    pair = next(r for r in live.room.model.incidents.open_rows() if r.wearer_id == "bram")
+    found: list[str] = []
+    async with chromium() as browser:
+        nobody = await Somebody.at(live, browser, bypass_csp=True)
+        await nobody.page.goto(live.url)
+        await nobody.page.wait_for_selector("[name=code]")
+        found += await violations(nobody, "sign-in")
+        for name, theme in (("lead", "light"), ("lead", "dark"), ("audit", "light")):
+            somebody = await Somebody.at(live, browser, bypass_csp=True, color_scheme=theme)
+            live.store.account(name)
+            await somebody.sign_in(name)
+            for path in PAGES:
+                if (path == "#/consultations") != (name == "audit"):
+                    continue
+                where = path.replace("REPLAY", f"#/replay/incident/{pair.incident_id}")
+                await somebody.go(where)
+                await somebody.page.wait_for_selector("#main > *")
+                await asyncio.sleep(0.5)
+                found += await violations(somebody, f"{name} {theme} {path}")
+                if path == "#/last-known":
+                    await somebody.page.keyboard.press("Escape")
+            await somebody.page.keyboard.press("?")
+            await somebody.page.wait_for_selector("dialog[open]")
+            found += await violations(somebody, f"{name} {theme} help")
+            live.journal.now_ms += 31_000
+        assert nobody.faults == []
+    assert found == []
+
+
+async def violations(somebody: Somebody, where: str) -> list[str]:
+    """What axe finds by WCAG 2.2 A and AA and its own good practice."""
+    page = somebody.page
+    if not await page.evaluate("'axe' in window"):
+        await page.add_script_tag(path=AXE)
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    result = await page.evaluate(
+        "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", tags
+    )
+    return [
+        f"{where}: {one['id']}: {node['target']} {node['failureSummary'][:160]}"
+        for one in result["violations"]
+        for node in one["nodes"][:3]
+    ]
