@@ -283,6 +283,10 @@ const CODES = {
   order: ["maatregel"],
   "last-known": ["laatst bekende posities", "last known positions"],
   // what came later
+  "audit-finding": ["controle vond iets", "the auditor found something"],
+  explanation: ["uitleg achteraf", "explanation afterwards"],
+  "in-the-future": ["in de toekomst", "in the future"],
+  "silent-policy": ["beleid: stil", "policy: silent"],
   "alarm-flood": ["alarmvloed"],
   chattering: ["klapperend alarm", "chattering"],
   "travelling-alike": ["reizen samen", "travelling alike"],
