@@ -155,6 +155,7 @@ class Twin:
                 ),
                 plan_id=case["plan"],
                 risk_class=case["risk"],
+                review_weeks=0,  # reviews are told as stories, not modelled
                 owners=tuple(
                     CaseOwner(name=target, target=target, side=side)
                     for target, side in zip(
