@@ -481,9 +481,7 @@ def test_after_a_random_life_nothing_is_left_over():
             ),
             Countersign(incident_id=incident_id, by="op-2"),
         )
-    # Longer than any alarm takes; the cases themselves go on, with a review every ten weeks.
-    end_ms = twin.now + 30 * 86_400_000
-    while (due := twin.book.next_due_ms()) is not None and due < end_ms:
+    while (due := twin.book.next_due_ms()) is not None:
         twin.now = due
         twin.step()
     rows = twin.book._state.rows
@@ -494,7 +492,5 @@ def test_after_a_random_life_nothing_is_left_over():
     }
     assert set(left) - {"mass", "breaches", "desk"} == {
         "plans", "current_plans", "cases", "person_cases", "device_persons", "numbers",
-        "case_files", "timers",
     }  # fmt: skip
-    assert {timer.partition("|")[0] for timer in rows.timers} <= {"review", "quiet", "case"}
     assert left["plans"] == left["current_plans"]
