@@ -228,10 +228,11 @@ def test_an_alarm_raised_by_hand_and_a_drill(site):
 
 def test_a_lead_shelves_an_alarm_and_ends_it(site):
     journal = site.room.journal
-    site.room.frames(journal.event("tag-1", 1, EventCode.JAMMING))
+    lead = site.as_role(Role.SHIFT_LEAD)
+    said = {"alarm_class": "location-doubt", "reason": "says so", "wearer_id": "wim"}
+    assert lead.post("/v1/incidents", json=said).is_success
     row = site.room.only_incident()
     (alarm_id,) = row.alarms
-    lead = site.as_role(Role.SHIFT_LEAD)
     until = {"reason": "tunnel works", "until_ms": journal.now_ms + 600_000}
     assert lead.post(f"/v1/alarms/{alarm_id}/shelvings", json=until).is_success
     assert row.alarms[alarm_id].shelved_until_ms == until["until_ms"]
