@@ -136,14 +136,6 @@ class Audit(Section, frozen=True, kw_only=True):
     health_port: Port = 9105
 
 
-class Heartbeat(Section, frozen=True, kw_only=True):
-    """Where the notifier sends its sign of life while alarms get through."""
-
-    url: str = ""
-    """A reference, because who knows the address can feign life; "": nothing is sent."""
-    every_s: Annotated[float, msgspec.Meta(ge=1, le=600)] = 20.0
-
-
 class Trackers(Section, frozen=True, kw_only=True):
     """The bridge for Teltonika trackers.
 
@@ -242,7 +234,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     watch: Watch = Watch()
     archive: Archive = Archive()
     notify: Notify = Notify()
-    heartbeat: Heartbeat = Heartbeat()
     trackers: Trackers = Trackers()
     audit: Audit = Audit()
     console: Console = Console()
@@ -379,7 +370,6 @@ _SECTIONS: Final[Mapping[str, Any]] = {
     "notify": Notify,
     "trackers": Trackers,
     "audit": Audit,
-    "heartbeat": Heartbeat,
     "console": Console,
     "registry": Registry,
     "evidence": Evidence,

@@ -214,7 +214,6 @@ OUTBOX_CLAIM_IDLE_MS: Final = 60_000  # what another notifier left pending for s
 OUTBOX_CLAIM_PAUSE_S: Final = 15.0
 MANAGER_TELL_S: Final = 5.0  # how often systemd is told how things are, at least
 MANAGER_TEXT_CHARACTERS_MAX: Final = 200
-HEARTBEAT_STANDSTILL_MS_MAX: Final = 5_000  # a journal that older than this has no watch
 CONFORM_LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_BYTES_MAX: Final = 64 * 1024 * 1024
 CASES_COMMANDS_AT_ONCE: Final = 200  # definitions in one write of an import

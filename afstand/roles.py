@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry, Gauge
 from afstand.config import Config
 from afstand.delivery_log import StoreDeliveryLog
 from afstand.health import NotReady, health_app, serving
-from afstand.heartbeat import Heartbeat, HeartbeatMetrics
 from afstand.limits import REGISTRY_POLL_MS, WATCH_RETRY_S_MAX
 from afstand.outbox_source import JournalReceipts, StreamSource
 from afstand.supervise import Child, afstand_command
@@ -280,16 +279,6 @@ async def notify(config: Config, stop: asyncio.Event) -> None:
         )
         await stack.enter_async_context(source.reading())
         notifier = Notifier(source, receipts, destinations, clock, metrics, delivered)
-        watchdog = Heartbeat(
-            store,
-            config.partitions,
-            HeartbeatMetrics(registry),
-            lambda: source.not_ready or keys.not_ready,
-            url=config.optional_secret("heartbeat.url", config.heartbeat.url),
-            every_s=config.heartbeat.every_s,
-        )
-        beating = asyncio.create_task(watchdog.run())
-        stack.callback(beating.cancel)
         running = asyncio.create_task(notifier.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -6,14 +6,10 @@ import contextlib
 import aiomqtt
 import pytest
 import redis.exceptions
-from aiohttp import web
-from prometheus_client import CollectorRegistry
 
-from afstand.heartbeat import Heartbeat, HeartbeatMetrics
 from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.store import EntryId, StoreUnavailableError, connect_store
-from tests.ingest.fake_broker import until
 from tests.servers import MosquittoServer, RedisServer
 
 pytestmark = pytest.mark.servers
@@ -81,54 +77,3 @@ async def test_the_store_is_set_up_to_lose_nothing(tmp_path):
                 assert [str(one, "ascii") for one in found] == [name, value]
         finally:
             await store.aclose()
-
-
-@pytest.mark.slow
-async def test_the_sign_of_life_stops_when_alarms_would_not_get_through(tmp_path):
-    taken = []
-
-    async def take(request):
-        taken.append(await request.json())
-        return web.Response()
-
-    app = web.Application()
-    app.add_routes([web.post("/alive", take)])
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/alive"
-    registry = CollectorRegistry()
-    not_ready = [""]
-    with RedisServer(tmp_path) as server:
-        store = connect_store(server.url)
-        journal = Journal(store)
-        one = Heartbeat(
-            store, ("p0", "p1"), HeartbeatMetrics(registry), lambda: not_ready[0],
-            url=url, every_s=0.02,
-        )  # fmt: skip
-        running = asyncio.create_task(one.run())
-
-        def alive():
-            return registry.get_sample_value("afstand_watchdog")
-
-        # A partition that no watch ticks in: alarms of its people would not get through.
-        await journal.append("p0", EntryKind.TICK, b"")
-        assert "journal p1 stands still" in await one.problem()
-        await journal.append("p1", EntryKind.TICK, b"")
-        await until(lambda: len(taken) > 1)
-        assert alive() == 1
-        assert taken[0] == {"service": "afstand", "status": "alive"}
-        not_ready[0] = "not connected to the store"
-        await until(lambda: alive() == 0)
-        seen = len(taken)
-        not_ready[0] = ""
-        await until(lambda: len(taken) > seen)
-        server.kill()
-        await until(lambda: alive() == 0)
-        seen = len(taken)
-        await asyncio.sleep(0.1)
-        assert len(taken) == seen
-        running.cancel()
-        await store.aclose()
-    await runner.cleanup()
