@@ -89,17 +89,17 @@ async def test_the_queue_is_by_priority_and_time_and_says_what_is_in_hand(live):
     async with chromium() as browser:
         jan = await Somebody.at(live, browser)
         await jan.sign_in("jan")
-        live.event("dirk", EventCode.JAMMING)
+        live.event("dirk", EventCode.SHUTDOWN)
         live.event("evert", EventCode.STRAP_CUT)
         live.event("fleur", EventCode.PANIC)
         await jan.sees("Noodknop", "#queue-list")
         await jan.sees("Sabotage", "#queue-list")
-        await jan.sees("Plaats twijfelachtig", "#queue-list")
-        assert await jan.texts(".entry .what") == ["Sabotage", "Noodknop", "Plaats twijfelachtig"]
+        await jan.sees("Apparaat valt uit", "#queue-list")
+        assert await jan.texts(".entry .what") == ["Sabotage", "Noodknop", "Apparaat valt uit"]
         tamper = next(r for r in live.room.model.incidents.open_rows() if r.wearer_id == "evert")
         live.command(Acknowledge(incident_id=tamper.incident_id, by="piet"))
         await jan.sees("bij piet", "#queue-list")
-        assert await jan.texts(".entry .what") == ["Noodknop", "Plaats twijfelachtig", "Sabotage"]
+        assert await jan.texts(".entry .what") == ["Noodknop", "Apparaat valt uit", "Sabotage"]
         # By keyboard through the queue; what is chosen is announced and shown.
         await jan.page.focus("#queue-list")
         await jan.page.keyboard.press("Home")

@@ -73,8 +73,8 @@ class Operator:
                 event[name] = value
                 continue
             body = json.loads(event["data"])
-            if event["event"] == "incident":
-                self.incidents[body["id"]] = body
+            if event["event"] == "incident" and body["alarm_classes"] != ["system"]:
+                self.incidents[body["id"]] = body  # so many presses are a flood, which is told too
             elif event["event"] == "health":
                 self.health = {part["part"]: part["code"] for part in body["parts"]}
             self.cursor = event.get("id", self.cursor)
