@@ -55,7 +55,9 @@ async def within(clock: Clock, limit_ms: int, work: Awaitable[T]) -> T:
         raise TimeoutError
     finally:
         alarm.cancel()
-        if not task.done():
+        if task.done():  # also with an error, while this was itself cancelled
+            _forget(task)
+        else:
             task.cancel()
             task.add_done_callback(_forget)
 
