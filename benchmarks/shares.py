@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
+from geofence.clearing import BANS
 from geofence.engine import Engine, FixBatch
-from geofence.layout import AREA
+from geofence.layout import AREA, LOCATION
 
 
 class Shares(msgspec.Struct):
@@ -25,7 +26,7 @@ class Shares(msgspec.Struct):
 
     checks: int
     clearing: int
-    """The fix is in a box in which its person is far from every zone."""
+    """The fix is in a box in which it changes nothing."""
     box: int
     """It does not meet the bounding box of the zone, in degrees or in the plane."""
     circle: int
@@ -87,13 +88,15 @@ def _count(dump: bytes, before: tuple[int, Any], counted: tuple[int, Any]) -> Sh
         counts[f"ended {ended}"] += 1
         return found
 
-    def in_clearing(world: Any, person: int, *box: int) -> bool:
-        found: bool = clearing(world, person, *box)
+    def in_clearing(world: Any, person: int, of: int, *box: int) -> bool:
+        found: bool = clearing(world, person, of, *box)
         if found:
             row = world.persons[person]
             first = int(row["unit0"])
             units = world.units[first : first + int(row["units"])]
-            counts["clearing"] += int(units["legs"][units["kind"] == AREA].sum())
+            rests = [u for u in units if areas.is_quiet(u)]
+            kind = AREA if of == BANS else LOCATION
+            counts["clearing"] += sum(int(u["legs"]) for u in rests if u["kind"] == kind)
         return found
 
     areas.signed_distance = signed_distance

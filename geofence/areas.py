@@ -9,7 +9,14 @@ import math
 from typing import Any, NamedTuple
 
 from geofence import codes
-from geofence.clearing import find_clearing, in_clearing
+from geofence.clearing import (
+    BANS,
+    HOME_MARGIN_MM,
+    HOMES,
+    find_clearing,
+    find_home,
+    in_clearing,
+)
 from geofence.decision import (
     CLEAR,
     CONFIRMED,
@@ -161,11 +168,16 @@ def instant(at_ms: int) -> Fix:
 
 @jit_inline
 def is_quiet(unit: Any) -> bool:
-    """Return whether a far fix changes nothing of a unit."""
+    """Return whether a unit is at rest.
+
+    A fix far from a ban, or inside the place of a location order, then changes nothing of it. A
+    report duty counts who comes, and a border is crossed at any speed: these are always looked at.
+    """
     return bool(
-        unit["kind"] == AREA
+        (unit["kind"] == AREA or (unit["kind"] == LOCATION and not unit["once"]))
         and unit["inner"] == CLEAR
         and unit["evidence"] == 0
+        and unit["steps"] == 0
         and unit["fresh"] == FRESH
     )
 
@@ -328,22 +340,40 @@ def observe_units(
     if p["units"] == 0:
         return
     south, north, west, east = box_of(fix, reach_mm(fix))
-    clear = in_clearing(world, person, south, north, west, east)
-    if clear and p["active"] == 0:
+    clear = in_clearing(world, person, wide(BANS), south, north, west, east)
+    up, across = reach_e7(fix.accuracy + HOME_MARGIN_MM, fix.lat)
+    at_home = in_clearing(
+        world,
+        person,
+        wide(HOMES),
+        fix.lat - up,
+        fix.lat + up,
+        fix.lon - across,
+        fix.lon + across,
+    )
+    if clear and at_home and p["active"] == 0:
         return
     leg0 = wide(p["leg0"])
     unit0 = wide(p["unit0"])
     nearest = FAR_MM
+    inside = -FAR_MM
     for u in range(unit0, unit0 + wide(p["units"])):
         row = world.units[u]
+        kind = wide(row["kind"])
         first = leg0 + wide(row["leg"])
-        if is_quiet(row) and (
-            clear or not touches(world, first, wide(row["legs"]), south, north, west, east)
-        ):
-            continue
+        if is_quiet(row):
+            if kind == LOCATION:
+                if at_home:
+                    continue
+            elif clear or not touches(world, first, wide(row["legs"]), south, north, west, east):
+                continue
         depth = observe_unit(world, ledger, zones, person, u, fix, now_ms)
-        if row["kind"] == AREA:
+        if kind == AREA:
             nearest = max(nearest, depth + wide(row["ring"]))
+        elif kind == LOCATION:
+            inside = min(inside, depth)
+    if not at_home:
+        find_home(world, person, wide(fix.lat), wide(fix.lon), inside)
     if not clear:
         find_clearing(
             world, person, south, north, west, east, wide(fix.lat), wide(fix.lon), -nearest
@@ -509,6 +539,7 @@ def settle(
     e["fresh"] = now_fresh
     e["previous_fresh"] = fresh
     e["force"] = row["force"]
+    e["ring"] = row["ring"]
     show_evidence(e, row)
     labels = fix.labels
     if now_ms - fix.time_ms > LATE_DELIVERY_MS:

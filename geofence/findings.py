@@ -1,13 +1,14 @@
 """Events of kernels as findings: ids for row numbers, integers in the units of the records."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import struct
+from typing import Any, Final
 
 import numpy as np
 
 from geofence import codes
 from geofence.docket import Docket, OrderEntry
 from geofence.layout import (
+    EVENT,
     EVENTS,
     LABEL_CHANGED,
     LABEL_EXPIRING,
@@ -16,7 +17,6 @@ from geofence.layout import (
     PAIR_EVENT,
     REQUEST_EVENT,
     Event,
-    Rows,
 )
 from geofence.ledger import EVIDENCE_SHIFT
 from geofence.orders import Presence, enforceable, in_hours, steady_span_ms
@@ -42,12 +42,23 @@ from geofence.verdicts import (
 _REQUEST_COLUMNS = ("row", "order", "reason", "at_ms")
 
 
-class _Facts(NamedTuple):
-    """What the row of an event says of it beside the event: evidence in 1/65536, ring in mm."""
+_LETTERS: Final = {"i8": "q", "i4": "i", "i2": "h", "u2": "H", "u1": "B"}
+_SCALARS: Final = len(Event._fields)
 
-    threshold: int
-    ring: int
-    protected: int
+
+def _reader(kind: np.dtype[Any]) -> struct.Struct:
+    """Return what reads rows of a record type as tuples, without a numpy scalar per number."""
+    parts, at = ["="], 0
+    assert kind.fields is not None
+    for name in kind.names or ():
+        column, offset = kind.fields[name][:2]
+        parts.append(f"{offset - at}x{column.shape[0] if column.shape else 1}")
+        parts.append(_LETTERS[column.base.str[1:]])
+        at = offset + column.itemsize
+    return struct.Struct("".join([*parts, f"{kind.itemsize - at}x"]))
+
+
+_EVENT_READER: Final = _reader(EVENT)
 
 
 def read_findings(docket: Docket) -> list[Finding]:
@@ -65,7 +76,7 @@ def read_findings(docket: Docket) -> list[Finding]:
     found: list[Finding] = []
     entries = docket.entries
     is_verdict = events["kind"] != REQUEST_EVENT
-    verdicts = _read_verdicts(docket, events[is_verdict])
+    verdicts = _EVENT_READER.iter_unpack(events[is_verdict].tobytes())
     # Most events are requests, of which few columns count.
     for judged, *request in zip(
         is_verdict.tolist(), *(events[name].tolist() for name in _REQUEST_COLUMNS), strict=True
@@ -73,30 +84,12 @@ def read_findings(docket: Docket) -> list[Finding]:
         if not judged:
             found.append(_request(docket, *request))
             continue
-        event, facts = next(verdicts)
+        values = next(verdicts)
+        event = Event._make(values[:_SCALARS])
         entry = entries[event.order]
         if not event.historic or _tell_historic(docket, entry, event):
-            found.append(_verdict(docket, entry, event, facts))
+            found.append(_verdict(docket, entry, event, values[_SCALARS:]))
     return found
-
-
-def _read_verdicts(docket: Docket, events: Rows) -> Iterator[tuple[Event, _Facts]]:
-    """Read events and their rows by column: a number out of a row costs as much as a column."""
-    world = docket.tables.world
-    of_pair = events["kind"] == PAIR_EVENT
-    rows = events["row"]
-    pairs, units = world.pairs[rows[of_pair]], world.units[rows[~of_pair]]
-    threshold, ring, protected = np.zeros((3, len(events)), np.int64)
-    threshold[of_pair], threshold[~of_pair] = pairs["threshold"], units["threshold"]
-    ring[~of_pair] = units["ring"]
-    protected[of_pair] = pairs["protected"]
-    columns = (events[name].tolist() for name in Event._fields)
-    facts = (column.tolist() for column in (threshold, ring, protected))
-    return zip(
-        map(Event._make, zip(*columns, strict=True)),
-        map(_Facts._make, zip(*facts, strict=True)),
-        strict=True,
-    )
 
 
 def _request(docket: Docket, row: int, order: int, reason: int, at_ms: int) -> PositionRequest:
@@ -130,7 +123,7 @@ def _tell_historic(docket: Docket, entry: OrderEntry, event: Event) -> bool:
     return False
 
 
-def _verdict(docket: Docket, entry: OrderEntry, event: Event, facts: _Facts) -> Verdict:
+def _verdict(docket: Docket, entry: OrderEntry, event: Event, kept: tuple[int, ...]) -> Verdict:
     order = entry.order
     at_ms = event.at_ms
     measured = event.measured != 0
@@ -145,7 +138,7 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event, facts: _Facts) -> 
         )
     is_pair = event.kind == PAIR_EVENT
     if is_pair:
-        protected_id = docket.names[facts.protected]
+        protected_id = docket.names[event.protected]
         if event.protected_ms != NONE_MS:
             protected = Position(
                 event.protected_lat,
@@ -155,7 +148,7 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event, facts: _Facts) -> 
                 event.protected_mechanism,
             )
     zone_id, zone_version, since_ms = docket.zone_set.told(event.zone)
-    steps = _steps(event, facts.ring) if _shows_steps(event) else ()
+    steps = _steps(event, kept) if _shows_steps(event, kept) else ()
     return Verdict(
         order_id=order.id,
         order_kind=order.kind,
@@ -178,7 +171,7 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event, facts: _Facts) -> 
         accuracy_mm=event.accuracy if measured else None,
         probability_1024=event.p,
         evidence_1024=event.evidence >> EVIDENCE_SHIFT,
-        threshold_1024=facts.threshold >> EVIDENCE_SHIFT,
+        threshold_1024=event.threshold >> EVIDENCE_SHIFT,
         rules_version=RULES_VERSION,
         speed_mm_s=event.speed if event.speed >= 0 else None,
         closing_mm_s=event.closing if is_pair and measured else None,
@@ -196,12 +189,12 @@ def _verdict(docket: Docket, entry: OrderEntry, event: Event, facts: _Facts) -> 
     )
 
 
-def _shows_steps(event: Event) -> bool:
+def _shows_steps(event: Event, kept: tuple[int, ...]) -> bool:
     """Return whether the steps of a row still speak of the present: not once they are forgotten."""
     if event.steps == 0:
         return False
     last = (event.steps - 1) // _stride(event.steps)
-    return event.evidence > 0 or event.step_ms[last] == event.fix_ms
+    return event.evidence > 0 or kept[last] == event.fix_ms
 
 
 def _stride(steps: int) -> int:
@@ -211,28 +204,26 @@ def _stride(steps: int) -> int:
     return stride
 
 
-def _steps(event: Event, ring_mm: int) -> tuple[EvidenceStep, ...]:
-    """Return how the evidence grew (geofence.ledger.remember_step), oldest first."""
-    kept = (event.steps - 1) // _stride(event.steps) + 1
-    beyond_mm = REACH_MM + ring_mm
+def _steps(event: Event, kept: tuple[int, ...]) -> tuple[EvidenceStep, ...]:
+    """Return how the evidence grew (geofence.ledger.remember_step), oldest first.
+
+    `kept` are the columns of the steps one after another, STEPS_KEPT numbers each.
+    """
+    beyond_mm = REACH_MM + event.ring
     is_bound = event.kind != PAIR_EVENT
     return tuple(
-        EvidenceStep(
-            fix_ms,
-            distance,
-            is_bound and abs(distance) > REACH_ACCURACIES * accuracy + beyond_mm,
-            accuracy,
-            p_1024,
-            evidence,
-        )
-        for fix_ms, distance, accuracy, p_1024, evidence in zip(
-            event.step_ms[:kept],
-            event.step_distance[:kept],
-            event.step_accuracy[:kept],
-            event.step_p[:kept],
-            event.step_evidence[:kept],
-            strict=True,
-        )
+        [
+            EvidenceStep(
+                kept[k],
+                distance,
+                is_bound and abs(distance) > REACH_ACCURACIES * accuracy + beyond_mm,
+                accuracy,
+                kept[3 * STEPS_KEPT + k],
+                kept[4 * STEPS_KEPT + k],
+            )
+            for k in range((event.steps - 1) // _stride(event.steps) + 1)
+            for distance, accuracy in [(kept[STEPS_KEPT + k], kept[2 * STEPS_KEPT + k])]
+        ]
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from geofence import codes
 from geofence.areas import new_fix, observe_units
-from geofence.clearing import CLEARING_COLUMNS, in_clearing
+from geofence.clearing import BANS, CLEARING_COLUMNS, HOMES, in_clearing
 from geofence.history import observe_past_pairs, observe_past_units
 from geofence.integers import wide
 from geofence.kernels.arrays import HEAD_COLUMNS
@@ -152,16 +152,21 @@ def fetch_ahead(world: World, zones: Any, fixes: Any, order: Integers, k: int, s
 
 @jit_hot
 def _stays(world: World, fixes: Any, i: int) -> bool:
-    """Return whether a fix will probably be no news: in the clearing of a person without doubts."""
+    """Return whether a fix will probably be no news: within the clearings and without doubts."""
     person = fixes.person[i]
     lat, lon = wide(fixes.lat_e7[i]), wide(fixes.lon_e7[i])
-    return world.persons[person]["active"] == 0 and in_clearing(
-        world,
-        person,
-        lat - _SOON_LAT,
-        lat + _SOON_LAT,
-        lon - _SOON_LON,
-        lon + _SOON_LON,
+    return (
+        world.persons[person]["active"] == 0
+        and in_clearing(world, person, wide(HOMES), lat, lat, lon, lon)
+        and in_clearing(
+            world,
+            person,
+            wide(BANS),
+            lat - _SOON_LAT,
+            lat + _SOON_LAT,
+            lon - _SOON_LON,
+            lon + _SOON_LON,
+        )
     )
 
 

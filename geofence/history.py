@@ -128,6 +128,7 @@ def past_event(
     e["fix_ms"] = fix.time_ms
     e["run_ms"] = row["run_ms"]
     e["evidence"] = row["past_evidence"]
+    e["threshold"] = row["threshold"]
     e["accuracy"] = fix.accuracy
     e["speed"] = fix.speed
     e["p"] = p_1024
@@ -160,6 +161,7 @@ def observe_past_pairs(world: World, ledger: Ledger, person: int, fix: Fix, now_
             continue
         event = past_event(ledger, wide(PAIR_EVENT), row, index, now_ms, fix, p_1024)
         ledger.events[event]["distance"] = distance
+        ledger.events[event]["protected"] = row["protected"]
         t, lat, lon = wide(q["time_ms"]), wide(q["lat"]), wide(q["lon"])
         accuracy, mechanism = wide(q["accuracy"]), wide(0)
         if row["wearer"] == person:

@@ -218,6 +218,7 @@ def tell_unit(
     e["fresh"] = row["fresh"]
     e["previous_fresh"] = row["fresh"]
     e["force"] = row["force"]
+    e["ring"] = row["ring"]
     show_evidence(e, row)
     e["labels"] = LABEL_HELD
     if p["last_ms"] != NONE_MS:

@@ -7,7 +7,6 @@ of a person lie in one run, so that a fix reads rows that follow each other. Tim
 positions degrees x 1e7, lengths mm, evidence 1/65536, probabilities 1/1024.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -57,12 +56,12 @@ LABEL_CHANGED: Final = 256
 
 # How the evidence of a unit or a pair grew since it was nothing (geofence.ledger.remember_step).
 _STEPS: Final[list[Any]] = [
+    ("steps", "u2"),  # fixes added, of which at most STEPS_KEPT are kept
     ("step_ms", "i8", (STEPS_KEPT,)),
     ("step_distance", "i4", (STEPS_KEPT,)),
     ("step_accuracy", "i4", (STEPS_KEPT,)),
     ("step_p", "i2", (STEPS_KEPT,)),
     ("step_evidence", "i2", (STEPS_KEPT,)),  # 1/1024
-    ("steps", "u2"),  # fixes added, of which at most STEPS_KEPT are kept
 ]
 
 PERSON: Final = np.dtype(
@@ -80,7 +79,7 @@ PERSON: Final = np.dtype(
         ("legs", "u2"),
         ("units", "u2"),
         ("pairs", "u2"),
-        ("active", "u2"),  # units that every fix has to look at
+        ("active", "u2"),  # units that are not at rest: every fix has to look at them
         ("speed", "i4"),  # mm/s, SPEED_UNKNOWN
         ("silence_ms", "i4"),  # the smallest budget of silence of all orders; 0: no order
         # Two earlier positions at least BASELINE_MS apart: the base of the velocity.
@@ -223,6 +222,9 @@ EVENT: Final = np.dtype(
         ("zone", "i4"),  # index in the zone arrays, -1
         ("p", "i4"),
         ("evidence", "i4"),  # 1/65536
+        ("threshold", "i4"),  # what it has to reach
+        ("protected", "i4"),  # of a pair: the protected person, else -1
+        ("ring", "i4"),  # of a unit: buffer or tolerance
         ("accuracy", "i4"),
         ("speed", "i4"),
         ("closing", "i4"),
@@ -251,7 +253,7 @@ EVENT: Final = np.dtype(
 
 
 class Event(NamedTuple):
-    """A row of EVENT as Python integers, in the order of its columns."""
+    """A row of EVENT as Python integers, in the order of its columns, without the steps kept."""
 
     at_ms: int
     fix_ms: int
@@ -265,6 +267,9 @@ class Event(NamedTuple):
     zone: int
     p: int
     evidence: int
+    threshold: int
+    protected: int
+    ring: int
     accuracy: int
     speed: int
     closing: int
@@ -286,15 +291,11 @@ class Event(NamedTuple):
     measured: int
     wearer_mechanism: int
     protected_mechanism: int
-    step_ms: Sequence[int]
-    step_distance: Sequence[int]
-    step_accuracy: Sequence[int]
-    step_p: Sequence[int]
-    step_evidence: Sequence[int]
     steps: int
 
 
-assert EVENT.names == Event._fields
+assert EVENT.names is not None
+assert EVENT.names[: len(Event._fields)] == Event._fields
 
 Rows = npt.NDArray[Any]
 Integers = npt.NDArray[np.int64]
@@ -314,7 +315,7 @@ class World(NamedTuple):
     floors: Integers
     """A lower bound of `due` per block of persons."""
     clearings: npt.NDArray[np.int32]
-    """Where each person is far from everything, [persons, 4] (geofence.clearing)."""
+    """Where a fix changes nothing for its person, [persons, 8] (geofence.clearing)."""
 
 
 class Ledger(NamedTuple):

@@ -91,6 +91,9 @@ def new_event(ledger: Ledger, kind: int, row: int, order: int, at_ms: int) -> in
     e["zone"] = -1
     e["p"] = 0
     e["evidence"] = 0
+    e["threshold"] = 0
+    e["protected"] = -1
+    e["ring"] = 0
     e["accuracy"] = 0
     e["speed"] = -1
     e["closing"] = 0
@@ -105,6 +108,7 @@ def new_event(ledger: Ledger, kind: int, row: int, order: int, at_ms: int) -> in
 def show_evidence(e: Any, row: Any) -> None:
     """Write into an event the evidence of its row and how it grew."""
     e["evidence"] = row["evidence"]
+    e["threshold"] = row["threshold"]
     e["steps"] = row["steps"]
     for k in range(STEPS_KEPT):
         e["step_ms"][k] = row["step_ms"][k]

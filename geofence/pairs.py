@@ -450,6 +450,7 @@ def tell_pair(
     e["fresh"] = now_fresh
     e["previous_fresh"] = fresh
     e["force"] = row["force"]
+    e["protected"] = row["protected"]
     show_evidence(e, row)
     if c.parallel:
         e["labels"] = LABEL_PARALLEL

@@ -44,7 +44,9 @@ def _grown(array: Rows, needed: int) -> Rows:
 
 def no_clearings(count: int) -> npt.NDArray[np.int32]:
     """Return the clearings of persons of whom nothing is known."""
-    return np.full((count, CLEARING_COLUMNS), NO_CLEARING, np.int32)
+    clearings: npt.NDArray[np.int32] = aligned_zeros((count, CLEARING_COLUMNS), np.int32)
+    clearings[:] = NO_CLEARING
+    return clearings
 
 
 class Tables:

@@ -165,6 +165,7 @@ def tell_silent(
     e["fresh"] = row["fresh"]
     e["previous_fresh"] = FRESH
     e["force"] = row["force"]
+    e["ring"] = row["ring"]
     show_evidence(e, row)
     e["labels"] = LABEL_HELD
     if p["last_ms"] != NONE_MS:

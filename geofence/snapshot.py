@@ -29,7 +29,7 @@ from geofence.parameters import RULES_VERSION, TRACK_POINTS
 from geofence.rows import Tables, no_clearings
 from geofence.zones import ZoneSet
 
-FORMAT: Final = "afstand.engine/3"
+FORMAT: Final = "afstand.engine/4"
 
 
 class _Dump(msgspec.Struct, array_like=True):
