@@ -52,7 +52,13 @@ SOFTWARE_GL: Final = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-uns
 NO_GL: Final = ("--disable-gpu", "--disable-webgl", "--disable-3d-apis")
 PROBE: Final = """
 (() => {
-  const drawn = (window.drawnAt = {}), took = (window.took = []);
+  const drawn = (window.drawnAt = {}), heard = (window.heardAt = {}), took = (window.took = []);
+  window.EventSource = class extends EventSource {
+    constructor(...given) {
+      super(...given);
+      super.addEventListener("incident", ({ data }) => (heard[JSON.parse(data).id] ??= Date.now()));
+    }
+  };
   const afterFrame = (then) => requestAnimationFrame(() => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = then;
@@ -160,6 +166,26 @@ async def press(page: Page, key: str) -> None:
     await asyncio.sleep(BETWEEN_S)
 
 
+def processor_s() -> dict[str, float]:
+    """Processor time so far of each process, of the service by its role."""
+    found: dict[str, float] = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            kinds = [word.partition("=")[2] for word in words if word.startswith("--type=")]
+            roles = [word for word in (*ROLES, "watch", "console") if word in words]
+            name = next(iter((*kinds, *roles)), process.name())
+            spent = process.cpu_times()
+            found[name] = found.get(name, 0.0) + spent.user + spent.system
+    return found
+
+
+def machine_s() -> float:
+    """Processor time so far of everything on this machine."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
+
+
 def memory_mb() -> float:
     """The largest unique set of the browser's page processes."""
     found = [0.0]
@@ -212,17 +238,25 @@ async def at_the_page(
         await page.focus("#queue-list")
         await page.evaluate("() => { took.length = 0 }")
         until_s = time.monotonic() + (count_ms / 1000 - time.time()) + seconds
+        spent_s, busy_s, since_s = processor_s(), machine_s(), time.monotonic()
         await work(page, until_s)
+        for_s = time.monotonic() - since_s
+        shares = {name: 100 * (at - spent_s.get(name, 0.0)) / for_s
+                  for name, at in processor_s().items()}  # fmt: skip
+        shares["(others)"] = 100 * (machine_s() - busy_s) / for_s - sum(shares.values())
         peak_mb = memory_mb()
         await asyncio.to_thread(load.join)
         await asyncio.sleep(2.0)
         drawn = await page.evaluate("() => drawnAt")
+        heard = await page.evaluate("() => heardAt")
         took = await page.evaluate("() => took")
         shown = await page.locator("#queue-list [data-incident]").count()
         heap = await page.evaluate("() => performance.memory.usedJSHeapSize")
     return {
         "drawn_ms": [at - born(one) for one, at in drawn.items() if born(one) >= count_ms],
+        "heard_ms": [at - born(one) for one, at in heard.items() if born(one) >= count_ms],
         "took": took,
+        "shares": shares,
         "open": shown,
         "memory_mb": peak_mb,
         "heap_mb": heap / 2**20,
@@ -246,7 +280,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="afstand-bench-") as folder:
         seen = asyncio.run(measure(args.seconds, Path(folder), with_map=not args.no_map))
-    drawn = np.array(seen["drawn_ms"])
+    drawn, heard = np.array(seen["drawn_ms"]), np.array(seen["heard_ms"])
     took = np.array([ms for _, ms in seen["took"]])
     missing = seen["wanted"] - len(drawn)
     if not len(drawn) or not len(took):
@@ -256,6 +290,8 @@ def main(argv: list[str]) -> int:
         "drawn_p50_ms": float(np.percentile(drawn, 50)),
         "drawn_p99_ms": float(np.percentile(drawn, 99)),
         "drawn_missing": float(missing),
+        "told_p50_ms": float(np.percentile(heard, 50)),
+        "told_p99_ms": float(np.percentile(heard, 99)),
         "interaction_p50_ms": float(np.percentile(took, 50)),
         "interaction_p99_ms": float(np.percentile(took, 99)),
         "memory_mb": seen["memory_mb"],
@@ -266,6 +302,8 @@ def main(argv: list[str]) -> int:
     for key, ms in seen["took"]:
         by_key.setdefault(key, []).append(ms)
     rows: list[dict[str, object]] = [
+        {"what": "told to the page", "count": len(heard), "p50 ms": figures["told_p50_ms"],
+         "p99 ms": figures["told_p99_ms"], "max ms": float(heard.max())},
         {"what": "drawn", "count": len(drawn), "p50 ms": figures["drawn_p50_ms"],
          "p99 ms": figures["drawn_p99_ms"], "max ms": float(drawn.max())},
         *({"what": key, "count": len(all_ms), "p50 ms": float(np.percentile(all_ms, 50)),
@@ -282,5 +320,8 @@ def main(argv: list[str]) -> int:
         axes.set_xlim(left=0)
         axes.legend()
 
+    print("\nprocessor, % of one core, meanwhile:")
+    for name, share in sorted(seen["shares"].items(), key=lambda one: -one[1]):
+        print(f"  {name:24} {share:6.1f}")
     common.report("console", figures, rows, plot, args)
     return 1 if missing else 0

@@ -48,6 +48,8 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     for route in routes:
         operations = paths.setdefault(route.path.removeprefix("/v1"), {})
         operations[route.method.lower()] = _operation(route, schema_of, components)
+    paths["/openapi.json"] = {"get": _PUBLISHED}
+    components = _used(components, paths)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -79,6 +81,24 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _used(components: dict[str, Any], paths: dict[str, Any]) -> dict[str, Any]:
+    """The components that operations refer to, and what those refer to; queries are parameters."""
+    found: dict[str, Any] = {}
+    waiting = [paths]
+    while waiting:
+        for name in re.findall(_REF.format(name=r"([\w.-]+)"), str(waiting.pop())):
+            if name not in found:
+                found[name] = _closed(components[name])
+                waiting.append(found[name])
+    return {name: found[name] for name in components if name in found}
+
+
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """A tuple has the items that are named, and no more."""
+    named = len(schema.get("prefixItems", ()))
+    return {**schema, "items": {}, "maxItems": named} if named else schema
 
 
 def _operation(
@@ -128,6 +148,23 @@ def _responses(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     return found
 
 
+_PUBLISHED: Final = {
+    "operationId": "read-openapi",
+    "summary": "This document",
+    "description": "For tools of other sites too. Rights: anybody.",
+    "tags": ["session"],
+    "responses": {
+        "200": {
+            "description": "Done",
+            "headers": {
+                "API-Version": {"$ref": "#/components/headers/API-Version"},
+                "Access-Control-Allow-Origin": {"schema": {"type": "string", "const": "*"}},
+            },
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    },
+}
+"""NL API Design Rules, /core/publish-openapi."""
 _DONE: Final = {
     200: "Done",
     201: "Made",

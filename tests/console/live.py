@@ -19,6 +19,7 @@ from afstand.commands import (
 from afstand.tail import wall_ms
 from alerting.book.roles import Role as Who
 from alerting.book.types import CaseDevice, DefineCase, DefinePlan, Output
+from console.ports import PartHealth
 from console.server import serving
 from console.settings import Settings
 from firmware_contracts import EventCode
@@ -27,6 +28,7 @@ from geofence.orders import CircleShape, Order, Role, Zone
 from geofence.verdicts import OrderKind
 from ingest.entries import FrameFlag, FrameRecord, LaneCode
 from tests.afstand.journal import KEY, LAT_E7, LON_E7, METRE_E7
+from tests.console.room import PARTITION
 from tests.console.site import ConsoleSite
 from tests.servers import free_port
 
@@ -179,6 +181,16 @@ class LiveSite(ConsoleSite):
         async with serving(self.app, "127.0.0.1", self.port):
             self.url = f"http://127.0.0.1:{self.port}"
             yield self.url
+
+    def healthy(self) -> None:
+        """Every part gives its sign of life."""
+        parts = (f"watch {PARTITION}", "intake", "notify", "store")
+        self.hub.set_health({name: PartHealth(part=name) for name in parts})
+
+    def without_watch(self) -> None:
+        """No sign of life of the watch from now on, as the follower of the store would say it."""
+        said = PartHealth(part=f"watch {PARTITION}", code="silent", since_ms=self.link.now_ms())
+        self.hub.set_health({said.part: said})
 
     def people(self) -> None:
         """Accounts for a browser, all with the same password and second factor."""

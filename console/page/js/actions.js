@@ -32,7 +32,7 @@ export class Actions {
       make("close", "s", "close-incident"),
       this.answer,
     );
-    this.buttons.acknowledge.classList.add("main");
+    for (const name of ["acknowledge", "take", "sign"]) this.buttons[name].classList.add("main");
   }
 
   get incident() {

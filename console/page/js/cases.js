@@ -182,6 +182,6 @@ function incidentRow(one) {
     ),
     h("td", { class: "nowrap" }, clock(one.opened_ms)),
     h("td", { class: "num" }, span(end - one.opened_ms)),
-    h("td", {}, one.state === "open" ? word("open") : `${word(one.disposition)} ${one.closed_by}`),
+    h("td", {}, one.state === "open" ? word("open") : [word(one.disposition), one.closed_by].filter(Boolean).join(" ") || t("itself")),
   );
 }

@@ -79,12 +79,14 @@ export function table(caption, heads, rows, props = {}) {
 
 /** Open a dialog with a form; `done(form data)` may throw a problem, which is shown in it. */
 export function dialog(title, fields, { submit, cancel, done, onopen }) {
+  // A button says by its dots that it asks; what asks and what then does it need none.
+  const plain = (text) => text.replace(/ …$/, "");
   const problem = h("p", { class: "error", role: "alert", hidden: true });
-  const send = h("button", { class: "main", type: "submit" }, submit);
+  const send = h("button", { class: "main", type: "submit" }, plain(submit));
   const form = h(
     "form",
     { method: "dialog", class: "stack" },
-    h("h2", { id: "dialog-title" }, title),
+    h("h2", { id: "dialog-title" }, plain(title)),
     ...fields,
     problem,
     h("div", { class: "buttons" }, h("button", { type: "button", value: "cancel", onclick: () => box.close() }, cancel), send),

@@ -1,6 +1,6 @@
 // Times, ages, distances and people, as an operator reads them.
 
-import { t, language } from "./i18n.js";
+import { t, language, word } from "./i18n.js";
 import { now } from "./store.js";
 
 const pad = (number) => String(number).padStart(2, "0");
@@ -27,6 +27,15 @@ export function span(ms) {
   if (s >= 172_800) return `${Math.floor(s / 86_400)} d`;
   if (s >= 3_600) return `${Math.floor(s / 3_600)}:${pad(Math.floor((s % 3_600) / 60))}:${pad(s % 60)}`;
   return `${Math.floor(s / 60)}:${pad(s % 60)}`;
+}
+
+/** A span to the minute, for what need not be counted in seconds: < 1 min, 12 min, 3:05 u, 2 d. */
+export function minutes(ms) {
+  const whole = Math.floor(Math.max(0, ms) / 60_000);
+  if (whole < 1) return "< 1 min";
+  if (whole < 60) return `${whole} min`;
+  if (whole < 2_880) return `${Math.floor(whole / 60)}:${pad(whole % 60)} ${t("hour-short")}`;
+  return `${Math.floor(whole / 1_440)} d`;
 }
 
 /** An age in words short enough for a label: 8 s, 3 min, 2 u. */
@@ -57,7 +66,7 @@ export function degrees(e7) {
 export function who(incident) {
   const both = [incident.wearer_id, incident.protected_id].filter(Boolean);
   if (both.length) return both.join(" → ");
-  return incident.subject.replace(/^drill\//, "").replace(/^(person|device|system)\//, "");
+  return word(incident.subject.replace(/^drill\//, "").replace(/^(person|device|system)\//, ""));
 }
 
 export const compass = (deg) => (deg === null || deg === undefined ? "–" : ["N", "NO", "O", "ZO", "Z", "ZW", "W", "NW"].map((one) => (language() === "nl" ? one : one.replace("O", "E").replace("Z", "S")))[Math.round(deg / 45) % 8]);

@@ -6,7 +6,7 @@ import { h, say, shape } from "./dom.js";
 import { age, clock, metres, percent, span, speed, who } from "./format.js";
 import { both, t, word } from "./i18n.js";
 import { spark } from "./spark.js";
-import { groupOf, may, now, store } from "./store.js";
+import { groupOf, may, now, queues, store } from "./store.js";
 import { Timeline } from "./timeline.js";
 
 const AGAIN_MS = 150;
@@ -125,7 +125,7 @@ export class IncidentPanel {
       this.clock.classList.remove("late");
       const until = incident.closed_ms ?? now();
       say(this.clock, span(until - (incident.owner_ms ?? incident.opened_ms)));
-      say(this.under, incident.state === "closed" ? t("lasted") : incident.owner ? t("by", { name: incident.owner }) : "");
+      say(this.under, incident.state === "closed" ? t("lasted") : incident.owner ? t("by", { name: incident.owner }) : t("answered-elsewhere"));
     }
     for (const cell of this.hand.querySelectorAll("[data-deadline]")) {
       const left = Number(cell.dataset.deadline) - now();
@@ -136,7 +136,12 @@ export class IncidentPanel {
   drawNext() {
     const next = this.detail.next;
     if (!next) {
-      this.next.replaceChildren(h("h2", {}, t("what-now")), h("p", {}, t("nothing-open")));
+      const [following] = queues().waiting;
+      this.next.replaceChildren(
+        h("h2", {}, t("what-now")),
+        h("p", {}, t("nothing-open")),
+        ...(following ? [h("a", { class: "button", href: `#/incidents/${following.id}` }, t("next-one", { what: `${word(following.alarms[0]?.alarm_class)} ${who(following)}` }), h("kbd", {}, "J"))] : []),
+      );
       return;
     }
     this.next.replaceChildren(

@@ -26,6 +26,7 @@ const feature = (geometry, properties = {}) => ({ type: "Feature", geometry, pro
 const polygon = (ring) => ({ type: "Polygon", coordinates: [ring] });
 const lineOf = (places) => ({ type: "LineString", coordinates: places });
 const OLD_MS = 90_000;
+const RESIZE_MS = 60;
 
 /** Width in pixels of so many metres, at every zoom. */
 const metresWide = (property) => {
@@ -72,6 +73,7 @@ export class BaseMap {
         pitchWithRotate: false,
         dragRotate: false,
         fadeDuration: 0,
+        trackResize: false,
         renderWorldCopies: false,
         canvasContextAttributes: { antialias: false },
       });
@@ -84,7 +86,11 @@ export class BaseMap {
       if (this.closed) return;
       this.tools.hidden = false;
       this.map.on("moveend", () => this.drawGrid());
-      this.size = new ResizeObserver(() => this.map && this.map.resize());
+      // To draw anew is dear: once, when the size has come to rest.
+      this.size = new ResizeObserver(() => {
+        clearTimeout(this.resizing);
+        this.resizing = setTimeout(() => this.map && this.map.resize(), RESIZE_MS);
+      });
       this.size.observe(this.canvas);
       this.loaded = true;
       for (const [name, data] of Object.entries(this.data)) this.map.getSource(name).setData(data);
@@ -150,9 +156,13 @@ export class BaseMap {
     say(this.words, words);
   }
 
-  fit(places = this.places, padding = 70) {
+  fit(places = this.places) {
     const around = box(places);
     if (!this.loaded || !around) return;
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    // Names stand to the right of their places, the distance in the corner below.
+    const around_px = Math.min(70, Math.round(0.12 * Math.min(width, height)));
+    const padding = { top: around_px, left: around_px, right: Math.min(190, Math.round(0.25 * width)), bottom: Math.min(150, Math.round(0.24 * height)) };
     this.map.fitBounds(around, { padding, maxZoom: 16, animate: false });
   }
 

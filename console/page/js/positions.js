@@ -19,8 +19,8 @@ export function positionsTable(root, found) {
             h("td", { class: "num strong" }, age(now() - fix.time_ms)),
             h("td", { class: "num" }, fix.accuracy_m === null ? "?" : `± ${metres(fix.accuracy_m)}`),
             h("td", { class: "num nowrap" }, `${degrees(fix.lat_e7)}, ${degrees(fix.lon_e7)}`),
-            h("td", { class: "num" }, fix.speed_m_s === null ? "–" : `${speed(fix.speed_m_s)} ${fix.speed_m_s > 0.3 ? compass(fix.heading_deg) : ""}`),
-            h("td", {}, word(MECHANISM[fix.mechanism] ?? "unknown")),
+            h("td", { class: "num" }, fix.speed_m_s === null ? "–" : [speed(fix.speed_m_s), fix.speed_m_s > 0.3 && fix.heading_deg !== null ? compass(fix.heading_deg) : ""].join(" ").trim()),
+            h("td", {}, fix.mechanism === null ? "–" : word(MECHANISM[fix.mechanism] ?? "unknown")),
           ]
         : h("td", { colspan: 5 }, t("never-seen")),
     ),

@@ -2,11 +2,9 @@
 // what is in hand; then what is silenced.
 
 import { arrange, h, say, shape } from "./dom.js";
-import { span, who } from "./format.js";
+import { minutes, span, who } from "./format.js";
 import { t, word } from "./i18n.js";
-import { groupOf, now, queueOf, store } from "./store.js";
-
-const GROUPS = ["waiting", "offered", "to-sign", "elsewhere", "in-hand", "silenced"];
+import { groupOf, GROUPS, now, queues, store } from "./store.js";
 
 export class Queue {
   constructor({ onselect }) {
@@ -97,9 +95,10 @@ export class Queue {
     this.planned = 0;
     const seen = new Set();
     let total = 0;
+    const all = queues();
     for (const group of GROUPS) {
       const part = this.parts[group];
-      const incidents = queueOf(group);
+      const incidents = all[group];
       total += incidents.length;
       part.order = incidents.map((one) => one.id);
       arrange(part.list, incidents.map((one) => this.row(one, group).root));
@@ -174,13 +173,7 @@ export class Queue {
   }
 
   tick() {
-    for (const id of this.parts.waiting.order) this.time(this.rows.get(id));
-    // What is in hand grows old by minutes: its row is written again when the minute changes.
-    const minute = Math.floor(now() / 60_000);
-    if (minute !== this.minute) {
-      this.minute = minute;
-      for (const group of GROUPS.slice(1)) for (const id of this.parts[group].order) this.time(this.rows.get(id));
-    }
+    for (const id of this.order()) this.time(this.rows.get(id));
     say(this.load, t("load", { count: store.tick.pages_10min }));
   }
 
@@ -195,7 +188,7 @@ export class Queue {
       row.clock.classList.toggle("late", late);
       say(row.clock, late ? `+${span(-left)}` : span(left + 999));
     } else {
-      say(row.timer, span(Math.floor((now() - (owned ?? opened)) / 60_000) * 60_000));
+      say(row.timer, minutes(now() - (owned ?? opened)));
     }
   }
 }

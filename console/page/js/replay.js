@@ -70,6 +70,7 @@ export function show(root, params) {
   let closed = false;
   let playing = 0;
   const map = new ReplayMap();
+  const log = h("div");
   const side = h("div", { class: "side timeline", tabindex: "0", role: "region", "aria-label": t("timeline") });
   const nowText = h("div", { class: "now" }, h("time", {}), " ", h("span", { class: "dim big" }));
   const slider = h("input", { type: "range", step: STEP_MS, "aria-label": t("replay-time") });
@@ -79,6 +80,7 @@ export function show(root, params) {
   const whatIf = h("p", { role: "status" });
   const chart = h("div");
   const table = h("div", { class: "positions" });
+  side.append(table, h("h2", {}, t("timeline")), log);
   const words = h("p", { class: "hint" });
   const controls = h(
     "div",
@@ -88,7 +90,6 @@ export function show(root, params) {
     chart,
     h("div", { class: "row" }, h("label", { class: "row" }, t("what-if-radius"), radius, "m"), whatIf),
     words,
-    table,
   );
   root.replaceChildren(h("h1", { class: "unseen" }, t("replay")), h("div", { class: "replay" }, map.root, controls, side));
   let found = null;
@@ -112,8 +113,8 @@ export function show(root, params) {
     const raised = found.entries.find((one) => one.what === "raised");
     slider.value = raised ? raised.at_ms : found.from_ms;
     say(words, found.complete ? t("replay-whole") : t("replay-cut", { time: clock(found.until_ms) }));
-    side.replaceChildren(h("h2", {}, t("timeline")), h("ol", {}, found.entries.map(entryRow)));
-    side.addEventListener("click", (event) => {
+    log.replaceChildren(h("ol", {}, found.entries.map(entryRow)));
+    log.addEventListener("click", (event) => {
       const row = event.target.closest("li");
       if (row) jump(Number(row.dataset.at));
     });
@@ -173,7 +174,7 @@ export function show(root, params) {
       role,
       device_id,
       track: [],
-      fix: point ? { time_ms: point[0], lat_e7: point[2], lon_e7: point[3], accuracy_m: point[4], speed_m_s: point[5], heading_deg: null, mechanism: 0 } : null,
+      fix: point ? { time_ms: point[0], lat_e7: point[2], lon_e7: point[3], accuracy_m: point[4], speed_m_s: point[5], heading_deg: null, mechanism: null } : null,
     }));
     positionsTable(table, { positions: rows });
     for (const [index, cell] of [...table.querySelectorAll("tbody tr")].entries()) {

@@ -4,13 +4,14 @@ import { get, post } from "./api.js";
 import { h, say, shape, table } from "./dom.js";
 import { clock, day, span, who } from "./format.js";
 import { t, word } from "./i18n.js";
-import { now, queueOf, store } from "./store.js";
+import { GROUPS, now, queues, store } from "./store.js";
 
 export function show(root) {
   root.className = "page";
   const answer = h("p", { role: "status" });
   const earlier = h("section", { class: "card scroll" });
-  const open = [...queueOf("waiting"), ...queueOf("offered"), ...queueOf("in-hand"), ...queueOf("silenced")];
+  const all = queues();
+  const open = GROUPS.flatMap((group) => all[group]);
   const rows = open.map((one) =>
     h(
       "tr",
@@ -51,7 +52,7 @@ export function show(root) {
     earlier.replaceChildren(
       h("h2", {}, t("shift-earlier")),
       h("p", {}, t("on-duty", { names: found.on_duty.join(", ") || "–" })),
-      table(
+      !found.shifts.length ? h("p", { class: "dim" }, t("none")) : table(
         "",
         [t("time"), t("from"), t("to"), t("shift-said"), t("page-incidents")],
         found.shifts.map((one) =>

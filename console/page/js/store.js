@@ -111,6 +111,9 @@ export function signable(incident) {
   return incident.state === "open" && Boolean(incident.closing) && incident.closing.by !== store.session?.name && may("close");
 }
 
+/** The groups of the queue, in the order in which they are shown. */
+export const GROUPS = ["waiting", "offered", "to-sign", "elsewhere", "in-hand", "silenced"];
+
 /** Which group of the queue an incident is in. */
 export function groupOf(incident) {
   if (incident.state !== "open") return "closed";
@@ -133,7 +136,13 @@ export function byUrgency(one, other) {
   );
 }
 
-/** Open incidents of a group, in order. */
-export function queueOf(group) {
-  return [...store.incidents.values()].filter((one) => groupOf(one) === group).sort(byUrgency);
+/** Open incidents of every group, each in order. */
+export function queues() {
+  const found = Object.fromEntries(GROUPS.map((group) => [group, []]));
+  for (const one of store.incidents.values()) found[groupOf(one)]?.push(one);
+  for (const group of GROUPS) found[group].sort(byUrgency);
+  return found;
 }
+
+/** Open incidents of a group, in order. */
+export const queueOf = (group) => queues()[group];

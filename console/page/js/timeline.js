@@ -24,6 +24,9 @@ export function entryWords(entry) {
   return parts.filter(Boolean).join(" · ");
 }
 
+// What a receiver's machine answered is worth a line only when it did not take it.
+const quoted = ({ lane, text }) => Boolean(text) && lane !== "plan" && !/^http-2\d\d$/.test(text);
+
 export function entryRow(entry) {
   const lane = entry.lane === "incident" ? "incident-lane" : entry.lane;
   return h(
@@ -31,7 +34,7 @@ export function entryRow(entry) {
     { class: lane, dataset: { key: entry.key, at: entry.at_ms } },
     h("time", { datetime: new Date(entry.at_ms).toISOString() }, clock(entry.at_ms)),
     h("span", { class: "dim" }, word(entry.lane)),
-    h("span", { class: "words" }, entryWords(entry), entry.text && entry.lane !== "plan" ? h("q", {}, entry.text) : null),
+    h("span", { class: "words" }, entryWords(entry), quoted(entry) ? h("q", {}, entry.text) : null),
   );
 }
 

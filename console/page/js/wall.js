@@ -46,15 +46,10 @@ export function show(root) {
       put("day", String(figures.pages_24h));
       put("flood", `${figures.flood_pct_24h} %`, figures.flood ? "p2" : "");
     }
-    list.replaceChildren(
-      table(
-        t("wall-queue"),
-        [t("priority"), t("incident"), t("to-respond")],
-        waiting.slice(0, ROWS).map((one) =>
-          h("tr", {}, h("td", {}, shape(one.priority, { label: t(`priority-${one.priority}`) })), h("th", { scope: "row" }, `${word(one.alarms[0]?.alarm_class)} ${who(one)}`), h("td", { class: "num" }, one.due_ms < now() ? `+${span(now() - one.due_ms)}` : span(one.due_ms - now()))),
-        ),
-      ),
+    const rows = waiting.slice(0, ROWS).map((one) =>
+      h("tr", {}, h("td", {}, shape(one.priority, { label: t(`priority-${one.priority}`) })), h("th", { scope: "row" }, `${word(one.alarms[0]?.alarm_class)} ${who(one)}`), h("td", { class: "num" }, h("span", { class: one.due_ms < now() ? "late" : "" }, one.due_ms < now() ? `+${span(now() - one.due_ms)}` : span(one.due_ms - now() + 999)))),
     );
+    list.replaceChildren(rows.length ? table(t("wall-queue"), [t("priority"), t("incident"), t("to-respond")], rows) : h("div", {}, h("p", { class: "calm" }, t("wall-queue")), h("p", {}, t("wall-nobody"))));
     health.replaceChildren(h("span", {}, store.health.parts.map(partWords).join("   ·   ")));
   }
 
