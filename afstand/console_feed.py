@@ -20,7 +20,7 @@ from afstand.commands import (
     define_zone,
 )
 from afstand.watch.envelope import ENVELOPE_FORMAT
-from alerting.book.types import OUTPUT_FORMAT, DefineCase, DefinePlan, Output
+from alerting.book.types import OUTPUT_FORMAT, DefineCase, DefinePlan, DefineRoster, Output
 from console.model.inputs import (
     DeviceDefined,
     DeviceSaid,
@@ -35,6 +35,7 @@ from console.model.inputs import (
     OutboxEntry,
     PersonDefined,
     PlanDefined,
+    RosterDefined,
     ShiftHandedOver,
     ZoneDefined,
 )
@@ -110,6 +111,8 @@ def fact_of(command: JournalCommand) -> JournalFact | None:
             return OrderDefined(command.order)
         case DefinePlan():
             return PlanDefined(command.plan)
+        case DefineRoster():
+            return RosterDefined(command.roster)
         case DefineCase():
             return command
         case _:

@@ -1,4 +1,4 @@
-"""Cases, persons, devices, orders, zones and plans: what is known, without where anybody is."""
+"""Who and what there is: cases, devices, orders, zones, plans, rosters; not where anybody is."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import msgspec
 from afstand.limits import CONSOLE_LIST_MAX
 from alerting.book.classes_data import ALARM_BOOK, BOOK_VERSION
 from alerting.book.roles import Right
+from alerting.book.rosters import gaps, on_duty
 from alerting.book.types import AlarmClass, DefineCase
 from console.api.http import Call, Route
 from console.api.problems import Code, FieldError, Problem
@@ -28,6 +29,7 @@ from console.views import (
 )
 
 TRACK_MS = 1_800_000
+GAPS_AHEAD_MS = 14 * 86_400_000
 PERSONS_PER_LINE = 500
 """Persons in one line of the log of look-ups."""
 
@@ -113,6 +115,37 @@ class PlansView(msgspec.Struct, frozen=True, kw_only=True):
     """Escalation plans as they stand."""
 
     plans: tuple[dict[str, Any], ...]
+
+
+class RosterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A roster, who is on duty by it now, and when nobody is within the next fortnight."""
+
+    roster: dict[str, Any]
+    on_duty: tuple[str, ...]
+    gaps_ms: tuple[tuple[int, int], ...]
+
+
+class RostersView(msgspec.Struct, frozen=True, kw_only=True):
+    """Duty rosters in order of id."""
+
+    rosters: tuple[RosterView, ...]
+    now_ms: int
+
+
+class ZoneLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A zone without its shape, and the orders that name it."""
+
+    id: str
+    version: int
+    name: str
+    order_ids: tuple[str, ...]
+
+
+class ZonesView(msgspec.Struct, frozen=True, kw_only=True):
+    """Zones in order of id."""
+
+    zones: tuple[ZoneLine, ...]
+    next: str | None
 
 
 class AlarmBookView(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,6 +298,27 @@ async def show_zone(call: Call) -> ZoneView:
     )
 
 
+async def list_zones(call: Call) -> ZonesView:
+    """Zones by id."""
+    world = call.services.hub.model.world
+    ids, after = page(list(world.zones), call.query)
+    named: dict[str, list[str]] = {}
+    for versions in world.orders.values():
+        for zone_id in versions[-1].order.zone_ids:
+            named.setdefault(zone_id, []).append(versions[-1].order.id)
+    lines = tuple(
+        ZoneLine(
+            id=zone.id,
+            version=zone.version,
+            name=zone.name,
+            order_ids=tuple(sorted(named.get(zone.id, ()))),
+        )
+        for one in ids
+        if (zone := world.zone(one)) is not None
+    )
+    return ZonesView(zones=lines, next=after)
+
+
 async def list_devices(call: Call) -> DevicesView:
     """Devices by id."""
     model = call.services.hub.model
@@ -293,6 +347,21 @@ async def list_plans(call: Call) -> PlansView:
     """Escalation plans."""
     plans = call.services.hub.model.world.plans.values()
     return PlansView(plans=tuple(msgspec.to_builtins(plan) for plan in plans))
+
+
+async def list_rosters(call: Call) -> RostersView:
+    """Duty rosters, and who is on duty by them."""
+    rosters = call.services.hub.model.world.rosters
+    until_ms = call.now_ms + GAPS_AHEAD_MS
+    views = tuple(
+        RosterView(
+            roster=msgspec.to_builtins(roster),
+            on_duty=on_duty(roster, call.now_ms),
+            gaps_ms=tuple(gaps(roster, call.now_ms, until_ms)),
+        )
+        for _, roster in sorted(rosters.items())
+    )
+    return RostersView(rosters=views, now_ms=call.now_ms)
 
 
 async def alarm_book(call: Call) -> AlarmBookView:
@@ -375,6 +444,8 @@ ROUTES = (
           ListQuery, tag="orders"),
     Route("GET", "/v1/orders/{order_id}", "show-order", "An order and its zones", show_order,
           (Right.ORDERS,), OrderDetail, tag="orders"),
+    Route("GET", "/v1/zones", "list-zones", "Zones", list_zones, (Right.ORDERS,), ZonesView,
+          ListQuery, tag="orders"),
     Route("GET", "/v1/zones/{zone_id}", "show-zone", "A zone", show_zone, (Right.ORDERS,),
           ZoneView, tag="orders"),
     Route("GET", "/v1/devices", "list-devices", "Devices", list_devices, _ABOUT, DevicesView,
@@ -383,6 +454,8 @@ ROUTES = (
           _ABOUT, DeviceDetail, tag="devices", masks="free words"),
     Route("GET", "/v1/plans", "list-plans", "Escalation plans", list_plans, _ABOUT, PlansView,
           tag="plans"),
+    Route("GET", "/v1/rosters", "list-rosters", "Duty rosters, and who is on duty by them",
+          list_rosters, (*_ABOUT, Right.SHIFT), RostersView, tag="plans"),
     Route("GET", "/v1/alarm-book", "show-alarm-book", "What each class of alarm asks for",
           alarm_book, (), AlarmBookView, tag="alarms"),
     Route("GET", "/v1/persons/{person_id}/positions", "look-up-positions",

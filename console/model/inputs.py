@@ -62,6 +62,12 @@ class PlanDefined(NamedTuple):
     plan: bytes
 
 
+class RosterDefined(NamedTuple):
+    """The bytes of a roster file."""
+
+    roster: bytes
+
+
 class OrderProposed(NamedTuple):
     """Somebody puts an order before a second person."""
 
@@ -96,6 +102,7 @@ JournalFact = (
     | ZoneDefined
     | OrderDefined
     | PlanDefined
+    | RosterDefined
     | DefineCase
     | OrderProposed
     | OrderDecided

@@ -28,7 +28,7 @@ from console.model.positions import Positions
 from console.model.rows import START, Entry, IncidentRow, Place
 from console.model.world import World
 
-MODEL_FORMAT: Final = 1
+MODEL_FORMAT: Final = 2
 
 
 class ModelError(ValueError):

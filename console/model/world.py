@@ -12,6 +12,7 @@ import msgspec
 
 from afstand.limits import CONSOLE_PROPOSALS_MAX
 from alerting.book.plans import BUILT_IN_PLANS, Plan, PlanError, parse_plan
+from alerting.book.rosters import Roster, RosterError, parse_roster
 from alerting.book.types import DefineCase
 from console.model.inputs import (
     DeviceDefined,
@@ -21,6 +22,7 @@ from console.model.inputs import (
     OrderProposed,
     PersonDefined,
     PlanDefined,
+    RosterDefined,
     ShiftHandedOver,
     ZoneDefined,
 )
@@ -114,6 +116,7 @@ class World(msgspec.Struct, kw_only=True):
     plans: dict[str, Plan] = msgspec.field(
         default_factory=lambda: {plan.id: plan for plan in BUILT_IN_PLANS}
     )
+    rosters: dict[str, Roster] = {}
     cases: dict[str, DefineCase] = {}
     proposals: dict[str, ProposalRow] = {}
     shifts: list[ShiftRow] = []
@@ -144,6 +147,8 @@ class World(msgspec.Struct, kw_only=True):
                 self._order(OrderRow(fact.order, partition, at))
             case PlanDefined():
                 self._plan(fact.plan)
+            case RosterDefined():
+                self._roster(fact.roster)
             case DefineCase():
                 self._case(fact)
             case OrderProposed():
@@ -219,6 +224,13 @@ class World(msgspec.Struct, kw_only=True):
         except PlanError:
             return  # the watch says so in the outbox
         self.plans[plan.id] = plan
+
+    def _roster(self, raw: bytes) -> None:
+        try:
+            roster = parse_roster(raw)
+        except RosterError:
+            return  # the watch says so in the outbox
+        self.rosters[roster.id] = roster
 
     def _case(self, case: DefineCase) -> None:
         self.cases[case.case_id] = case

@@ -47,11 +47,12 @@ export function show(root) {
   });
 
   async function load() {
-    const found = await get("/v1/shifts");
+    const [found, { rosters }] = await Promise.all([get("/v1/shifts"), get("/v1/rosters", { background: true })]);
     names.replaceChildren(...found.on_duty.filter((name) => name !== store.session.name).map((name) => h("option", { value: name })));
     earlier.replaceChildren(
       h("h2", {}, t("shift-earlier")),
       h("p", {}, t("on-duty", { names: found.on_duty.join(", ") || "–" })),
+      ...rosters.map((one) => h("p", {}, t("on-duty-by", { roster: one.roster.title || one.roster.id, names: one.on_duty.join(", ") || t("nobody") }))),
       !found.shifts.length ? h("p", { class: "dim" }, t("none")) : table(
         "",
         [t("time"), t("from"), t("to"), t("shift-said"), t("page-incidents")],

@@ -187,6 +187,7 @@ const TEXTS = {
   "nothing-open": ["Niets meer open.", "Nothing open any more."],
   "offered-tag": ["{by} biedt dit aan {to} aan", "{by} offers this to {to}"],
   "offered-to": ["aangeboden aan {name}", "offered to {name}"],
+  "on-duty-by": ["Volgens rooster {roster}: {names}", "By the roster {roster}: {names}"],
   "on-duty": ["In dienst: {names}", "On duty: {names}"],
   "open-incidents": ["Open", "Open"],
   opened: ["Begonnen", "Opened"],
