@@ -215,6 +215,15 @@ def test_the_run_script_is_posix_and_lists_its_targets():
     assert [name for name in targets if f"\n  {name} " not in shown] == []
 
 
+def test_no_function_of_the_run_script_hides_a_program_that_it_looks_for():
+    text = (ROOT / "run").read_text()
+    functions = set(re.findall(r"^(\w+)\(\) \{", text, re.MULTILINE))
+    looked_for = set(re.findall(r"command -v ([\w-]+)", text))
+    assert {"setup", "rule_checker"} <= functions
+    assert {"promtool", "mosquitto"} <= looked_for
+    assert not functions & looked_for
+
+
 def test_every_promise_names_a_test_that_exists():
     promises = (ROOT / "PROMISES.md").read_text()
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", promises)
