@@ -3,9 +3,13 @@
 Starts mosquitto with the limits that we ship and lets `afstand load`'s publisher send at a rate
 over 1,000 connections, then as fast as it can. Everything is counted by processor time as well as
 by the clock: what one core would carry is 1,000,000 / us, whoever else uses the machine meanwhile.
+The kernel also says how long publisher and broker stood ready and waited for a core, so that what
+bounds a run is a figure: its share of a core, the share it waited for one, and the rest (round
+trips).
 """
 
 import asyncio
+import os
 import resource
 import socket
 import subprocess
@@ -15,8 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
-
-import psutil
 
 from afstand.embedded import free_port, mosquitto_path
 from benchmarks import common
@@ -28,7 +30,7 @@ DEVICES: Final = 5_000
 CONNECTIONS: Final = 1_000
 WINDOW: Final = 20  # what MQTT 5 publishers are told by default: no advantage of a long one
 OVERLOAD: Final = 4.0  # times the rate, for the run without a pace
-BUSY: Final = 0.9  # of a core: who uses so much of it is what bounds
+BUSY: Final = 0.9  # of the time: who runs, or wants to, for so much of it is what bounds
 CONFIG: Final = """\
 listener {port} 127.0.0.1
 allow_anonymous true
@@ -39,34 +41,60 @@ set_tcp_nodelay true
 """
 
 
+class Usage(NamedTuple):
+    """Seconds that a process ran, and that it stood ready and waited for a core."""
+
+    ran_s: float
+    waited_s: float = 0.0
+
+    def since(self, before: "Usage") -> "Usage":
+        """The part after `before`."""
+        return Usage(self.ran_s - before.ran_s, self.waited_s - before.waited_s)
+
+
+def usage(pid: int) -> Usage:
+    """What the kernel has counted for a process of one thread (Linux, /proc/PID/schedstat)."""
+    ran_ns, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return Usage(int(ran_ns) / 1e9, int(waited_ns) / 1e9)
+
+
 class Run(NamedTuple):
-    """One run and what the broker used meanwhile."""
+    """One run and what publisher and broker used meanwhile."""
 
     name: str
     rate_per_s: float
     result: PhaseResult
-    broker_cpu_s: float
+    publisher: Usage
+    broker: Usage
 
     @property
     def broker_us(self) -> float:
         """Processor time of the broker per message."""
-        return 1e6 * self.broker_cpu_s / max(1, self.result.acked)
+        return 1e6 * self.broker.ran_s / max(1, self.result.acked)
+
+    def shares(self) -> dict[str, tuple[float, float]]:
+        """Of each process: shares of the run's time that it ran, and that it waited for a core."""
+        elapsed_s = max(self.result.elapsed_s, 1e-9)
+        return {
+            name: (one.ran_s / elapsed_s, one.waited_s / elapsed_s)
+            for name, one in (("publisher", self.publisher), ("broker", self.broker))
+        }
 
     def bound_by(self) -> str:
         """Say what kept it from being faster."""
-        elapsed_s = max(self.result.elapsed_s, 1e-9)
         if self.result.fixes_per_s >= 0.98 * self.rate_per_s:
             return "the pace"
-        shares = {"broker": self.broker_cpu_s, "publisher": self.result.cpu_s}
-        name, used_s = max(shares.items(), key=lambda item: item[1])
-        if used_s / elapsed_s >= BUSY:
+        name, (ran, waited) = max(self.shares().items(), key=lambda item: sum(item[1]))
+        if ran >= BUSY:
             return f"one core of the {name}"
-        return "others on the machine's cores"
+        if ran + waited >= BUSY:
+            return f"others: the {name} waited for a core {waited:.0%} of the time"
+        return "round trips: nobody is busy"
 
 
 @contextmanager
-def mosquitto(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """The machine's mosquitto, without persistence."""
+def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
+    """The machine's mosquitto, without persistence: its port and process id."""
     binary = mosquitto_path()
     if binary is None:
         raise SystemExit("this benchmark needs mosquitto")
@@ -84,14 +112,14 @@ def mosquitto(folder: Path) -> Iterator[tuple[int, psutil.Process]]:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-        yield port, psutil.Process(process.pid)
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait(10)
 
 
 async def measure(
-    port: int, broker: psutil.Process, rate_per_s: float, seconds: float, connections: int
+    port: int, broker: int, rate_per_s: float, seconds: float, connections: int
 ) -> list[Run]:
     """Send at the rate, then as fast as it goes."""
     phases = (
@@ -110,11 +138,14 @@ async def measure(
                 scenario, devices, number, start_ms=start_ms, boot=1, first_sequence=sequence
             )
             sequence = int(plan.sequence.max()) + 1
-            mine_s, its = time.process_time(), broker.cpu_times()
+            before, mine = usage(broker), usage(os.getpid())
+            cpu_s = time.process_time()
             record = await publish(plan, links, drain_s=120.0)
-            mine_s, now = time.process_time() - mine_s, broker.cpu_times()
-            its_s = now.user + now.system - its.user - its.system
-            runs.append(Run(name, rate, phase_result(record, plan.panic, 1, mine_s), its_s))
+            cpu_s = time.process_time() - cpu_s
+            result = phase_result(record, plan.panic, 1, cpu_s)
+            waited_s = usage(os.getpid()).since(mine).waited_s
+            its = usage(broker).since(before)
+            runs.append(Run(name, rate, result, Usage(cpu_s, waited_s), its))
     return runs
 
 
@@ -133,6 +164,11 @@ def table(runs: list[Run]) -> list[dict[str, object]]:
                 "p99 ms": p99,
                 "publisher us": run.result.cpu_us_per_fix,
                 "broker us": run.broker_us,
+                **{
+                    f"{name} {what} %": 100 * share
+                    for name, both in run.shares().items()
+                    for what, share in zip(("ran", "waited"), both, strict=True)
+                },
                 "bound by": run.bound_by(),
             }
         )
@@ -151,6 +187,8 @@ def figures(runs: list[Run]) -> dict[str, float]:
         "broker_us_per_message": fast.broker_us,
         "broker_messages_per_s_of_one_core": 1e6 / fast.broker_us,
         "messages_lost": float(sum(run.result.messages - run.result.acked for run in runs)),
+        "publisher_waited_share": fast.shares()["publisher"][1],
+        "broker_waited_share": fast.shares()["broker"][1],
         "connections": float(CONNECTIONS),
     }
 
@@ -158,7 +196,7 @@ def figures(runs: list[Run]) -> dict[str, float]:
 def main(arguments: list[str]) -> int:
     """Run from the command line; 1 when a message was lost."""
     parser = common.parser("load", "QoS 1 fixes per second from one core against mosquitto.")
-    parser.add_argument("--rate", type=float, default=20_000.0, help="fixes per second (20000)")
+    parser.add_argument("--rate", type=float, default=22_000.0, help="fixes per second (22000)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run (20)")
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
     options = parser.parse_args(arguments)
@@ -171,6 +209,8 @@ def main(arguments: list[str]) -> int:
         work = measure(port, broker, options.rate, options.seconds, options.connections)
         runs = asyncio.run(work)
     found = figures(runs) | {"connections": float(options.connections)}
+    for run in runs:
+        print(f"{run.name}: {run.result.fixes_per_s:,.0f} fixes/s, bound by {run.bound_by()}")
     common.report(
         "load",
         found,
