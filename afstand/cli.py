@@ -123,6 +123,11 @@ def _add_checks(add: Callable[..., Any], add_configured: Callable[..., Any]) -> 
     trace = add_configured("trace", "send traces of alarms to an OpenTelemetry collector", _trace)
     trace.add_argument("--otlp", metavar="URL", help="where to (OTEL_EXPORTER_OTLP_ENDPOINT)")
     trace.add_argument("--print", action="store_true", help="print them as JSON lines instead")
+    servers = add("servers", "a store and a broker on this machine, to try things out", _servers)
+    servers.add_argument("--dir", type=Path, default=Path("servers"), help="their files (servers)")
+    servers.add_argument("--store-port", type=int, default=6379, help="(6379)")
+    servers.add_argument("--broker-port", type=int, default=1883, help="(1883)")
+    servers.add_argument("--broker", choices=("mosquitto", "nats"), default="", help="which broker")
     check = add("check-config", "read a configuration and say what is wrong with it", _check_config)
     check.add_argument("file", type=Path)
     add("warm-up", "compile all kernels and keep them", _warm_up)
@@ -393,6 +398,27 @@ def _demo(options: argparse.Namespace) -> int:
         broker=options.broker,
         scenario_file=options.scenario,
     )
+
+
+def _servers(options: argparse.Namespace) -> int:
+    from afstand.embedded import EmbeddedError, broker, store
+
+    async def wait(stop: asyncio.Event) -> None:
+        await stop.wait()
+
+    options.dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            store(options.dir, port=options.store_port) as at_store,
+            broker(options.dir, prefer=options.broker, port=options.broker_port) as at_broker,
+        ):
+            print(f"store: {at_store.name} at 127.0.0.1:{at_store.port}")
+            print(f"broker: {at_broker.name} at 127.0.0.1:{at_broker.port}", end="")
+            print(f", MQTT {at_broker.mqtt_version}. Ctrl-C stops both.", flush=True)
+            return _run_role(wait)
+    except EmbeddedError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def _orders_import(options: argparse.Namespace) -> int:

