@@ -102,6 +102,7 @@ def look_at_configuration(config: Config) -> Iterator[Finding]:
     for name, port in _health_ports(config).items():
         wanted.setdefault(port, []).append(name)
     wanted.setdefault(config.notify.port, []).append("notify.port")
+    wanted.setdefault(config.console.port, []).append("console.port")
     for port, names in wanted.items():
         if port and len(names) > 1:
             whole = False
@@ -130,6 +131,7 @@ def _health_ports(config: Config) -> dict[str, int]:
         "archiver": config.archive.health_port,
         "trackers": config.trackers.health_port,
         "auditor": config.audit.health_port,
+        "console": config.console.health_port,
     }
 
 
@@ -390,7 +392,7 @@ async def look_at_process(name: str, host: str, port: int) -> Finding:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
             text = (await answer.text()).strip()
     except (aiohttp.ClientError, OSError, TimeoutError):
-        needed = name not in ("archiver", "trackers", "auditor")
+        needed = name not in ("archiver", "trackers", "auditor", "console")
         role = name.partition("-")[0]
         say = fail if needed else warn
         return say(subject, f"nobody answers on {host}:{port}", f"start `afstand {role}`")

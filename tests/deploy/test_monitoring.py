@@ -16,9 +16,11 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from afstand.archiving import ArchiveMetrics
+from afstand.auditing import AuditMetrics
 from afstand.config import Config
 from afstand.watch.metrics import WatchMetrics
 from alerting.notify.metrics import Metrics as NotifyMetrics
+from console.api.services import Metrics as ConsoleMetrics
 from ingest.metrics import IntakeMetrics
 from ingest.trackers import TrackerMetrics
 from tests.test_house import ROOT
@@ -35,7 +37,8 @@ OF_PROMETHEUS = {"job", "instance", "role", "le"}
 def metrics() -> dict[str, set[str]]:
     """Every series that the roles expose, with its labels."""
     registry = CollectorRegistry()
-    for kind in (IntakeMetrics, WatchMetrics, NotifyMetrics, ArchiveMetrics, TrackerMetrics):
+    for kind in (IntakeMetrics, WatchMetrics, NotifyMetrics, ArchiveMetrics, TrackerMetrics,
+                 AuditMetrics, ConsoleMetrics):  # fmt: skip
         kind(registry)
     found: dict[str, set[str]] = {"up": set()}
     collectors: dict[Any, list[str]] = registry._collector_to_names
@@ -140,6 +143,8 @@ def test_the_example_of_prometheus_scrapes_the_default_ports():
         "watch": watch,
         "notify": [config.notify.health_port],
         "archiver": [config.archive.health_port],
+        "auditor": [config.audit.health_port],
+        "console": [config.console.health_port],
     }
     found = {
         one["labels"]["role"]: [int(target.rpartition(":")[2]) for target in one["targets"]]
@@ -184,7 +189,7 @@ def test_promtool_takes_rules_example_and_every_expression_of_the_dashboard(tmp_
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("at", [1, 12, 27])
+@pytest.mark.parametrize("at", [1, 12, 27, 36])
 def test_a_rule_that_does_not_fire_fails_its_test(tmp_path, at):
     document = {"groups": [{"name": "afstand", "rules": [dict(rule) for rule in RULES]}]}
     rule = document["groups"][0]["rules"][at]
