@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
+from afstand.proof.transfer import Document
 from afstand.watch.envelope import encode_envelope
 from alerting.book.types import (
     AlarmClass,
@@ -91,11 +92,41 @@ async def test_the_receiver_takes_what_is_signed_once_and_answers_a_copy(tmp_pat
     assert stored.fetchall() == [(KEY, message.body)]
 
 
-def functions():
+def functions(page="otrts"):
     names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", (PAGES / "otrts.md").read_text(), re.DOTALL):
+    for block in re.findall(r"```python\n(.*?)```", (PAGES / f"{page}.md").read_text(), re.DOTALL):
         exec(block, names)
     return names
+
+
+def test_the_examples_are_what_is_sent():
+    cap, event = messages()
+    assert (PAGES / "example-cap.xml").read_bytes() == cap.body
+    page = (PAGES / "cloudevents.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert json.loads(example) == json.loads(event.body)
+    for field in (*json.loads(example), *json.loads(example)["data"]):
+        assert f"`{field}`" in page or field in ("specversion", "datacontenttype", "data")
+
+
+def test_the_program_of_the_cap_page_reads_the_example():
+    read = functions("cap")["alarm"]
+    found = read((PAGES / "example-cap.xml").read_bytes())
+    assert found == {
+        "id": f"afstand-{KEY}", "status": "Actual", "kind": "Alert", "incident": "inc-1",
+        "headline": "Te dichtbij - wearer-4", "class": "proximity", "must_acknowledge": False,
+        "places": [{"lat_lon": "51.920000,4.480000", "radius_m": 12.0},
+                   {"lat_lon": "51.923457,4.481235", "radius_m": 10.0}],
+    }  # fmt: skip
+    assert read((PAGES / "example-cap.xml").read_bytes(), "en")["headline"].startswith("Too close")
+
+
+def test_the_otrts_page_names_every_record_of_a_transfer():
+    page = (PAGES / "otrts.md").read_text()
+    records = {"subjects", "devices", "conditions", "zones", "locations", "alerts", "violations"}
+    assert records < set(Document.__struct_fields__)
+    assert [one for one in records if f"`{one}`" not in page] == []
+    assert "NIEM XML" in page
 
 
 def test_the_mapping_gives_the_locations_of_an_entry():
