@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry
 
 from afstand.config import Config
 from afstand.console_link import Follower, StoreLink, restored
-from afstand.health import health_app, serving
 from afstand.limits import CONSOLE_UNSPOOL_EVERY_S
+from afstand.roles import observed
 from alerting.book.roles import Role
 from console.access.gate import Gate
 from console.access.passwords import (
@@ -62,9 +62,8 @@ async def console(config: Config, stop: asyncio.Event) -> None:
         services = Services(settings, hub, link, gate, accounts, registry)
         services.duty_changed(link.now_ms())
         follower = Follower(store, hub, link, folder)
-        health = health_app(registry, lambda: follower.not_ready)
         await stack.enter_async_context(
-            serving(health, config.http.host, config.console.health_port)
+            observed(config, config.console.health_port, registry, lambda: follower.not_ready)
         )
         tasks = [
             asyncio.create_task(follower.run()),

@@ -1,15 +1,21 @@
 """Units and manifests: each names only what exists."""
 
+import inspect
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from afstand import roles
+from afstand.archiving import archiver
+from afstand.auditing import auditor
 from afstand.cli import _parser
 from afstand.config import load
+from afstand.console_role import console
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -42,7 +48,7 @@ def unit_lines(name):
 def test_every_unit_starts_a_role_that_there_is():
     wanted = [line for line in unit_lines("afstand.target") if line.startswith("Wants=")]
     units = [unit for line in wanted for unit in line.removeprefix("Wants=").split()]
-    assert len(units) == 5
+    assert len(units) == 7
     for unit in units:
         template, _, instance = unit.removesuffix(".service").partition("@")
         lines = unit_lines(f"{template}@.service")
@@ -50,6 +56,24 @@ def test_every_unit_starts_a_role_that_there_is():
         words = start.replace("%i", instance).split()
         assert words[0] == "ExecStart=/opt/afstand/bin/afstand"
         accepts(words[1:])
+
+
+@pytest.mark.parametrize(
+    "role",
+    [roles.intake, roles._follow_all, roles.notify, archiver, auditor, console, roles.trackers],
+)
+def test_every_role_that_systemd_may_start_tells_it_when_it_is_ready_and_lives(role):
+    assert "observed(" in inspect.getsource(role)
+
+
+def test_what_a_role_writes_is_in_a_folder_of_its_own_that_it_may_write_to():
+    example = tomllib.loads((DEPLOY / "afstand.example.toml").read_text())
+    (line,) = [one for one in unit_lines("afstand@.service") if one.startswith("StateDirectory=")]
+    folders = {f"/var/lib/{name}" for name in line.removeprefix("StateDirectory=").split()}
+    written = [example["watch"]["data_dir"], example["archive"]["dir"]]
+    written.append(example["console"]["data_dir"])
+    for path in written:
+        assert any(Path(path).is_relative_to(folder) for folder in folders), path
 
 
 @pytest.mark.parametrize("name", ["afstand@.service", "afstand-watch@.service"])
@@ -68,7 +92,10 @@ def test_systemd_understands_the_units(tmp_path):
         for path in (DEPLOY / "systemd").iterdir():
             text = path.read_text().replace("/opt/afstand/bin/afstand", "/bin/true")
             (tmp_path / path.name).write_text(change(text))
-        for name, instances in (("afstand", ROLES), ("afstand-watch", "01")):
+        for name, instances in (
+            ("afstand", (*ROLES, "auditor", "console")),
+            ("afstand-watch", "01"),
+        ):
             for instance in instances:
                 whole = (tmp_path / f"{name}@.service").read_text()
                 (tmp_path / f"{name}@{instance}.service").write_text(whole)
