@@ -32,6 +32,7 @@ _ANEW: Final = (
     Change.IN_SERVICE,
 )
 _PAGES: Final = (Purpose.ALERT, Purpose.ESCALATION)
+_ACTIVE: Final = (AlarmState.ACTIVE_ACKNOWLEDGED, AlarmState.ACTIVE_UNACKNOWLEDGED)
 _UNANSWERED: Final = (AlarmState.ACTIVE_UNACKNOWLEDGED, AlarmState.RETURNED_UNACKNOWLEDGED)
 
 
@@ -64,10 +65,19 @@ Step = tuple[str, int]
 class _Watched:
     """What is known of one alarm that is open."""
 
-    __slots__ = ("critical", "due", "open_notices", "record", "round", "since_ms", "told_ms")
+    __slots__ = (
+        "critical",
+        "due",
+        "open_notices",
+        "record",
+        "round",
+        "since_ms",
+        "stands_still",
+        "told_ms",
+    )
 
     def __init__(self, record: AlarmRecord) -> None:
-        self.record = record
+        self.hear(record)
         self.critical = record.priority is Priority.CRITICAL
         self.round = 0
         self.due: dict[Step, int] = {}
@@ -75,13 +85,11 @@ class _Watched:
         self.told_ms = record.at_ms
         self.since_ms = record.at_ms
 
-    @property
-    def stands_still(self) -> bool:
-        """Its plan does not run: silenced, or returned and not latched."""
-        record = self.record
+    def hear(self, record: AlarmRecord) -> None:
+        """Take the newest record. A plan stands still when silenced, or returned and unlatched."""
+        self.record = record
         silenced = record.shelved_until_ms is not None or record.suppressed or record.out_of_service
-        active = (AlarmState.ACTIVE_ACKNOWLEDGED, AlarmState.ACTIVE_UNACKNOWLEDGED)
-        return bool(silenced) or not (record.latched or record.state in active)
+        self.stands_still = bool(silenced) or not (record.latched or record.state in _ACTIVE)
 
 
 class Auditor:
@@ -133,25 +141,24 @@ class Auditor:
         for alarm_id, watched in self._alarms.items():
             if not watched.stands_still:
                 found += self._overdue(alarm_id, watched, now_ms)
-            found += [
-                AuditFinding(Missing.NOT_SETTLED, alarm_id, target, due_ms)
-                for target, due_ms in watched.open_notices.items()
-                if due_ms < now_ms
-            ]
+            for target, due_ms in watched.open_notices.items():
+                if due_ms < now_ms:
+                    found.append(AuditFinding(Missing.NOT_SETTLED, alarm_id, target, due_ms))
         return sorted(found, key=lambda one: (one.since_ms, one.alarm_id, one.what, one.detail))
 
     def _overdue(self, alarm_id: str, watched: _Watched, now_ms: int) -> Iterable[AuditFinding]:
+        waits = False
         for (plan, number), deadline_ms in watched.due.items():
+            waits = waits or deadline_ms >= now_ms
             # Deadlines that passed while the plan stood still are due when it goes on.
             due_ms = max(deadline_ms, watched.since_ms) + GRACE_MS
             if due_ms < now_ms:
                 detail = f"plan {plan} step {number}"
                 yield AuditFinding(Missing.STEP_OVERDUE, alarm_id, detail, due_ms)
-        told_by_ms = max(watched.told_ms, watched.since_ms) + TOLD_MS
-        unanswered = watched.record.state in _UNANSWERED
-        waits = any(deadline_ms >= now_ms for deadline_ms in watched.due.values())
-        if watched.critical and unanswered and told_by_ms < now_ms and not waits:
-            yield AuditFinding(Missing.NOBODY_TOLD, alarm_id, "", told_by_ms)
+        if watched.critical and not waits and watched.record.state in _UNANSWERED:
+            told_by_ms = max(watched.told_ms, watched.since_ms) + TOLD_MS
+            if told_by_ms < now_ms:
+                yield AuditFinding(Missing.NOBODY_TOLD, alarm_id, "", told_by_ms)
 
     def _record(self, record: AlarmRecord, at_ms: int) -> None:
         watched = self._alarms.get(record.alarm_id)
@@ -164,7 +171,7 @@ class Auditor:
                 self._alarms.pop(next(iter(self._alarms)))
                 self.forgotten += 1
         stood_still, was_answered = watched.stands_still, watched.record.state not in _UNANSWERED
-        watched.record = record
+        watched.hear(record)
         if record.change in _ANEW and record.state in _UNANSWERED:
             watched.due.clear()  # the plan begins anew: what ran before is over
         if (stood_still and not watched.stands_still) or (

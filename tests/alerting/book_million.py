@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     """Live them all, on every core."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--life", type=int, default=5_000, help="events of one life")
+    parser.add_argument("--life", type=int, default=2_000, help="events of one life")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     options = parser.parse_args(argv)

@@ -34,6 +34,7 @@ COUNTED = {
     "jamming": "repeated-obstruction", "shielding": "repeated-obstruction",
     "battery-critical": "repeated-empty",
 }  # fmt: skip
+UNDER_WAY = ("waiting", "running")
 
 
 class Model(ModelTasks):
@@ -455,33 +456,42 @@ class Model(ModelTasks):
     def first_due(self, until: int) -> tuple[int, str, Any] | None:
         """The earliest thing that is due; of two at one time the one whose kind sorts first."""
         found: list[tuple[int, str, str, int, Any]] = []
+        now = self.now
 
-        def look(ms: int | None, what: str, thing: Any, name: str = "") -> None:
-            if ms is not None and ms <= until:
-                found.append((max(ms, self.now), what, name, len(found), thing))
+        def add(ms: int, what: str, thing: Any, name: str = "") -> None:
+            found.append((max(ms, now), what, name, len(found), thing))
 
         for incident in self.incidents:
-            if incident.proposal is not None:
-                look(incident.proposal["until"], "proposal", incident)
+            if incident.proposal is not None and incident.proposal["until"] <= until:
+                add(incident.proposal["until"], "proposal", incident)
             for alarm in incident.alarms:
-                look(alarm.ack_ends if alarm.acknowledged else None, "ack", alarm)
-                look(alarm.again, "re-alarm", alarm)
-                look(alarm.settles, "settle", alarm)
-                look(alarm.shelved_until, "shelf", alarm)
-                if not alarm.pages:
-                    continue
+                if alarm.acknowledged and alarm.ack_ends is not None and alarm.ack_ends <= until:
+                    add(alarm.ack_ends, "ack", alarm)
+                if alarm.again is not None and alarm.again <= until:
+                    add(alarm.again, "re-alarm", alarm)
+                if alarm.settles is not None and alarm.settles <= until:
+                    add(alarm.settles, "settle", alarm)
+                if alarm.shelved_until is not None and alarm.shelved_until <= until:
+                    add(alarm.shelved_until, "shelf", alarm)
                 for index, step in enumerate(alarm.steps):
-                    if step["at"] is not None and step["is"] in ("waiting", "running"):
-                        look(step["at"], f"step{index:02}", alarm)
+                    ms = step["at"]
+                    if ms is not None and ms <= until and step["is"] in UNDER_WAY and alarm.pages:
+                        add(ms, f"step{index:02}", alarm)
         for name, condition in self.conditions.items():
-            look(condition["expires"], "condition", name, name)
-            look(condition["recheck"], "recheck", name, name)
-            look(condition["deferred"], "defer", name, name)
+            if (ms := condition["expires"]) is not None and ms <= until:
+                add(ms, "condition", name, name)
+            if (ms := condition["recheck"]) is not None and ms <= until:
+                add(ms, "recheck", name, name)
+            if (ms := condition["deferred"]) is not None and ms <= until:
+                add(ms, "defer", name, name)
         for key, ms in self.repair.items():
-            look(ms, "service", key)
+            if ms <= until:
+                add(ms, "service", key)
         for tail, book in self.ledger.items():
-            look(book["half"], "decision-half", tail, tail)
-            look(book["due"] if not book.get("late") else None, "decision-due", tail, tail)
+            if book["half"] is not None and book["half"] <= until:
+                add(book["half"], "decision-half", tail, tail)
+            if book["due"] is not None and book["due"] <= until and not book.get("late"):
+                add(book["due"], "decision-due", tail, tail)
         if not found:
             return None
         ms, what, _, _, thing = min(found, key=lambda f: f[:4])
