@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from afstand.config import Config
+from afstand.erasure.subjects import Subjects
 from afstand.limits import ARCHIVE_PAUSE_S, WATCH_RETRY_S_MAX
 from afstand.outbox_source import GROUP
 from afstand.roles import observed, open_store
@@ -106,7 +107,12 @@ async def archiver(config: Config, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as group:
                 for partition in config.partitions:
                     one = PartitionArchiver(
-                        store, root, partition, ages_of(config), expected_of(config)
+                        store,
+                        root,
+                        partition,
+                        ages_of(config),
+                        expected_of(config),
+                        Subjects(),
                     )
                     group.create_task(_keep_looking(one, partition, metrics, problems, stop))
 

@@ -112,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     explained.add_argument(
         "--positions", action="store_true", help="where the persons were, for those who may know"
     )
+    explained.add_argument("--by", default="", help="who looks; asked for with --positions")
+    explained.add_argument("--reason", default="", help="why; it is logged, with --positions")
 
     _add_checks(add, add_configured)
     return parser

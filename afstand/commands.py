@@ -101,9 +101,48 @@ class HandOverShift(msgspec.Struct, frozen=True, kw_only=True, tag="hand-over-sh
     incidents: tuple[str, ...] = ()
 
 
+class HoldCase(msgspec.Struct, frozen=True, kw_only=True, tag="hold-case"):
+    """A legal hold: nothing of the case is erased while it lasts.
+
+    `authority`: who ordered it (a court, a prosecutor, a complaint's committee), with its number.
+    """
+
+    case_id: str
+    by: str
+    authority: str
+    reason: str
+
+
+class LiftHold(msgspec.Struct, frozen=True, kw_only=True, tag="lift-hold"):
+    """The end of the legal hold of a case."""
+
+    case_id: str
+    by: str
+    authority: str
+    reason: str
+
+
+class CaseErased(msgspec.Struct, frozen=True, kw_only=True, tag="case-erased"):
+    """A case was erased in one category: the watches forget these persons and zones as well.
+
+    `keys`: the SHA-256 of the number of each key that was destroyed. `proof`: the SHA-256 of the
+    signed record.
+    """
+
+    case_id: str
+    category: str
+    persons: tuple[str, ...]
+    zones: tuple[str, ...] = ()
+    by: str
+    authority: str
+    keys: tuple[str, ...]
+    proof: str
+
+
+KeepCommand = HoldCase | LiftHold | CaseErased
 RoomCommand = ProposeOrder | DecideOrder | HandOverShift
 Definition = DefinePerson | DefineDevice | DefineZone | DefineOrder
-JournalCommand = Definition | RoomCommand | BookCommand
+JournalCommand = Definition | RoomCommand | KeepCommand | BookCommand
 
 
 class CommandError(ValueError):

@@ -110,6 +110,8 @@ class Archive(Section, frozen=True, kw_only=True):
     file_minutes: Annotated[float, msgspec.Meta(ge=0)] = 15.0
     """So much time goes into one file."""
     reader_silent_minutes: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    retention: str = ""
+    """What is kept how long: a file of the site's own. Empty: the shipped one."""
     health_port: Port = 9103
 
 

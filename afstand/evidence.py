@@ -60,6 +60,7 @@ async def verify(config: Config, options: argparse.Namespace) -> int:
                 print(
                     f"partition {partition} {stream}: {checked.archived} entries in the archive, "
                     f"{checked.in_stream} in the store, {checked.unchained} not chained yet; "
+                    f"{checked.erased} parts erased; "
                     f"head {checked.head.hex()[:16]} at {checked.end}"
                 )
     snapshots, damaged = check_snapshots(Path(config.watch.data_dir), partitions)

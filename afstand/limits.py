@@ -78,6 +78,7 @@ KEY_ORDER_S_MAX: Final = 86_400  # a device may come back so late and still obey
 REGISTRY_POLL_MS: Final = 1_000
 
 # --- ingest/archive ---------------------------------------------------------------------------
+REWRITE_WAIT_S: Final = 60.0  # for the store to write its file anew after an erasure
 ARCHIVE_ROW_GROUP_ENTRIES: Final = 16_384  # entries that are unpacked at once
 ARCHIVE_FILE_ENTRIES_MAX: Final = 200_000  # in one file; a full one is written before its time
 ARCHIVE_FILE_BYTES_MAX: Final = 128 * 1024 * 1024  # of blobs in one file, before compression

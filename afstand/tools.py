@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import msgspec
 
 from afstand.cases import Cases, CasesError, CasesProblem, import_cases
 from afstand.commands import JournalCommand, encode_command
-from afstand.config import Config
+from afstand.config import Config, ConfigError
 from afstand.conform import Broker, ConformError
+from afstand.consultations import Consultation, ConsultationError, log_consultation
 from afstand.explain.account import account_of
-from afstand.explain.reading import ExplainError, gather, read_name
+from afstand.explain.reading import ExplainError, Gathered, gather, read_name
 from afstand.explain.telling import tell
 from afstand.limits import COMMAND_ANSWER_S_MAX, WATCH_READ_ENTRIES_MAX
 from afstand.roles import open_store
@@ -36,7 +38,7 @@ from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.outbox import Outbox
 from ingest.registry import KeyBox, Registry, RegistryError
-from ingest.store import EntryId, Store
+from ingest.store import EntryId, Store, StoreUnavailableError
 
 
 async def import_orders(config: Config, cases: Cases) -> int:
@@ -122,7 +124,12 @@ async def explain(config: Config, options: argparse.Namespace) -> int:
         async with open_store(config) as store:
             past = History(store, Path(config.archive.dir), name.partition)
             gathered = await gather(past, name)
-    except (ExplainError, EnvelopeError) as error:
+            if options.positions:
+                await _log_look(config, store, options, gathered)
+    except (
+        *(ExplainError, EnvelopeError),
+        *(ConsultationError, ConfigError, StoreUnavailableError),
+    ) as error:
         print(error, file=sys.stderr)
         return 1
     account = account_of(gathered, language, positions=options.positions)
@@ -131,6 +138,27 @@ async def explain(config: Config, options: argparse.Namespace) -> int:
     else:
         print("\n".join(tell(account, language, zone)))
     return 0
+
+
+async def _log_look(
+    config: Config, store: Store, options: argparse.Namespace, gathered: Gathered
+) -> None:
+    """Who is refused the log is refused the positions. Raises ConsultationError."""
+    persons = {
+        person
+        for taken in gathered.verdicts
+        for person in (taken.verdict.wearer_id, taken.verdict.protected_id)
+        if person
+    }
+    said = Consultation(
+        at_ms=time.time_ns() // 1_000_000,
+        by=options.by,
+        role="explain",
+        what="positions",
+        persons=tuple(sorted(persons)) or (gathered.name.incident_id,),
+        reason=options.reason,
+    )
+    await log_consultation(store, config.master_key(), said)
 
 
 async def incident_command(config: Config, options: argparse.Namespace) -> int:

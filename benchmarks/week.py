@@ -160,6 +160,8 @@ class Week:
         self.seen: dict[str, IncidentRecord] = {}
         self.incidents = 0
         self.historic: list[tuple[int, str]] = []
+        self.delays: dict[str, list[tuple[int, int]]] = {}
+        """When a device that was out of contact measured the first of what it kept, and told it."""
         self.mass_ms: list[tuple[int, int]] = []
         self.classes: Counter[str] = Counter()
         self.pages: list[int] = []
@@ -338,7 +340,9 @@ class Week:
         for index in np.flatnonzero(~arrived).tolist():
             devices.stored.setdefault(int(person[index]), []).append(tuple(columns[index]))
         for one in [p for p in devices.stored if linked[p] and alive[p]]:
-            rows.insert(0, np.array(devices.stored.pop(one)))
+            kept = devices.stored.pop(one)
+            rows.insert(0, np.array(kept))
+            self.delays.setdefault(people.name(one), []).append((int(kept[0][1]), now_ms))
         batch = np.concatenate(rows)
         self.naive.fixes(person[arrived], fixes["x"][arrived], fixes["y"][arrived], now_ms)
         self.naive.silence(now_ms)
@@ -485,10 +489,21 @@ def lost(week: Week, truths: Sequence[TrueEvent]) -> list[TrueEvent]:
 
 def _alarmed(week: Week, truth: TrueEvent, by_person: dict[str, list[Alarm]]) -> bool:
     name = week.people.name(truth.person)
-    until_ms = truth.to_ms + LATE_S * 1000
+    # Nobody can know it before it is told: of what was kept, when it came.
+    told_ms = [
+        told_ms
+        for person in (truth.person, *([truth.other] if truth.other >= 0 else []))
+        for kept_ms, told_ms in week.delays.get(week.people.name(person), ())
+        if kept_ms <= truth.to_ms and told_ms >= truth.from_ms
+    ]
+    until_ms = max([truth.to_ms, *told_ms]) + LATE_S * 1000
+    classes = truth.classes
+    if truth.kind == "contact" and told_ms:
+        # Of a meeting while one of them was out of contact more could not be known than this.
+        classes += ("approach",)
     for alarm in by_person.get(name, ()):
         open_then = alarm.raised_ms <= until_ms and alarm.closed_ms >= truth.from_ms
-        if alarm.alarm_class in truth.classes and open_then:
+        if alarm.alarm_class in classes and open_then:
             return True
     # Out of contact meanwhile: the breach is found in the fixes that come later.
     return truth.kind in ("entry", "absence", "contact") and any(

@@ -16,6 +16,7 @@ from afstand.limits import DEFINITIONS_MAX, FIX_BATCH_MAX
 from geofence import kernel
 from geofence.docket import Docket, PreparedZone, compile_zones, has_one_shape
 from geofence.findings import read_findings
+from geofence.forgetting import forget_person
 from geofence.geojson import GeoJSONError
 from geofence.kernel import FixBatch
 from geofence.layout import (
@@ -307,6 +308,13 @@ class Engine:
             time_ms=int(row["last_ms"]),
             mechanism=int(row["mechanism"]),
         )
+
+    def forget_persons(self, person_ids: Sequence[str]) -> None:
+        """Forget every position of these persons; who is not known is passed over."""
+        for person_id in person_ids:
+            handle = self._docket.persons.get(person_id)
+            if handle is not None:
+                forget_person(self._docket.tables, handle)
 
     def fixes(self) -> Fixes:
         """Return what became of all fixes so far."""

@@ -50,6 +50,7 @@ def add_proof_commands(commands: Any, add_range: Callable[[argparse.ArgumentPars
     keys.set_defaults(action=_make_key)
     keys.add_argument("file", type=Path)
 
+    _add_erasure(commands)
     _add_case_commands(commands)
     text = "who looked at whose data, when and why"
     looked = commands.add_parser("consultations", help=text, description=text)
@@ -57,6 +58,34 @@ def add_proof_commands(commands: Any, add_range: Callable[[argparse.ArgumentPars
     looked.add_argument("--config", type=Path)
     looked.add_argument("--person", default="", help="data of this person")
     looked.add_argument("--by", default="", help="by this user")
+
+
+def _add_erasure(commands: Any) -> None:
+    text = "what is kept how long: legal hold, erasure of cases, its proof"
+    erasure = commands.add_parser("erasure", help=text, description=text)
+    kinds = erasure.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run = kinds.add_parser("run", help="show what is due; with --apply erase it")
+    run.set_defaults(action=_runs("afstand.erasure.commands", "run_erasure"))
+    run.add_argument("--apply", action="store_true", help="destroy the keys; there is no way back")
+    run.add_argument("--case", help="this case, before its term")
+    run.add_argument("--category", choices=("positions", "records"), default="positions")
+    held = kinds.add_parser("hold", help="set a legal hold: nothing of the case is erased")
+    held.set_defaults(action=_runs("afstand.erasure.commands", "set_hold"), lift=False)
+    lifted = kinds.add_parser("lift", help="lift the legal hold of a case")
+    lifted.set_defaults(action=_runs("afstand.erasure.commands", "set_hold"), lift=True)
+    for one in (held, lifted):
+        one.add_argument("case")
+    for one in (run, held, lifted):
+        needed = one is not run
+        one.add_argument("--by", required=needed, default="", help="who does it")
+        one.add_argument("--authority", required=needed, default="", help="by whose order")
+        one.add_argument("--reason", required=needed, default="", help="why")
+    proofs = kinds.add_parser("proof", help="print proofs of erasure, and check them")
+    proofs.set_defaults(action=_runs("afstand.erasure.commands", "show_proofs"))
+    proofs.add_argument("case", nargs="?")
+    proofs.add_argument("--public-key", default="", help="they must be signed with this one")
+    for one in (run, held, lifted, proofs):
+        one.add_argument("--config", type=Path, help="the configuration, a TOML file")
 
 
 def _add_case_commands(commands: Any) -> None:

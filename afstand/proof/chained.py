@@ -21,16 +21,22 @@ from ingest.archive.folder import ArchiveFolder
 from ingest.archive.history import read_stream
 from ingest.archive.log import ChainLog
 from ingest.archive.parts import split
+from ingest.archive.sealing import Opened
 from ingest.columns import Item
 from ingest.store import EntryId, Store
 
 
 class Chained(NamedTuple):
-    """An entry, its link, and the hash that it follows."""
+    """An entry, its link, the hash that it follows, and its leaves.
+
+    `salts` of the parts; None for a part that was erased.
+    """
 
     previous: bytes
     item: Item
     link: Link
+    leaves: list[bytes]
+    salts: list[bytes | None]
 
 
 async def chained(
@@ -51,7 +57,7 @@ async def chained(
             for index in range(len(rows)):
                 item, its = rows.item(index), rows.link(index)
                 if after < item.id <= until:
-                    yield _checked(head, item, its)
+                    yield _checked(head, item, its, rows.opened.get(index))
                     last = item.id
                 head = previous = its.hash
     links = await asyncio.to_thread(lambda: list(_links(folder, previous)))
@@ -94,30 +100,36 @@ async def _held(
         after = page[-1].id
 
 
-def _checked(head: bytes, item: Item, its: Link) -> Chained:
-    leaves = leaves_of(its.salt, split(item.kind, item.blob))
-    if hash_of(head, item.id, digest_of_leaves(item.kind, leaves)) != its.hash:
+def _checked(head: bytes, item: Item, its: Link, opened: Opened | None = None) -> Chained:
+    if opened is None:
+        leaves = leaves_of(its.salt, split(item.kind, item.blob))
+        salts = [part_salt(its.salt, place) for place in range(len(leaves))]
+        one = Chained(head, item, its, leaves, [*salts])
+    else:
+        one = Chained(head, item, its, opened.leaves, opened.salts)
+    if hash_of(head, item.id, digest_of_leaves(item.kind, one.leaves)) != its.hash:
         raise ProofError(f"entry {item.id} is not what was chained; see `afstand verify`")
-    return Chained(head, item, its)
+    return one
 
 
 class Shown(NamedTuple):
-    """An entry as it stands in a proof: `places` of its parts are shown, the others are leaves."""
+    """An entry as it stands in a proof."""
 
     line: dict[str, object]
     parts: dict[int, bytes]
 
 
 def shown(one: Chained, places: set[int]) -> Shown:
-    """Make the line of a proof."""
-    parts = split(one.item.kind, one.item.blob)
-    leaves = leaves_of(one.link.salt, parts)
+    """Make the line of a proof: `places` of its parts are shown, the others are leaves."""
+    parts, leaves = split(one.item.kind, one.item.blob), one.leaves
+    salts = {place: salt for place, salt in enumerate(one.salts) if salt is not None}
+    places = places & salts.keys()
     if not places:
         digest = digest_of_leaves(one.item.kind, leaves)
         return Shown({"id": str(one.item.id), "digest": digest.hex()}, {})
     told = {
         str(place): {
-            "salt": part_salt(one.link.salt, place).hex(),
+            "salt": salts[place].hex(),
             "part": parts[place].hex(),
         }
         for place in sorted(places)

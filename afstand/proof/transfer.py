@@ -24,6 +24,7 @@ from afstand.commands import (
     decode_command,
     encode_command,
 )
+from afstand.erasure.subjects import Subjects
 from afstand.limits import TRANSFER_BYTES_MAX
 from afstand.proof.frames import frame_line
 from afstand.proof.past import Columns, Definitions, ProofError, read_definitions
@@ -32,8 +33,10 @@ from alerting.book.types import AlarmRecord, BreachRecord, DefineCase
 from ingest.archive.chain import StreamName, genesis, link
 from ingest.archive.files import read_file, write_file
 from ingest.archive.folder import ArchiveFolder
+from ingest.archive.keys import Keys
 from ingest.archive.names import ArchiveError, day_of
 from ingest.archive.parts import HEADER_PARTS, frame_of, handle_of, split
+from ingest.archive.sealing import seal
 from ingest.columns import OUTPUTS, EntryColumns, Item
 from ingest.devices import check_partition
 from ingest.entries import EntryError, EntryKind, FrameBatch
@@ -237,6 +240,7 @@ async def import_case(raw: bytes, root: Path, partition: str) -> str:
         await _take(document, raw, root, partition)
     except (ArchiveError, ValueError, OSError) as error:
         shutil.rmtree(base, ignore_errors=True)
+        Keys(root, partition).remove()
         if isinstance(error, ProofError | OSError):
             raise
         raise ProofError(str(error)) from None
@@ -244,14 +248,17 @@ async def import_case(raw: bytes, root: Path, partition: str) -> str:
 
 
 async def _take(document: Document, raw: bytes, root: Path, partition: str) -> None:
-    _write(root, partition, StreamName.JOURNAL, document.journal)
-    _write(root, partition, StreamName.OUTBOX, document.outbox)
+    subjects = Subjects()
+    _write(root, partition, StreamName.JOURNAL, document.journal, subjects)
+    _write(root, partition, StreamName.OUTBOX, document.outbox, subjects)
     case_id = str(document.case.get("case_id", ""))
     if await export_case(ArchivedPast(root, partition), case_id) != raw:
         raise ProofError("the document does not come back as it is: nothing was taken")
 
 
-def _write(root: Path, partition: str, stream: StreamName, entries: Sequence[Entry]) -> None:
+def _write(
+    root: Path, partition: str, stream: StreamName, entries: Sequence[Entry], subjects: Subjects
+) -> None:
     items = [Item(EntryId.parse(one.id), one.kind, bytes.fromhex(one.raw)) for one in entries]
     if [item.id for item in items] != sorted({item.id for item in items}):
         raise ProofError(f"the {stream} of the document is not in order")
@@ -265,5 +272,9 @@ def _write(root: Path, partition: str, stream: StreamName, entries: Sequence[Ent
         days.setdefault(day_of(item.id), []).append(item)
     for day in days.values():
         links = link(previous, day)
-        write_file(folder.folder_of(day[0].id), partition, stream, previous, day, links)
+        place = folder.folder_of(day[0].id), partition, stream
+        keys = Keys(root, partition)
+        with keys.locked():
+            sealed = seal(day, [one.salt for one in links], subjects, keys)
+            write_file(*place, previous, day, links, sealed)
         previous = links[-1].hash

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from afstand.commands import (
+    CaseErased,
     CommandError,
     DecideOrder,
     DefineDevice,
@@ -26,6 +27,8 @@ from afstand.commands import (
     DefineZone,
     Definition,
     HandOverShift,
+    HoldCase,
+    LiftHold,
     ProposeOrder,
     RoomCommand,
     decode_command,
@@ -66,6 +69,7 @@ from geofence.compiled import is_current, unpack
 from geofence.engine import Engine, FixBatch, OrderRejected
 from geofence.engine import RejectReason as OrderRejectReason
 from geofence.layout import NEVER_MS
+from geofence.orders import CircleShape, Zone
 from geofence.parameters import RULES_VERSION
 from geofence.quiet import QuietEntries
 from geofence.verdicts import Finding
@@ -379,8 +383,23 @@ class Watch:
             self._take_definition(command, work)
         elif isinstance(command, ProposeOrder | DecideOrder | HandOverShift):
             self._room(command, work)
+        elif isinstance(command, HoldCase | LiftHold | CaseErased):
+            if isinstance(command, CaseErased):
+                self._forget(command, work)
+            what = "erasure" if isinstance(command, CaseErased) else "legal-hold"
+            work.outputs.append(Defined(what=what, ref=command.case_id, at_ms=work.now_ms))
         else:
             work.inputs.append(command)
+
+    def _forget(self, command: CaseErased, work: "_Work") -> None:
+        """Where these persons were, and where their zones lay, goes out of the state."""
+        self._engine.forget_persons(command.persons)
+        for zone_id in command.zones:
+            version = self._engine.zone_version(zone_id)
+            if version is not None:
+                nowhere = CircleShape(lat_e7=0, lon_e7=0, radius_m=1)
+                zone = Zone(id=zone_id, version=version + 1, circle=nowhere)
+                self._take_definition(DefineZone(zone=zone), work)
 
     def _take_definition(self, command: Definition, work: "_Work") -> bool:
         """Take a definition; False when it was refused."""

@@ -13,7 +13,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ingest.archive.chain import StreamName
+from ingest.archive.history import History
 from ingest.archive.mover import Ages, Fault, Mover
+from ingest.archive.sealing import Sealer
 from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.outbox import Outbox
@@ -53,21 +55,39 @@ class PartitionArchiver:
     """Looks again and again. After an error: `reopen`, then go on."""
 
     def __init__(
-        self, store: Store, root: Path, partition: str, ages: Ages, expected: Expected
+        self,
+        store: Store,
+        root: Path,
+        partition: str,
+        ages: Ages,
+        expected: Expected,
+        sealer: Sealer | None = None,
     ) -> None:
         self._store = store
+        self._sealer = sealer
+        self._past = History(store, root, partition)
         self._partition = partition
         self._expected = expected
         self._readers = Readers(store)
         self._outbox = Outbox(store)
         self._started_ms = 0
+        self._learned = False
         self._silent: list[str] = []
-        self.movers = {name: Mover(store, root, partition, name, ages) for name in StreamName}
+        self.movers = {
+            name: Mover(store, root, partition, name, ages, sealer) for name in StreamName
+        }
 
     async def reopen(self) -> None:
         """See what disk and store have. Raises OSError and StoreUnavailableError."""
         for mover in self.movers.values():
             await mover.open()
+        if self._sealer is not None and not self._learned:
+            # Whom a frame is about is said by definitions that may be years old.
+            for name, mover in self.movers.items():
+                async for part in self._past.columns(name, until=mover.moved):
+                    for index in range(len(part)):
+                        self._sealer.learn(part.item(index))
+            self._learned = True
 
     async def cycle(self) -> Cycle:
         """Chain, move, trim. Raises OSError, ArchiveError and StoreUnavailableError."""

@@ -117,8 +117,8 @@ class History:
         """Read the good entries of a damaged file, and the others where the store has them yet."""
         from ingest.archive.files import salvage  # noqa: PLC0415 - only who reads files loads pyarrow
 
-        _, items, _ = await asyncio.to_thread(salvage, file)
-        good = EntryColumns.of(items).after(after)
+        salvaged = await asyncio.to_thread(salvage, file)
+        good = EntryColumns.of(salvaged.items).after(after)
         if len(good):
             after = good.id(len(good) - 1)
             yield good

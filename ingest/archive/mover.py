@@ -25,8 +25,10 @@ from ingest.archive.chain import Link, StreamName, follows, genesis, link
 from ingest.archive.files import read_file, read_meta, salvage, write_file
 from ingest.archive.folder import ArchiveFolder
 from ingest.archive.history import read_stream
+from ingest.archive.keys import Keys
 from ingest.archive.log import ChainLog
 from ingest.archive.names import ArchiveError, ArchiveFile, day_of
+from ingest.archive.sealing import Sealer, seal
 from ingest.columns import Item
 from ingest.journal import newest_until
 from ingest.readers import raise_floor, read_floor
@@ -61,9 +63,17 @@ class Mover:
     """The archive of one stream. One process at a time writes it."""
 
     def __init__(
-        self, store: Store, root: Path, partition: str, stream: StreamName, ages: Ages
+        self,
+        store: Store,
+        root: Path,
+        partition: str,
+        stream: StreamName,
+        ages: Ages,
+        sealer: Sealer | None = None,
     ) -> None:
         self._store = store
+        self._sealer = sealer
+        self._keys = Keys(root, partition)
         self._partition = partition
         self._stream = stream
         self._ages = ages
@@ -77,6 +87,11 @@ class Mover:
         self._moved_head = self.head
         self._first: EntryId | None = None  # chained and not moved
         self._waiting = 0
+
+    @property
+    def moved(self) -> EntryId:
+        """The last entry that is in the archive."""
+        return self._moved
 
     # --- opening ------------------------------------------------------------------------------
 
@@ -104,7 +119,7 @@ class Mover:
 
     async def _cut(self, file: ArchiveFile, error: ArchiveError) -> None:
         """Replace a damaged file by its good entries; the others come again from the stream."""
-        previous, items, links = salvage(file)
+        previous, items, links, sealed = salvage(file)
         before = self._before(file)
         good = items[-1].id if items else before
         floor = await read_floor(self._store, self._partition, self._stream)
@@ -114,7 +129,8 @@ class Mover:
         self._fault(good, what)
         cut_before = any(one.first == file.first and one != file for one in self.folder.files())
         if items and not cut_before:
-            write_file(file.path.parent, self._partition, self._stream, previous, items, links)
+            place = file.path.parent, self._partition, self._stream
+            write_file(*place, previous, items, links, sealed)
         self.folder.set_aside(file)
 
     def _before(self, file: ArchiveFile) -> EntryId:
@@ -211,18 +227,19 @@ class Mover:
             return None
         end = items[-1].id
         links = self._agreed(items, [one for one in links if one.id <= end])
-        file = await asyncio.to_thread(
-            write_file,
-            self.folder.folder_of(items[0].id),
-            self._partition,
-            self._stream,
-            self._moved_head,
-            items,
-            links,
-        )
+        file = await asyncio.to_thread(self._write, items, links)
         self._moved, self._moved_head = file.last, links[-1].hash
         await asyncio.to_thread(self._open_log)
         return file
+
+    def _write(self, items: Sequence[Item], links: Sequence[Link]) -> ArchiveFile:
+        """Write a file, sealed for those whom its entries are about."""
+        place = self.folder.folder_of(items[0].id), self._partition, self._stream
+        if self._sealer is None:
+            return write_file(*place, self._moved_head, items, links)
+        with self._keys.locked():  # nobody destroys a key between its use and the file
+            sealed = seal(items, [one.salt for one in links], self._sealer, self._keys)
+            return write_file(*place, self._moved_head, items, links, sealed)
 
     def _links(self, until_ms: int) -> list[Link]:
         """The next links of one day that are not in the archive, as many as a file may hold."""

@@ -12,15 +12,20 @@ entry that was chained, without a byte of anybody else's.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from ingest.store import EntryId
+
 HEADER_PARTS: Final = {"frames": 2, "outputs": 1}
 """So many parts stand before the first frame or output."""
 _HEADER: Final = struct.Struct("<BBHIIII")
 _ROW_BYTES: Final = 24
+_ROW: Final = struct.Struct("<IBBHQII")
+_FIX: Final = 1
 _PLACE: Final = struct.Struct("<II")  # offset and length, the end of a row
 _ENVELOPE: Final = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw]])
 
@@ -45,6 +50,40 @@ def join(kind: str, parts: Sequence[bytes]) -> bytes:
     header, names, *frames = parts
     rows = b"".join(part[:_ROW_BYTES] for part in frames)
     return b"".join((header, rows, names, *(part[_ROW_BYTES:] for part in frames)))
+
+
+NOBODY: Final = 0xFFFF_FFFF
+"""The handle of a frame that was erased: no device has it."""
+ERASED: Final = "erased"
+"""Kind and reason of the observation that stands where an output was erased."""
+
+
+def stand_in(kind: str, place: int, entry_id: EntryId) -> bytes:
+    """Return what readers get in the place of a part that was erased.
+
+    A frame of nobody without a byte, an observation that says so, or nothing.
+    """
+    if kind == "frames" and place >= HEADER_PARTS[kind]:
+        return _ROW.pack(NOBODY, _FIX, 0, 0, entry_id.ms, 0, 0)
+    if kind == "outputs" and place >= HEADER_PARTS[kind]:
+        said = {"type": "observation", "kind": ERASED, "reason": ERASED, "at_ms": entry_id.ms}
+        return msgspec.msgpack.encode(said)
+    return b""
+
+
+def join_anew(kind: str, parts: Sequence[bytes]) -> bytes:
+    """Return a blob of parts of which some are stand-ins: as `join`, and as readers check it."""
+    if kind != "frames" or len(parts) == 1:
+        return join(kind, parts)
+    header, names, *frames = parts
+    at, moved = 0, []
+    for part in frames:
+        length = len(part) - _ROW_BYTES
+        moved.append(part[: _ROW_BYTES - _PLACE.size] + _PLACE.pack(at, length) + frame_of(part))
+        at += length
+    head = header[:12] + at.to_bytes(4, "little")
+    body = join(kind, (b"", names, *moved))
+    return b"".join((head, zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "little"), body))
 
 
 def frame_of(part: bytes) -> bytes:

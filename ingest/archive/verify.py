@@ -48,6 +48,8 @@ class Verified(NamedTuple):
     head: bytes
     end: EntryId
     findings: list[Finding]
+    erased: int
+    """Parts of archived entries that nobody can read any more: their keys were destroyed."""
 
 
 async def verify_stream(
@@ -82,7 +84,7 @@ class _Check:
         self._since = since
         self._until = until
         self._findings: list[Finding] = []
-        self._archived = self._in_stream = self._unchained = 0
+        self._archived = self._in_stream = self._unchained = self._erased = 0
 
     async def run(self) -> Verified:
         folder = self._folder
@@ -108,7 +110,8 @@ class _Check:
 
     def _result(self, previous: bytes | None, last: EntryId) -> Verified:
         counts = self._archived, self._in_stream, self._unchained
-        return Verified(self._folder.stream, *counts, previous or b"", last, self._findings)
+        found = self._findings
+        return Verified(self._folder.stream, *counts, previous or b"", last, found, self._erased)
 
     def _say(self, where: str, what: str) -> None:
         self._findings.append(Finding(f"{self._folder.stream} {where}", what))
@@ -144,6 +147,7 @@ class _Check:
             for rows in parts:
                 head, end = self._rows(where, rows, head, end)
                 count += len(rows)
+                self._erased += sum(one.erased for one in rows.opened.values())
                 if file.last >= floor:
                     await self._same_in_stream(rows, floor)
             self._archived += count
@@ -165,7 +169,7 @@ class _Check:
             item, its = rows.item(index), rows.link(index)
             if item.id <= last:
                 self._say(where, f"entry {item.id} stands behind {last}")
-            if not follows(head, item, its):
+            if not rows.follows(head, index):
                 self._say(where, f"entry {item.id} does not follow {last}")
             head, last = its.hash, item.id
         return head, last

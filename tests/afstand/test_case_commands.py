@@ -2,18 +2,20 @@
 
 import asyncio
 import json
+import tomllib
 
 import pytest
 
 from afstand.cli import main
 from afstand.commands import decode_command
-from afstand.watch.envelope import encode_envelope
+from afstand.watch.envelope import decode_envelope, encode_envelope
 from alerting.book.book import Book
 from alerting.book.types import (
     ActivationStep,
     CheckIn,
     Concern,
     DefineCase,
+    IncidentRecord,
     Input,
     LogbookEntry,
     Review,
@@ -161,3 +163,35 @@ def test_a_summary_without_a_reason_shows_nothing(site, capsys):
     told = capsys.readouterr()
     assert told.out == ""
     assert "reason" in told.err
+
+
+def test_positions_are_explained_only_when_the_look_is_logged(site, capsys):
+    name = asyncio.run(incident_of(site))
+    look = ["explain", name, "--positions", "--config", str(site)]
+    for missing in ([], ["--by", "op"], ["--by", "op", "--reason", "why"]):
+        assert main([*look, *missing]) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err
+    assert main(["explain", name, "--config", str(site)]) == 0  # without them nobody is asked
+    capsys.readouterr()
+    assert main([*look, "--by", "op", "--reason", "vraag van de officier"]) == 0
+    assert capsys.readouterr().out
+    assert main(["consultations", "--by", "op", "--config", str(site)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert "(explain)  positions" in lines[0]
+    assert lines[0].endswith("vraag van de officier")
+
+
+async def incident_of(site) -> str:
+    url = tomllib.loads(site.read_text())["store"]["url"]
+    store = connect_store(url)
+    try:
+        for page in await store.execute_command("XRANGE", "outbox:{p}", "-", "+"):
+            for output in decode_envelope(page[1][b"b"]).outputs:
+                if isinstance(output, IncidentRecord):
+                    return output.incident_id
+    finally:
+        await store.aclose()
+    raise AssertionError("no incident")
