@@ -86,6 +86,25 @@ def test_what_nobody_was_told_of_is_lost():
     assert lost(week, [truth]) == []
 
 
+def test_what_was_kept_by_a_device_counts_from_when_it_was_told():
+    week = Week(20, 1, 3, 1)
+    name, told_ms = week.people.name(0), START_MS + 3_600_000
+    truth = TrueEvent("contact", 0, 1, START_MS, START_MS + 600_000, ("proximity",))
+    never_ms = START_MS + DAY_MS
+    late = Alarm("proximity", (name,), told_ms + 299_000, never_ms)
+    week.alarms = {"a": late}
+    assert lost(week, [truth]) == [truth]  # its devices were in contact
+    week.delays = {name: [(START_MS + 60_000, told_ms)]}
+    assert lost(week, [truth]) == []
+    week.alarms = {"a": Alarm("proximity", (name,), told_ms + 301_000, never_ms)}
+    assert lost(week, [truth]) == [truth]
+    # Nobody can be told more than an approach of a pair of which one is out of contact.
+    week.alarms = {"a": Alarm("approach", (name,), START_MS - 60_000, START_MS + 120_000)}
+    assert lost(week, [truth]) == []
+    week.delays = {}
+    assert lost(week, [truth]) == [truth]
+
+
 def test_trips_lie_within_their_days(people):
     trips = plan_trips(people, 7, 9)
     assert {trip.day for trip in trips} <= set(range(7))
