@@ -303,7 +303,8 @@ class DeviceKeys:
                 else:
                     await self._registry.refresh()
                 self.not_ready = ""
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, ValueError) as error:
+                # Also what nobody can read yet: it may be mended while this runs.
                 self.not_ready = f"registry not read: {error}"
                 await asyncio.sleep(WATCH_RETRY_S_MAX)
             await asyncio.sleep(REGISTRY_POLL_MS / 1000)

@@ -55,7 +55,7 @@ async def open_destinations(
             yield found
             return
         link = BrokerLink(settings.broker, clock)
-        channel = DeviceChannel(link, settings.broker, device_key)
+        channel = DeviceChannel(link, settings.broker, device_key, clock)
         for name, audiences in _DEVICE_LANES.items():
             found[name] = Destination(channel, settings.broker.lane, audiences)
         keeping = asyncio.create_task(link.run())

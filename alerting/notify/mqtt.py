@@ -27,7 +27,7 @@ from afstand.limits import (
 )
 from alerting.book.types import DeviceCommand, DeviceCommandCode, Notice
 from alerting.notify.backoff import backoff_ms
-from alerting.notify.clock import Clock, within
+from alerting.notify.clock import Clock, SystemClock, within
 from alerting.notify.delivery import Delivery, Outcome, OutcomeStatus, RenderError
 from alerting.notify.device_texts import device_text, prompt_text
 from alerting.notify.settings import BrokerSettings
@@ -168,10 +168,17 @@ class _NoKeyError(Exception):
 class DeviceChannel:
     """One lane to devices, through the shared link."""
 
-    def __init__(self, link: BrokerLink, settings: BrokerSettings, key_of: DeviceKey) -> None:
+    def __init__(
+        self,
+        link: BrokerLink,
+        settings: BrokerSettings,
+        key_of: DeviceKey,
+        clock: Clock | None = None,
+    ) -> None:
         self._link = link
         self._settings = settings
         self._key_of = key_of
+        self._clock = clock or SystemClock()
         self._keyless: OrderedDict[str, int] = OrderedDict()  # since when, by delivery
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
@@ -180,7 +187,7 @@ class DeviceChannel:
             device_id, frame, expires_ms = self.frame(delivery, now_ms)
             topic = cmd_topic(device_id)
         except _NoKeyError:
-            return self._without_key(delivery.key, now_ms)
+            return self._without_key(delivery.key, self._clock.steady_ms())
         except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
             raise RenderError(error_text(error)) from error
         if expires_ms <= now_ms:
@@ -198,12 +205,15 @@ class DeviceChannel:
             return Outcome(status=OutcomeStatus.RETRY, detail=f"mqtt-{reason:#04x}")
         return Outcome(status=OutcomeStatus.DELIVERED, detail="broker")
 
-    def _without_key(self, key: str, now_ms: int) -> Outcome:
-        """Wait a little for the registry: at a start, or for a device given out just now."""
-        first_ms = self._keyless.setdefault(key, now_ms)
+    def _without_key(self, key: str, steady_ms: int) -> Outcome:
+        """Wait a little for the registry: at a start, or for a device given out just now.
+
+        By a clock that never steps: one set forward must not end the waiting at once.
+        """
+        first_ms = self._keyless.setdefault(key, steady_ms)
         while len(self._keyless) > NOTIFY_KEYLESS_MAX:
             self._keyless.popitem(last=False)
-        if now_ms - first_ms > NOTIFY_KEYLESS_MS_MAX:
+        if steady_ms - first_ms > NOTIFY_KEYLESS_MS_MAX:
             msg = "device without a key: unknown or out of use"
             raise RenderError(msg)
         return Outcome(

@@ -19,7 +19,7 @@ from afstand.console_role import console
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-ROLES = ("intake", "watch", "notify", "archiver")
+ROLES = ("intake", "watch", "notify", "archiver", "auditor")
 
 
 def documents(path):
@@ -167,7 +167,7 @@ def test_a_manifest_runs_its_role(role):
     assert accepts(command_of(role, line)).config == Path("/etc/afstand/afstand.toml")
     assert command_of(role, line)[0] == role
     health = container["ports"][0]["containerPort"]
-    section = {"archiver": "archive"}.get(role, role)
+    section = {"archiver": "archive", "auditor": "audit"}.get(role, role)
     environ = environment_of(container["env"])
     if role == "watch":  # replica n listens on the n-th port after the one configured
         assert "AFSTAND_WATCH__HEALTH_PORT=$((9110 - 1))" in line.replace("${POD_NAME##*-}", "1")
@@ -180,7 +180,7 @@ def test_a_manifest_runs_its_role(role):
     volumes = {one["name"] for one in spec["template"]["spec"]["volumes"]}
     volumes |= {one["metadata"]["name"] for one in spec["volumeClaimTemplates"]}
     assert {one["name"] for one in container["volumeMounts"]} <= volumes
-    assert spec["replicas"] == (1 if role == "archiver" else 2)
+    assert spec["replicas"] == (1 if role in ("archiver", "auditor") else 2)
 
 
 @pytest.mark.slow

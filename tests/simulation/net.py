@@ -133,7 +133,10 @@ class SimulatedTransport(asyncio.Transport):
             self._wire.to_server(bytes(data))
 
     def is_closing(self) -> bool:
-        return self._closing or self._lost
+        # A process that is dead, or buried after the run, has nothing open: its kernel closed it.
+        # Whoever collects what it left (StreamWriter.__del__) has nothing to close or to tell.
+        gone = not self._wire.process.alive or self._wire.net.loop.is_closed()
+        return self._closing or self._lost or gone
 
     def close(self) -> None:
         if not self.is_closing():
