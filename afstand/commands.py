@@ -139,10 +139,40 @@ class CaseErased(msgspec.Struct, frozen=True, kw_only=True, tag="case-erased"):
     proof: str
 
 
+class MovePersons(msgspec.Struct, frozen=True, kw_only=True, tag="move-persons"):
+    """Let persons, and all who are tied to them, go to another partition from this entry on.
+
+    Refused while one of them has an open incident.
+    """
+
+    person_ids: tuple[str, ...]
+    to: str
+    by: str
+    reason: str = ""
+
+
+class TakeGroup(msgspec.Struct, frozen=True, kw_only=True, tag="take-group"):
+    """Go on with a group of persons that another partition let go; written by its watches.
+
+    `move_id` names the entry at which they left `source`. Without `engine` it only asks whether the
+    group came. `back`: the other partition could not take it.
+    """
+
+    move_id: str
+    source: str
+    persons: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    engine: bytes = b""
+    book: bytes = b""
+    frames: bytes = b""
+    back: bool = False
+
+
 KeepCommand = HoldCase | LiftHold | CaseErased
+MoveCommand = MovePersons | TakeGroup
 RoomCommand = ProposeOrder | DecideOrder | HandOverShift
 Definition = DefinePerson | DefineDevice | DefineZone | DefineOrder
-JournalCommand = Definition | RoomCommand | KeepCommand | BookCommand
+JournalCommand = Definition | RoomCommand | KeepCommand | MoveCommand | BookCommand
 
 
 class CommandError(ValueError):

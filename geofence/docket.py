@@ -485,6 +485,12 @@ class Docket:
         edge = next_edge_ms(entry.order, after_ms)
         self._set_edge(entry, NEVER_MS if edge is None else edge)
 
+    def plan_edge_at(self, entry: OrderEntry, edge_ms: int) -> None:
+        """Let an order turn next at an instant that is known."""
+        before = entry.edge_ms
+        self.undo.later(lambda: self._set_edge(entry, before))
+        self._set_edge(entry, edge_ms)
+
     def _set_edge(self, entry: OrderEntry, edge_ms: int) -> None:
         # Items of the heap whose time is not that of their order any more are skipped.
         entry.edge_ms = edge_ms

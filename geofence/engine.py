@@ -4,7 +4,7 @@ Every public method that changes something either returns or raises with the sta
 was. All rows that a call changes are copied first; findings are made before the call counts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from afstand.limits import DEFINITIONS_MAX, FIX_BATCH_MAX
-from geofence import kernel
+from geofence import kernel, moving
 from geofence.docket import Docket, PreparedZone, compile_zones, has_one_shape
 from geofence.findings import read_findings
 from geofence.forgetting import forget_person
@@ -336,6 +336,33 @@ class Engine:
         engine = cls()
         engine._docket = load_docket(raw)
         return engine
+
+    # --- groups that move -----------------------------------------------------------------------
+
+    def group_of(self, person_ids: Iterable[str]) -> list[str]:
+        """Return all who are tied to these persons by orders, and themselves; unknown ones not."""
+        return moving.group_of(self._docket, person_ids)
+
+    def give_group(self, person_ids: Iterable[str]) -> tuple[bytes, moving.Definitions]:
+        """Return what is known of a closed group, for another engine, and what defined it.
+
+        Changes nothing. Raises KeyError for an unknown person.
+        """
+        return moving.give(self._docket, person_ids)
+
+    def take_group(self, raw: bytes, now_ms: int, also: Callable[[], None]) -> None:
+        """Go on with a group that another engine gave; nothing is found by it.
+
+        `also` is what has to succeed with it. When anything raises, all is as before: ValueError
+        for bytes of another layout or other rules, OrderRejected for what there is no room for.
+        """
+        docket = self._docket
+        persons = docket.tables.persons
+        with self._atomic():
+            docket.undo.later(lambda: docket.forget_persons(persons))
+            moving.take(docket, raw, lambda order: self._take_order(order, now_ms))
+            read_findings(docket)  # what taking the orders told, the other engine has told
+            also()
 
     # --- inside -------------------------------------------------------------------------------
 

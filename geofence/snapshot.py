@@ -51,7 +51,7 @@ class _Dump(msgspec.Struct, array_like=True):
     counts: bytes
 
 
-def _columns() -> str:
+def columns_text() -> str:
     """Return the names and types of all columns: another layout is another format."""
     kinds = (PERSON, UNIT_ROW, LEG, PAIR_ROW, POINT)
     return ";".join(
@@ -76,7 +76,7 @@ def dump_docket(docket: Docket) -> bytes:
         _Dump(
             FORMAT,
             RULES_VERSION,
-            _columns(),
+            columns_text(),
             docket.names,
             docket.roles,
             sorted(docket.zone_texts.items()),
@@ -136,7 +136,7 @@ def load_docket(raw: bytes) -> Docket:
         dump = msgspec.msgpack.decode(raw, type=_Dump)
     except msgspec.MsgspecError as error:
         raise ValueError(f"not a dump of an engine: {error}") from error
-    if dump.format != FORMAT or dump.rules != RULES_VERSION or dump.columns != _columns():
+    if dump.format != FORMAT or dump.rules != RULES_VERSION or dump.columns != columns_text():
         raise ValueError(f"dump of format {dump.format!r}, rules {dump.rules}, or other columns")
     docket = Docket()
     docket.names = dump.names

@@ -29,8 +29,11 @@ from afstand.commands import (
     HandOverShift,
     HoldCase,
     LiftHold,
+    MoveCommand,
+    MovePersons,
     ProposeOrder,
     RoomCommand,
+    TakeGroup,
     decode_command,
 )
 from afstand.watch.envelope import encode_envelope, entry_key
@@ -42,14 +45,13 @@ from afstand.watch.frames import (
     no_inputs,
     read_inputs,
 )
-from afstand.watch.page import Run, read_page
+from afstand.watch.moving import DumpedMoving, Moving, Passed, Refusal
+from afstand.watch.page import Page, Run, read_page
 from afstand.watch.proposals import Proposals, Proposed, Refused
-from afstand.watch.signals import PROBE, read_signal
+from afstand.watch.signals import PROBE, is_dead_letter, read_signal
 from alerting.book.book import Book
 from alerting.book.classes_data import BOOK_VERSION
 from alerting.book.types import (
-    TARGET_PROTECTED_DEVICE,
-    TARGET_WEARER_DEVICE,
     Defined,
     DeviceEvent,
     Input,
@@ -57,7 +59,6 @@ from alerting.book.types import (
     OrderTaken,
     Output,
     Receipt,
-    ReceiptStatus,
     Rejected,
     RejectReason,
     SignalKind,
@@ -72,7 +73,7 @@ from geofence.layout import NEVER_MS
 from geofence.orders import CircleShape, Zone
 from geofence.parameters import RULES_VERSION
 from geofence.quiet import QuietEntries
-from geofence.verdicts import Finding
+from geofence.verdicts import Finding, PositionRequest
 from ingest.columns import EntryColumns
 from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
 from ingest.store import EntryId
@@ -96,16 +97,21 @@ class Step(NamedTuple):
     blob: bytes | None
     outputs: list[Output]
     notes: Counter[str]
+    passed: Sequence[Passed] = ()
 
 
 class Folded(NamedTuple):
-    """What folding some entries gave: nothing, or what the last of them (`id`) gave."""
+    """What folding some entries gave: nothing, or what the last of them (`id`) gave.
+
+    `passed` is for the journals of other partitions, where some of its persons are now.
+    """
 
     id: EntryId
     entries: int
     blob: bytes | None
     outputs: list[Output]
     notes: Counter[str]
+    passed: Sequence[Passed] = ()
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -115,6 +121,7 @@ class _State(msgspec.Struct, array_like=True):
     book: bytes
     devices: DumpedDevices
     proposals: list[Proposed] = []  # a state written before there were any has none
+    moving: DumpedMoving = DumpedMoving()
 
 
 _RECEIPT: Final = msgspec.msgpack.Decoder(tuple[int, Receipt])
@@ -129,6 +136,7 @@ class Watch:
         self._book = Book()
         self._devices = Devices()
         self._proposals = Proposals()
+        self._moving = Moving()
 
     def step(self, entry: Entry) -> Step:
         """Fold one entry. Never raises for what stands in it.
@@ -167,6 +175,12 @@ class Watch:
                 pass
 
     def _finish(self, work: "_Work") -> Step:
+        if self._moving.persons:
+            work.inputs = [
+                one
+                for one in work.inputs
+                if not isinstance(one, Verdict | PositionRequest) or self._moving.is_ours(one)
+            ]
         self._book_all(work)
         outputs = work.outputs
         outputs += [
@@ -175,7 +189,7 @@ class Watch:
             if isinstance(one, Verdict)
         ]
         blob = encode_envelope(work.received_ms, outputs) if outputs else None
-        return Step(blob, outputs, work.notes)
+        return Step(blob, outputs, work.notes, work.passed)
 
     def figures(self) -> dict[str, int]:
         """The load on the operators and what the book holds; nothing that decides reads them."""
@@ -194,16 +208,32 @@ class Watch:
         except Exception:  # noqa: BLE001 - an entry by itself says what it is, and which one
             for entry in entries:
                 step = self.step(entry)
-                yield Folded(entry.id, 1, step.blob, step.outputs, step.notes)
+                yield Folded(entry.id, 1, *step)
             return
         at = 0
         for other in (*np.flatnonzero(~page.plain).tolist(), len(entries)):
             if other > at:
-                yield from self._fold_plain(Run(page, at, other, self._devices))
+                yield from self._fold_ours(page, at, other)
             if other < len(entries):
                 step = self.step(entries.entry(other))
-                yield Folded(entries.id(other), 1, step.blob, step.outputs, step.notes)
+                yield Folded(entries.id(other), 1, *step)
             at = other + 1
+
+    def _fold_ours(self, page: Page, first: int, end: int) -> Iterator[Folded]:
+        """Plain entries; one with frames of somebody who left is done by itself."""
+        others: list[int] = []
+        if self._moving.handles:
+            ends = page.frame_ends
+            begin = int(ends[first - 1]) if first else 0
+            rows = self._moving.rows_of(page.handles[begin : int(ends[end - 1])]) + begin
+            others = np.unique(np.searchsorted(ends, rows, side="right")).tolist()
+        for other in (*others, end):
+            if other > first:
+                yield from self._fold_plain(Run(page, first, other, self._devices))
+            if other < end:
+                step = self.step(page.entries.entry(other))
+                yield Folded(page.entries.id(other), 1, *step)
+            first = other + 1
 
     def _fold_plain(self, run: Run) -> Iterator[Folded]:
         """Nearly all entries tell nothing; one that does is done as by itself."""
@@ -224,7 +254,7 @@ class Watch:
                 work.inputs += self._observe(inputs, work)
             step = self._finish(work)
             at += 1
-            yield Folded(work.entry.id, at - told, step.blob, step.outputs, step.notes)
+            yield Folded(work.entry.id, at - told, *step)
             told = at
             if at == run.end:
                 break
@@ -258,6 +288,7 @@ class Watch:
                 self._book.dump(),
                 self._devices.dump(),
                 self._proposals.dump(),
+                self._moving.dump(),
             ]
         )
 
@@ -281,6 +312,7 @@ class Watch:
             raise WatchError(f"state of another format: {error}") from None
         watch._devices = Devices.load(state.devices)
         watch._proposals = Proposals.load(state.proposals)
+        watch._moving = Moving(state.moving)
         return watch
 
     # --- time ---------------------------------------------------------------------------------
@@ -299,6 +331,13 @@ class Watch:
         except EntryError as error:
             work.poison(str(error))
             return
+        if self._moving.handles:
+            ours, passed = self._moving.split(batch)
+            work.passed += passed
+            work.notes["passed-on"] += len(passed)
+            if ours is None:
+                return
+            batch = ours
         inputs = self._read(batch, work)
         work.received_ms = inputs.received_ms
         work.notes += inputs.notes
@@ -379,6 +418,19 @@ class Watch:
         except CommandError as error:
             work.rejected(RejectReason.BAD_COMMAND, "command", "", str(error))
             return
+        if isinstance(command, MovePersons | TakeGroup):
+            self._move(command, work)
+            return
+        passed = self._moving.to_pass(command, work.entry.blob)
+        if isinstance(command, DefineZone):
+            # It may be that of others here as well. What is no news here was passed on before.
+            known = self._engine.zone_version(command.zone.id)
+            passed = None if known is not None and command.zone.version <= known else passed
+        if passed is not None:
+            work.passed.append(passed)
+            work.notes["passed-on"] += 1
+            if not isinstance(command, DefineZone):
+                return
         if isinstance(command, DefinePerson | DefineDevice | DefineZone | DefineOrder):
             self._take_definition(command, work)
         elif isinstance(command, ProposeOrder | DecideOrder | HandOverShift):
@@ -400,6 +452,37 @@ class Watch:
                 nowhere = CircleShape(lat_e7=0, lon_e7=0, radius_m=1)
                 zone = Zone(id=zone_id, version=version + 1, circle=nowhere)
                 self._take_definition(DefineZone(zone=zone), work)
+
+    def _move(self, command: MoveCommand, work: "_Work") -> None:
+        """Persons leave for another partition, or come from one."""
+        parts = (self._engine, self._book, self._devices)
+        if isinstance(command, MovePersons):
+            left = self._moving.leave(command, self._partition, work.key, *parts)
+            if isinstance(left, Refusal):
+                work.rejected(left.reason, "move", ",".join(command.person_ids)[:64], left.detail)
+                return
+            move_id, passed = left
+            work.passed += passed
+            ref = f"{command.to}/{move_id}"
+            work.outputs.append(Defined(what="left", ref=ref, at_ms=work.now_ms))
+            return
+        try:
+            came = self._moving.arrive(command, work.now_ms, *parts)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nobody is left between two partitions
+            work.rejected(RejectReason.POISON, "move", command.move_id, _named(error))
+            work.poison(f"move {command.move_id}: {_named(error)}")
+            if command.back:
+                self._moving.stay(command.persons)
+            else:
+                work.passed.append(self._moving.send_back(command, self._partition))
+            return
+        if came:
+            said = Defined(what="arrived", ref=command.move_id, at_ms=work.now_ms)
+            work.outputs.append(said)
+        else:
+            work.rejected(RejectReason.NO_PERSON, "move", command.move_id, "it has not come")
 
     def _take_definition(self, command: Definition, work: "_Work") -> bool:
         """Take a definition; False when it was refused."""
@@ -485,7 +568,7 @@ class Watch:
             return
         # When a receipt counts is the journal's time, not the clock of whoever wrote it.
         work.inputs.append(msgspec.structs.replace(receipt, at_ms=work.now_ms))
-        if _is_dead_letter(receipt):
+        if is_dead_letter(receipt):
             detail = f"{receipt.target}: {receipt.status}: {receipt.detail}"
             work.signal(SignalKind.DELIVERY_DEAD, detail)
 
@@ -516,17 +599,6 @@ class Watch:
             work.rejected(RejectReason.POISON, what, "", _named(error))
 
 
-def _is_dead_letter(receipt: Receipt) -> bool:
-    """Whether a message will reach nobody, and no person said so.
-
-    A device that cannot be reached has alarms of its own; its silence says the same.
-    """
-    ended = (ReceiptStatus.FAILED, ReceiptStatus.REFUSED)
-    if receipt.target in (TARGET_PROTECTED_DEVICE, TARGET_WEARER_DEVICE):
-        return False
-    return receipt.status in ended and not receipt.by
-
-
 class _Work:
     """One entry on its way through the fold."""
 
@@ -537,6 +609,7 @@ class _Work:
         self.received_ms = 0
         self.inputs: list[Input] = []
         self.outputs: list[Output] = []
+        self.passed: list[Passed] = []
         self.notes: Counter[str] = Counter()
 
     def signal(self, kind: SignalKind, detail: str) -> None:

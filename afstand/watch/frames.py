@@ -184,6 +184,37 @@ class Devices:
             del known[next(iter(known))]
         return True
 
+    def part(self, handles: Iterable[int]) -> "DumpedDevices":
+        """These devices and what was seen of each, for another partition."""
+        chosen = set(handles)
+        dumped = msgspec.convert(self.dump(), DumpedDevices)
+        return DumpedDevices(
+            [one for one in dumped.known if one[0].handle in chosen],
+            [one for one in dumped.seen if one[0] in chosen],
+            [one for one in dumped.presses if one[0] in chosen],
+            [one for one in dumped.set_aside if one[0] in chosen],
+        )
+
+    def forget(self, handles: Iterable[int]) -> None:
+        """Know nothing of these devices any more."""
+        self.changes += 1
+        for handle in handles:
+            device = self.known.pop(handle)
+            self._handles.pop(device.device_id, None)
+            for rows in (self.seen, self._presses, self.set_aside):
+                rows.pop(handle, None)  # type: ignore[attr-defined]
+            for column in (self._person_row, self._boots, self._last):
+                column[handle] = -1
+
+    def take(self, dumped: "DumpedDevices", row_of: Callable[[str], int | None]) -> None:
+        """Go on with devices of another partition (`part`). `row_of`: the engine's person."""
+        for device, _ in dumped.known:
+            row = row_of(device.person_id) if device.person_id else None
+            self.define(device, -1 if row is None else row)
+        self._note(dumped)
+        for handle, reason in dumped.set_aside:
+            self.set_fixes_aside(handle, reason)
+
     def dump(self) -> list[object]:
         """All of it, in the order of definition."""
         for handle, seen in self.seen.items():
@@ -203,14 +234,17 @@ class Devices:
         for device, row in dumped.known:
             devices.define(device, row)
             devices._person_row[device.handle] = row
-        for handle, runs in dumped.seen:
-            seen = devices.seen[handle] = Seen.load(runs)
-            if handle < len(devices._last):
-                devices._boots[handle], devices._last[handle] = seen.boot, seen.last
-        for handle, tags in dumped.presses:
-            devices._presses[handle] = dict.fromkeys(tags)
+        devices._note(dumped)
         devices.set_aside = dict(dumped.set_aside)
         return devices
+
+    def _note(self, dumped: "DumpedDevices") -> None:
+        for handle, runs in dumped.seen:
+            seen = self.seen[handle] = Seen.load(runs)
+            if handle < len(self._last):
+                self._boots[handle], self._last[handle] = seen.boot, seen.last
+        for handle, tags in dumped.presses:
+            self._presses[handle] = dict.fromkeys(tags)
 
 
 class DumpedDevices(msgspec.Struct, array_like=True):

@@ -6,6 +6,7 @@ delays nothing. What another replica wrote is compared with what this one comput
 a fault of the program or the machine, and is journalled as such.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -13,16 +14,17 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
-from afstand.limits import WATCH_QUIET_MS
+from afstand.limits import PASS_ON_PAUSE_S, PASSING_MAX, STORE_NODE_PATIENCE_S, WATCH_QUIET_MS
 from afstand.watch.fold import Folded
 from afstand.watch.follower import Follower, Sources
 from afstand.watch.metrics import PartitionMetrics
+from afstand.watch.moving import Passed
 from afstand.watch.snapshots import Snapshots
 from ingest.archive.chain import StreamName
 from ingest.columns import EntryColumns
 from ingest.entries import EntryKind
 from ingest.outbox import Appended, OutboxEntry
-from ingest.store import BEGINNING, EntryId
+from ingest.store import BEGINNING, EntryId, StoreUnavailableError
 
 log = structlog.get_logger()
 STAGGER_MS: Final = 25
@@ -69,6 +71,8 @@ class Replica(Follower):
         self.index = index
         self._written = BEGINNING  # the outbox has this id and none below it is missing
         self._unsettled: deque[Computed] = deque()  # folded, and perhaps not written
+        self._passing: deque[Passed] = deque()  # for other partitions, in their order
+        self._pass_again_s = 0.0
         self._divergence_reported = False
         self._not_compared = BEGINNING  # up to here the outbox may be of other rules
 
@@ -108,9 +112,11 @@ class Replica(Follower):
             raise
         if others:
             await self._compare(others)
+        await self._pass_on()
 
     def _to_write(self, folded: Folded) -> bool:
         self._folded(folded)
+        self._passing += folded.passed
         if folded.blob is None:
             return False
         self._unsettled.append(Computed(folded.id, folded.blob))
@@ -124,6 +130,38 @@ class Replica(Follower):
         while self._unsettled:
             await self._deliver(self._unsettled[0])
             self._unsettled.popleft()
+        await self._pass_on()
+
+    async def _pass_on(self) -> None:
+        """Give other partitions what is about persons who moved there.
+
+        Their node of the store may be away: that holds up nobody here. Every replica passes
+        everything on, because none knows whether another lives to do it; copies are harmless.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if not self._passing or now_s < self._pass_again_s:
+            return
+        try:
+            async with asyncio.timeout(STORE_NODE_PATIENCE_S):
+                while self._passing:
+                    await self._journal.append(*self._passing[0])
+                    self._passing.popleft()
+        except (StoreUnavailableError, TimeoutError) as error:
+            self._pass_again_s = now_s + PASS_ON_PAUSE_S
+            log.warning("not passed on", partition=self._partition, error=str(error))
+            if len(self._passing) > PASSING_MAX:
+                raise StoreUnavailableError("too much is to be passed on") from error
+
+    def _wants_snapshot(self) -> bool:
+        # Whoever starts from a snapshot passes nothing on that lies before it.
+        return not self._passing and super()._wants_snapshot()
+
+    async def _finish(self) -> None:
+        self._pass_again_s = 0.0
+        await self._pass_on()
+        if self._passing:
+            self._since_snapshot = 0
+        await super()._finish()
 
     async def _deliver(self, computed: Computed) -> bool:
         """Write one entry, or see that another replica has. True when this one's copy counts."""

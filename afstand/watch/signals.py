@@ -6,7 +6,18 @@ from typing import Final
 import msgspec
 
 from afstand.commands import DefineDevice
-from alerting.book.types import DeviceEvent, EventKind, Input, Role, SignalKind, SystemSignal
+from alerting.book.types import (
+    TARGET_PROTECTED_DEVICE,
+    TARGET_WEARER_DEVICE,
+    DeviceEvent,
+    EventKind,
+    Input,
+    Receipt,
+    ReceiptStatus,
+    Role,
+    SignalKind,
+    SystemSignal,
+)
 
 
 class _Signal(msgspec.Struct, frozen=True):
@@ -68,3 +79,14 @@ def read_signal(
 
 def _system(kind: SignalKind, now_ms: int, detail: str, count: int = 1) -> SystemSignal:
     return SystemSignal(kind=kind, at_ms=now_ms, detail=detail[:200], count=count)
+
+
+def is_dead_letter(receipt: Receipt) -> bool:
+    """Whether a message will reach nobody, and no person said so.
+
+    A device that cannot be reached has alarms of its own; its silence says the same.
+    """
+    ended = (ReceiptStatus.FAILED, ReceiptStatus.REFUSED)
+    if receipt.target in (TARGET_PROTECTED_DEVICE, TARGET_WEARER_DEVICE):
+        return False
+    return receipt.status in ended and not receipt.by

@@ -5,7 +5,7 @@ step either returns or raises with the state as it was before.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ from alerting.book import (
     indicators,
     inputs,
     legal,
+    moving,
     operators,
     patterns,
     runs,
@@ -39,6 +40,7 @@ from alerting.book.words import SignalKind
 from geofence.verdicts import PositionRequest, Verdict
 
 _NOW: Final = "now-ms"
+T = TypeVar("T")
 
 _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Verdict: findings.verdict,
@@ -154,6 +156,41 @@ class Book:
     def case(self, case_id: str) -> inputs.DefineCase | None:
         """A case as it is now, with what a screening has set. Nothing that decides reads it."""
         return self._state.cases.get(case_id)
+
+    # Groups of persons that move to another partition.
+
+    def tied(self, person_ids: Sequence[str]) -> list[str]:
+        """Everybody who is tied to these persons by cases, themselves too."""
+        return moving.cases_of(self._state, person_ids)
+
+    def in_the_way(self, members: moving.Members) -> str:
+        """Why a group cannot leave now; empty when it can."""
+        return moving.in_the_way(self._state, members)
+
+    def cases_of(self, members: moving.Members) -> list[str]:
+        """The cases of a group, sorted."""
+        found = (self._state.person_cases.get(person) or () for person in members.persons)
+        return sorted({case for cases in found for case in cases})
+
+    def give_group(self, members: moving.Members) -> bytes:
+        """Take a group out of the book and return what was known of it."""
+        return self._at_once(lambda: moving.give(self._state, members))
+
+    def take_group(self, raw: bytes) -> None:
+        """Go on with a group that another book gave.
+
+        Raises ValueError, with the state as before, for one of another version.
+        """
+        self._at_once(lambda: moving.take(self._state, raw))
+
+    def _at_once(self, change: Callable[[], T]) -> T:
+        try:
+            changed = change()
+        except BaseException:
+            self._state.log.take_back(0)
+            raise
+        self._state.log.forget()
+        return changed
 
     # Figures for the console and the metrics; nothing that decides reads them.
 

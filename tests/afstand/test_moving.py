@@ -1,0 +1,164 @@
+"""Persons move to another partition while they are watched: nothing is lost, nothing told twice.
+
+The same people, orders and frames in one journal, and in three between which groups move at random
+moments while their frames come in. What a partition passes on arrives late, and often twice, as two
+replicas do it. The alarms are those of one process.
+"""
+
+import random
+from typing import Any
+
+import pytest
+
+from afstand.commands import MovePersons, TakeGroup, decode_command
+from afstand.watch.envelope import decode_envelope
+from afstand.watch.fold import Watch
+from afstand.watch.moving import Passed
+from alerting.book.types import (
+    AlarmClass,
+    Defined,
+    Notice,
+    Rejected,
+)
+from firmware_contracts import EventCode
+from ingest.columns import EntryColumns
+from ingest.entries import EntryKind, FrameRecord
+from tests.afstand.journal import Journal
+from tests.afstand.test_partitions import imported
+from tests.conftest import run_seed
+
+NAMES = ("a", "b", "c")
+
+
+class Partitions:
+    """Watches with their journals, and what is under way between them."""
+
+    def __init__(self, names: tuple[str, ...], draw: random.Random) -> None:
+        self.draw = draw
+        self.journals = {name: Journal() for name in names}
+        self.watches = {name: Watch(name) for name in names}
+        self.folded = dict.fromkeys(names, 0)
+        self.outputs: list[tuple[str, Any]] = []
+        self.under_way: list[tuple[int, Passed]] = []
+        self.arrived: list[tuple[str, tuple[str, ...]]] = []
+
+    def now(self, now_ms: int) -> None:
+        for journal in self.journals.values():
+            journal.now_ms = now_ms
+
+    def turn(self) -> None:
+        """Let arrive what is due, and fold everything, in pages of random size."""
+        while True:
+            due = [one for one in self.under_way if one[0] <= 0]
+            self.under_way = [(turns - 1, one) for turns, one in self.under_way if turns > 0]
+            for _, passed in due:
+                self.journals[passed.partition].entry(passed.kind, passed.blob)
+                if passed.kind is EntryKind.COMMAND:
+                    command = decode_command(passed.blob)
+                    if isinstance(command, TakeGroup):
+                        self.arrived.append((passed.partition, command.persons))
+            if not self.fold_all():
+                return
+
+    def fold_all(self) -> bool:
+        passed_on = False
+        for name, journal in self.journals.items():
+            while self.folded[name] < len(journal.entries):
+                first = self.folded[name]
+                end = first + self.draw.randint(1, 4)
+                self.folded[name] = min(end, len(journal.entries))
+                page = EntryColumns.of(journal.entries[first:end])
+                for step in self.watches[name].fold(page):
+                    if step.blob is not None:
+                        self.outputs += [(name, o) for o in decode_envelope(step.blob).outputs]
+                    # In order: what comes later is never there before what came earlier.
+                    late = max((turns for turns, _ in self.under_way), default=0)
+                    for copies in range(self.draw.choice((1, 2))):
+                        turns = max(late, self.draw.choice((0, 0, 1)))
+                        self.under_way += [(turns + copies, one) for one in step.passed]
+                    passed_on = passed_on or bool(step.passed)
+            if self.draw.random() < 0.2:  # killed, and back from a snapshot
+                self.watches[name] = Watch.load(name, self.watches[name].dump())
+        return passed_on
+
+
+def told(outputs: list[Any]) -> list[tuple[Any, ...]]:
+    """Who is told when of what, without the alarms of the service about itself."""
+    return sorted(
+        (one.at_ms, one.alarm_class, one.device_id or "", one.wearer_id or "",
+         one.protected_id or "", one.order_id or "", one.target, one.purpose, one.reason)
+        for one in outputs
+        if isinstance(one, Notice) and one.alarm_class is not AlarmClass.SYSTEM
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("offset", range(6))
+async def test_groups_that_move_at_random_give_the_alarms_of_one_process(offset):
+    seed = run_seed() + offset
+    draw = random.Random(seed)
+    one_commands, _ = await imported(("0",))
+    commands, devices = await imported(NAMES)
+    one, alone = Journal(), Watch("0")
+    parts = Partitions(NAMES, draw)
+    for command in one_commands["0"]:
+        one.command(command)
+    for name in NAMES:
+        for command in commands[name]:
+            parts.journals[name].command(command)
+    parts.turn()
+    home = {name: draw.uniform(1_500, 9_000) for name in devices}
+    at = {name: device.partition for name, device in devices.items()}
+    asked = 0
+    for turn in range(60):
+        fresh: dict[str, list[FrameRecord]] = {name: [] for name in NAMES}
+        everything: list[FrameRecord] = []
+        for name, device in sorted(devices.items()):
+            number = int(name.removeprefix("d-")[1:])
+            north = home[name] + draw.uniform(-20, 20)
+            if turn > 10 and number % 3 == 0 and name.startswith("d-w"):
+                north = home[f"d-v{number}"] + max(20.0, 2_500.0 - 90.0 * turn)
+            if turn > 30 and number % 4 == 1 and name.startswith("d-w"):
+                north = draw.uniform(-30, 30)  # in the zone
+            if draw.random() < 0.1 or (turn > 20 and number == 8 and name.startswith("d-w")):
+                continue
+            records = [one.fix(name, device.handle, north)]
+            if draw.random() < 0.01:
+                code = EventCode.STRAP_CUT if name.startswith("d-w") else EventCode.PANIC
+                records.append(one.event(name, device.handle, code))
+            everything += records
+            fresh[at[name]] += records
+            if draw.random() < 0.1:  # the device did not hear that it is stored
+                fresh[at[name]] += records
+        if draw.random() < 0.4:
+            asked += 1
+            name = draw.choice(sorted(devices))
+            to = draw.choice(NAMES)
+            person = name.removeprefix("d-")
+            said = MovePersons(person_ids=(person,), to=to, by="engineer")
+            for source in NAMES:
+                parts.journals[source].command(said)
+        parts.now(one.now_ms)
+        one.frames(*everything)
+        for name, records in fresh.items():
+            if records:
+                parts.journals[name].frames(*records)
+            else:
+                parts.journals[name].tick()
+        parts.turn()
+        # The registry follows a while after: until then frames go where the persons were.
+        for partition, persons in tuple(parts.arrived):
+            if draw.random() < 0.5:
+                at |= {name: partition for name in devices if name.removeprefix("d-") in persons}
+                parts.arrived.remove((partition, persons))
+        one.pass_s(10)
+    while parts.under_way:
+        parts.turn()
+    expected = told([o for step in alone.fold(EntryColumns.of(one.entries)) for o in step.outputs])
+    moves = [o for _, o in parts.outputs if isinstance(o, Defined) and o.what == "left"]
+    from collections import Counter
+    print(Counter((n, o.reason, o.detail[:60]) for n, o in parts.outputs if isinstance(o, Rejected)))
+    assert asked > len(moves) > 3, f"seed {seed}"
+    assert told([output for _, output in parts.outputs]) == expected, f"seed {seed}"
+    classes = {alarm[1] for alarm in expected}
+    assert {AlarmClass.PROXIMITY, AlarmClass.AREA_BREACH} <= classes
+
