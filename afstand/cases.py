@@ -433,7 +433,8 @@ def partition_of_persons(
             "registry",
             "partitions",
             "tied by this document, but in different partitions: "
-            + ", ".join(f"{person} ({partition})" for partition, person in found.items()),
+            + ", ".join(f"{person} ({partition})" for partition, person in found.items())
+            + "; `afstand partitions move` brings them together",
         )
         for found in there.values()
         if len(found) > 1

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_range(verify)
     add_proof_commands(commands, _add_range)
     _add_reader_commands(commands)
+    _add_partition_commands(commands)
     add_configured("trackers", "carry packets of Teltonika trackers to the broker", _trackers)
 
     add_configured("console", "the operators' console: API, live page, replay", _console)
@@ -191,6 +192,19 @@ def _add_reader_commands(commands: Any) -> None:
     forget.set_defaults(action=_readers_forget)
     forget.add_argument("name")
     forget.add_argument("--config", type=Path)
+
+
+def _add_partition_commands(commands: Any) -> None:
+    partitions = commands.add_parser("partitions", help="how many are where, and moves")
+    kinds = partitions.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    shown = kinds.add_parser("list", help="all partitions and their devices")
+    moved = kinds.add_parser("move", help="let a person, and all who are tied to them, move")
+    moved.add_argument("person")
+    moved.add_argument("--to", required=True, metavar="PARTITION")
+    moved.add_argument("--by", required=True, metavar="NAME", help="who does it")
+    for parser, what in ((shown, "list"), (moved, "move")):
+        parser.set_defaults(action=_partitions, what=what)
+        parser.add_argument("--config", type=Path)
 
 
 def _add_load(command: argparse.ArgumentParser) -> None:
@@ -344,6 +358,12 @@ def _readers_forget(options: argparse.Namespace) -> int:
     from afstand import evidence
 
     return _tool(evidence.forget_reader(_configured(options, "readers"), options))
+
+
+def _partitions(options: argparse.Namespace) -> int:
+    from afstand import moving
+
+    return _tool(moving.run(_configured(options, "partitions"), options))
 
 
 def _trackers(options: argparse.Namespace) -> int:

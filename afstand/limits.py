@@ -210,6 +210,7 @@ BUNDLE_CIRCLES_MAX: Final = 400  # error circles of one track on a map, evenly s
 CONSULTATION_PERSONS_MAX: Final = 500  # in one line of the log of consultations
 CONSULTATIONS_PAGE: Final = 500
 REPLAY_DIFFERENCES_TOLD_MAX: Final = 20  # of a replay; the others are counted
+MOVE_WAIT_S_MAX: Final = 20.0  # how long the command line waits for the other partition
 COMMAND_ANSWER_S_MAX: Final = 5.0  # how long the command line waits for the watch
 TAIL_SAMPLES_MAX: Final = 20_000
 TAIL_NOTICES_MAX: Final = 100_000

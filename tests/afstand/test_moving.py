@@ -1,8 +1,8 @@
 """Persons move to another partition while they are watched: nothing is lost, nothing told twice.
 
 The same people, orders and frames in one journal, and in three between which groups move at random
-moments while their frames come in. What a partition passes on arrives late, and often twice, as two
-replicas do it. The alarms are those of one process.
+moments while their frames come in. What a partition passes on arrives behind other entries, and
+often twice, as two replicas do it. The alarms are those of one process.
 """
 
 import random
@@ -10,20 +10,23 @@ from typing import Any
 
 import pytest
 
-from afstand.commands import MovePersons, TakeGroup, decode_command
+from afstand.commands import (
+    DefineDevice,
+    DefineOrder,
+    DefineZone,
+    MovePersons,
+    TakeGroup,
+    decode_command,
+)
 from afstand.watch.envelope import decode_envelope
 from afstand.watch.fold import Watch
 from afstand.watch.moving import Passed
-from alerting.book.types import (
-    AlarmClass,
-    Defined,
-    Notice,
-    Rejected,
-)
+from alerting.book.types import AlarmClass, Defined, Notice, Rejected, RejectReason
 from firmware_contracts import EventCode
+from geofence.orders import CircleShape, Role, Zone
 from ingest.columns import EntryColumns
 from ingest.entries import EntryKind, FrameRecord
-from tests.afstand.journal import Journal
+from tests.afstand.journal import LAT_E7, LON_E7, Journal, definitions, order
 from tests.afstand.test_partitions import imported
 from tests.conftest import run_seed
 
@@ -57,7 +60,7 @@ class Partitions:
                     command = decode_command(passed.blob)
                     if isinstance(command, TakeGroup):
                         self.arrived.append((passed.partition, command.persons))
-            if not self.fold_all():
+            if not self.fold_all() and not self.under_way:
                 return
 
     def fold_all(self) -> bool:
@@ -129,7 +132,7 @@ async def test_groups_that_move_at_random_give_the_alarms_of_one_process(offset)
             fresh[at[name]] += records
             if draw.random() < 0.1:  # the device did not hear that it is stored
                 fresh[at[name]] += records
-        if draw.random() < 0.4:
+        if draw.random() < 0.6:
             asked += 1
             name = draw.choice(sorted(devices))
             to = draw.choice(NAMES)
@@ -151,14 +154,99 @@ async def test_groups_that_move_at_random_give_the_alarms_of_one_process(offset)
                 at |= {name: partition for name in devices if name.removeprefix("d-") in persons}
                 parts.arrived.remove((partition, persons))
         one.pass_s(10)
-    while parts.under_way:
-        parts.turn()
     expected = told([o for step in alone.fold(EntryColumns.of(one.entries)) for o in step.outputs])
     moves = [o for _, o in parts.outputs if isinstance(o, Defined) and o.what == "left"]
-    from collections import Counter
-    print(Counter((n, o.reason, o.detail[:60]) for n, o in parts.outputs if isinstance(o, Rejected)))
-    assert asked > len(moves) > 3, f"seed {seed}"
+    assert asked > len(moves) > 1, f"seed {seed}"
     assert told([output for _, output in parts.outputs]) == expected, f"seed {seed}"
     classes = {alarm[1] for alarm in expected}
     assert {AlarmClass.PROXIMITY, AlarmClass.AREA_BREACH} <= classes
 
+
+def one_group() -> tuple[Partitions, Journal]:
+    """A wearer with an area ban and a protected person, of one case, in partition a."""
+    parts = Partitions(("a", "b"), random.Random(1))
+    journal = parts.journals["a"]
+    for command in definitions():
+        journal.command(command)
+    journal.frames(journal.fix("tag-1", 1, 5_000))
+    parts.turn()
+    return parts, journal
+
+
+def answers(parts: Partitions) -> list[tuple[str, str, str]]:
+    found = []
+    for partition, output in parts.outputs:
+        if isinstance(output, Defined) and output.what in ("left", "arrived"):
+            found.append((partition, output.what, output.ref))
+        elif isinstance(output, Rejected):
+            found.append((partition, str(output.reason), output.detail))
+    return found
+
+
+def test_all_who_are_tied_by_orders_or_cases_move_together_and_asking_again_is_harmless():
+    parts, journal = one_group()
+    asked = [journal.command(MovePersons(person_ids=("vera",), to="b", by="x")) for _ in range(2)]
+    parts.turn()
+    move_id = f"a-{asked[0].id}"
+    assert answers(parts)[:2] == [("a", "left", f"b/{move_id}")] * 2
+    assert set(answers(parts)[2:]) == {("b", "arrived", move_id)}
+    # Who comes into the zone is told by b, whatever way the fix takes; a says nothing of it.
+    parts.outputs.clear()
+    for _ in range(4):
+        parts.now(journal.now_ms + 10_000)
+        journal.frames(journal.fix("tag-1", 1, 0))
+        parts.turn()
+    notices = [(p, o.alarm_class) for p, o in parts.outputs if isinstance(o, Notice)]
+    assert set(notices) == {("b", AlarmClass.AREA_BREACH)}
+
+
+def test_a_group_with_an_open_incident_stays():
+    parts, journal = one_group()
+    journal.frames(journal.event("victim-2", 2, EventCode.PANIC))
+    journal.command(MovePersons(person_ids=("wim",), to="b", by="x"))
+    parts.turn()
+    ((partition, reason, detail),) = answers(parts)
+    assert (partition, reason) == ("a", RejectReason.CONDITION_STILL_ACTIVE)
+    assert "of vera is open" in detail
+
+
+def test_a_group_that_cannot_be_taken_goes_back_and_is_watched():
+    parts, journal = one_group()
+    # The other partition knows another zone by that name and version.
+    other = Zone(id="zone", circle=CircleShape(lat_e7=LAT_E7, lon_e7=LON_E7, radius_m=500))
+    parts.journals["b"].command(DefineZone(zone=other))
+    journal.command(MovePersons(person_ids=("wim",), to="b", by="x"))
+    parts.turn()
+    assert [one[:2] for one in answers(parts)[:2]] == [("a", "left"), ("b", "poison")]
+    assert "another shape" in answers(parts)[1][2]
+    assert ("a", "arrived") in {one[:2] for one in answers(parts)}
+    parts.outputs.clear()
+    for sent_to in ("b", "a", "b", "a", "b"):  # even where nobody knows them any more
+        parts.now(journal.now_ms + 10_000)
+        parts.journals[sent_to].frames(journal.fix("tag-1", 1, 0))
+        parts.turn()
+    notices = [(p, o.alarm_class) for p, o in parts.outputs if isinstance(o, Notice)]
+    assert ("a", AlarmClass.AREA_BREACH) in notices
+    assert {one for one in notices if one[1] is not AlarmClass.SYSTEM} == {
+        ("a", AlarmClass.AREA_BREACH)
+    }
+
+
+def test_a_new_order_and_a_new_device_find_those_who_left():
+    parts, journal = one_group()
+    journal.command(MovePersons(person_ids=("wim",), to="b", by="x"))
+    wide = Zone(
+        id="zone", version=2, circle=CircleShape(lat_e7=LAT_E7, lon_e7=LON_E7, radius_m=900)
+    )
+    journal.command(DefineZone(zone=wide))
+    journal.command(DefineOrder(order=order(version=2, risk_class=3)))
+    journal.command(DefineDevice(handle=9, device_id="tag-9", person_id="wim", role=Role.WEARER))
+    parts.turn()
+    parts.outputs.clear()
+    for _ in range(4):
+        parts.now(journal.now_ms + 10_000)
+        journal.frames(journal.fix("tag-9", 9, 700))
+        parts.turn()
+    breaches = [o for p, o in parts.outputs if isinstance(o, Notice) and p == "b"]
+    assert {one.alarm_class for one in breaches} == {AlarmClass.AREA_BREACH}
+    assert {(one.order_version, one.zone_version) for one in breaches} == {(2, 2)}
