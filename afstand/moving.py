@@ -86,7 +86,6 @@ def _left(outputs: list[Output], to: str) -> str:
 
 async def _arrived(store: Store, to: str, move_id: str, after: EntryId) -> TakeGroup:
     """Wait until the other partition has the group, and give the entry that says who is in it."""
-    arrival = ("arrived", move_id)
     for _ in range(round(MOVE_WAIT_S_MAX / 0.25)):
         for entry in await Outbox(store).read(to, after, WATCH_READ_ENTRIES_MAX, 250):
             after = entry.id
