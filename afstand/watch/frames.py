@@ -202,7 +202,7 @@ class Devices:
             device = self.known.pop(handle)
             self._handles.pop(device.device_id, None)
             for rows in (self.seen, self._presses, self.set_aside):
-                rows.pop(handle, None)  # type: ignore[attr-defined]
+                rows.pop(handle, None)
             for column in (self._person_row, self._boots, self._last):
                 column[handle] = -1
 
