@@ -10,7 +10,7 @@ aside with a reason, and a SYSTEM alarm says so. Nothing stops.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
@@ -49,6 +49,7 @@ from afstand.watch.moving import DumpedMoving, Moving, Passed, Refusal
 from afstand.watch.page import Page, Run, read_page
 from afstand.watch.proposals import Proposals, Proposed, Refused
 from afstand.watch.signals import PROBE, is_dead_letter, read_signal
+from afstand.watch.work import Work, named, tried
 from alerting.book.book import Book
 from alerting.book.classes_data import BOOK_VERSION
 from alerting.book.types import (
@@ -62,7 +63,6 @@ from alerting.book.types import (
     Rejected,
     RejectReason,
     SignalKind,
-    SystemSignal,
     Verdict,
     VerdictRecord,
 )
@@ -143,17 +143,17 @@ class Watch:
 
         MemoryError passes, because it is this machine's alone.
         """
-        work = _Work(entry, self._partition)
+        work = Work(entry, self._partition)
         self._advance(work)
         try:
             self._take(work)
         except (MemoryError, EntryVersionError):
             raise
         except Exception as error:  # noqa: BLE001 - reported, the same on every replica
-            work.poison(f"{entry.kind}: {_named(error)}")
+            work.poison(f"{entry.kind}: {named(error)}")
         return self._finish(work)
 
-    def _take(self, work: "_Work") -> None:
+    def _take(self, work: Work) -> None:
         """What an entry says, by its kind."""
         entry = work.entry
         match entry.kind:
@@ -174,7 +174,7 @@ class Watch:
             case EntryKind.TICK:
                 pass
 
-    def _finish(self, work: "_Work") -> Step:
+    def _finish(self, work: Work) -> Step:
         if self._moving.persons:
             work.inputs = [
                 one
@@ -246,7 +246,7 @@ class Watch:
                 at = run.first + self._engine.fold_quiet(entries, at - run.first, limit_ms)
             if at == run.end:
                 break
-            work = _Work(run.page.entries.entry(at), self._partition)
+            work = Work(run.page.entries.entry(at), self._partition)
             self._advance(work)
             inputs = run.inputs(at)
             work.received_ms = inputs.received_ms
@@ -317,13 +317,13 @@ class Watch:
 
     # --- time ---------------------------------------------------------------------------------
 
-    def _advance(self, work: "_Work") -> None:
-        findings = _tried(lambda: self._engine.advance(work.now_ms), work, "timers of the engine")
+    def _advance(self, work: Work) -> None:
+        findings = tried(lambda: self._engine.advance(work.now_ms), work, "timers of the engine")
         work.inputs += findings or []
 
     # --- frames -------------------------------------------------------------------------------
 
-    def _frames(self, work: "_Work") -> None:
+    def _frames(self, work: Work) -> None:
         try:
             batch = FrameBatch.read(work.entry.blob)
         except EntryVersionError:
@@ -346,7 +346,7 @@ class Watch:
         if len(inputs.handles):
             work.inputs += self._observe(inputs, work)
 
-    def _read(self, batch: FrameBatch, work: "_Work") -> Inputs:
+    def _read(self, batch: FrameBatch, work: Work) -> Inputs:
         """All frames at once; when that raises by halves, down to the frames that do."""
         restore = self._devices.keep(dict.fromkeys(batch.handles.tolist()))
         try:
@@ -356,13 +356,13 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - isolated here, reported, the same on every replica
             restore()
             if len(batch) == 1:
-                self._set_aside(int(batch.handles[0]), _named(error), work)
+                self._set_aside(int(batch.handles[0]), named(error), work)
                 return no_inputs()
         half = len(batch) // 2
         parts = (batch.part(0, half), batch.part(half, len(batch)))
         return join_inputs([self._read(part, work) for part in parts])
 
-    def _set_aside(self, handle: int, reason: str, work: "_Work") -> None:
+    def _set_aside(self, handle: int, reason: str, work: Work) -> None:
         """Believe no further fix of a device, and say so once."""
         work.notes["set-aside"] += 1
         device = self._devices.known.get(handle)
@@ -384,7 +384,7 @@ class Watch:
         position = self._engine.last_position(event.person_id)
         return event if position is None else msgspec.structs.replace(event, position=position)
 
-    def _observe(self, inputs: Inputs, work: "_Work") -> list[Finding]:
+    def _observe(self, inputs: Inputs, work: Work) -> list[Finding]:
         try:
             return self._engine.observe(inputs.fixes, work.now_ms)
         except MemoryError:
@@ -392,13 +392,13 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - isolated below, reported, the same on every replica
             return self._observe_apart(inputs, work, error)
 
-    def _observe_apart(self, inputs: Inputs, work: "_Work", why: Exception) -> list[Finding]:
+    def _observe_apart(self, inputs: Inputs, work: Work, why: Exception) -> list[Finding]:
         """Device by device.
 
         In the order of first appearance; a device whose fixes raise is set aside.
         """
         findings: list[Finding] = []
-        work.poison(f"fixes: {_named(why)}")
+        work.poison(f"fixes: {named(why)}")
         for handle in dict.fromkeys(inputs.handles.tolist()):
             rows = np.flatnonzero(inputs.handles == handle)
             part = FixBatch._make(column[rows] for column in inputs.fixes)
@@ -407,12 +407,12 @@ class Watch:
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - the device is set aside with this as the reason
-                self._set_aside(handle, _named(error), work)
+                self._set_aside(handle, named(error), work)
         return findings
 
     # --- commands, receipts -------------------------------------------------------------------
 
-    def _command(self, work: "_Work") -> None:
+    def _command(self, work: Work) -> None:
         try:
             command = decode_command(work.entry.blob)
         except CommandError as error:
@@ -443,7 +443,7 @@ class Watch:
         else:
             work.inputs.append(command)
 
-    def _forget(self, command: CaseErased, work: "_Work") -> None:
+    def _forget(self, command: CaseErased, work: Work) -> None:
         """Where these persons were, and where their zones lay, goes out of the state."""
         self._engine.forget_persons(command.persons)
         for zone_id in command.zones:
@@ -453,7 +453,7 @@ class Watch:
                 zone = Zone(id=zone_id, version=version + 1, circle=nowhere)
                 self._take_definition(DefineZone(zone=zone), work)
 
-    def _move(self, command: MoveCommand, work: "_Work") -> None:
+    def _move(self, command: MoveCommand, work: Work) -> None:
         """Persons leave for another partition, or come from one."""
         parts = (self._engine, self._book, self._devices)
         if isinstance(command, MovePersons):
@@ -471,8 +471,8 @@ class Watch:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - nobody is left between two partitions
-            work.rejected(RejectReason.POISON, "move", command.move_id, _named(error))
-            work.poison(f"move {command.move_id}: {_named(error)}")
+            work.rejected(RejectReason.POISON, "move", command.move_id, named(error))
+            work.poison(f"move {command.move_id}: {named(error)}")
             if command.back:
                 self._moving.stay(command.persons)
             else:
@@ -484,16 +484,16 @@ class Watch:
         else:
             work.rejected(RejectReason.NO_PERSON, "move", command.move_id, "it has not come")
 
-    def _take_definition(self, command: Definition, work: "_Work") -> bool:
+    def _take_definition(self, command: Definition, work: Work) -> bool:
         """Take a definition; False when it was refused."""
         said = len(work.outputs)
-        found = _tried(lambda: self._define(command, work), work, type(command).__name__)
+        found = tried(lambda: self._define(command, work), work, type(command).__name__)
         work.inputs += found or []
         return found is not None and not any(
             isinstance(one, Rejected) for one in work.outputs[said:]
         )
 
-    def _room(self, command: RoomCommand, work: "_Work") -> None:
+    def _room(self, command: RoomCommand, work: Work) -> None:
         """What the monitoring centre does beside its alarms."""
         answer: ProposeOrder | Refused | None = None
         match command:
@@ -518,7 +518,7 @@ class Watch:
             if all(self._take_definition(zone, work) for zone in zones):
                 self._take_definition(DefineOrder(order=answer.order), work)
 
-    def _define(self, command: Definition, work: "_Work") -> list[Finding]:
+    def _define(self, command: Definition, work: Work) -> list[Finding]:
         try:
             match command:
                 case DefinePerson():
@@ -539,7 +539,7 @@ class Watch:
             work.signal(SignalKind.ORDER_REJECTED, f"{what} {ref}: {error.reason}")
         return []
 
-    def _put_zone(self, command: DefineZone, work: "_Work") -> list[Finding]:
+    def _put_zone(self, command: DefineZone, work: Work) -> list[Finding]:
         """Take a zone as it was compiled elsewhere; the entry says from when it counts."""
         zone, grid = command.zone, None
         try:
@@ -557,7 +557,7 @@ class Watch:
             work.outputs.append(Defined(what="zone", ref=ref, at_ms=work.now_ms))
         return findings
 
-    def _receipt(self, work: "_Work") -> None:
+    def _receipt(self, work: Work) -> None:
         try:
             version, receipt = _RECEIPT.decode(work.entry.blob)
         except msgspec.MsgspecError as error:
@@ -574,7 +574,7 @@ class Watch:
 
     # --- the book -----------------------------------------------------------------------------
 
-    def _book_all(self, work: "_Work") -> None:
+    def _book_all(self, work: Work) -> None:
         """All inputs at once.
 
         When that raises one by one, so that one that cannot be done hides no other.
@@ -585,48 +585,18 @@ class Watch:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - isolated below, reported, the same on every replica
-            work.poison(f"book: {_named(error)}")
+            work.poison(f"book: {named(error)}")
             for one in tuple(work.inputs):
                 self._book_one(one, work)
 
-    def _book_one(self, one: Input, work: "_Work") -> None:
+    def _book_one(self, one: Input, work: Work) -> None:
         try:
             work.outputs += self._book.step([one], work.now_ms, work.key, len(work.outputs))
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - the input is set aside with this as the reason
             what = type(one).__name__
-            work.rejected(RejectReason.POISON, what, "", _named(error))
-
-
-class _Work:
-    """One entry on its way through the fold."""
-
-    def __init__(self, entry: Entry, partition: str) -> None:
-        self.entry = entry
-        self.now_ms = entry.id.ms
-        self.key = entry_key(partition, entry.id)
-        self.received_ms = 0
-        self.inputs: list[Input] = []
-        self.outputs: list[Output] = []
-        self.passed: list[Passed] = []
-        self.notes: Counter[str] = Counter()
-
-    def signal(self, kind: SignalKind, detail: str) -> None:
-        """Tell the book something about the service itself."""
-        self.inputs.append(SystemSignal(kind=kind, at_ms=self.now_ms, detail=detail[:200]))
-
-    def poison(self, detail: str) -> None:
-        """An entry, or a part of it, that cannot be folded."""
-        self.notes["poison"] += 1
-        self.signal(SignalKind.POISON_ENTRY, f"{self.key}: {detail}")
-
-    def rejected(self, reason: RejectReason, what: str, ref: str, detail: str) -> None:
-        """Something that changed nothing, said to whoever sent it."""
-        self.notes["rejected"] += 1
-        self.outputs.append(
-            Rejected(reason=reason, what=what, ref=ref, at_ms=self.now_ms, detail=detail[:400])
-        )
+            work.rejected(RejectReason.POISON, what, "", named(error))
 
 
 def _subject_of(command: Definition) -> tuple[str, str]:
@@ -639,23 +609,3 @@ def _subject_of(command: Definition) -> tuple[str, str]:
             return "zone", command.zone.id
         case DefineOrder():
             return "order", command.order.id
-
-
-def _tried(
-    action: Callable[[], Sequence[Finding]], work: _Work, what: str
-) -> Sequence[Finding] | None:
-    try:
-        return action()
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - reported as a SYSTEM alarm, the same on every replica
-        work.poison(f"{what}: {_named(error)}")
-        return None
-
-
-def _named(error: Exception) -> str:
-    """The kind of an error alone would say too little.
-
-    Its arguments may hold a position: type and first words only.
-    """
-    return f"{type(error).__name__}: {str(error)[:120]}"
