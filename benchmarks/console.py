@@ -48,7 +48,7 @@ START_AFTER_S: Final = 8.0
 BETWEEN_S: Final = 0.25
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 SIZE: Final = {"width": 1600, "height": 1000}
-SOFTWARE_GL: Final = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+SOFTWARE_GL: Final = ("--enable-unsafe-swiftshader",)
 NO_GL: Final = ("--disable-gpu", "--disable-webgl", "--disable-3d-apis")
 PROBE: Final = """
 (() => {

@@ -26,7 +26,10 @@ Rights = Collection[Right]
 
 
 class AlarmView(msgspec.Struct, frozen=True, kw_only=True):
-    """One alarm of an incident. `due_ms`: when an answer is due; None while nobody owes one."""
+    """One alarm of an incident. `due_ms`: when an answer is due; None while nobody owes one.
+
+    `four_eyes`: two people close it, with a note.
+    """
 
     id: str
     alarm_class: str
@@ -37,6 +40,7 @@ class AlarmView(msgspec.Struct, frozen=True, kw_only=True):
     paged_ms: int
     due_ms: int | None
     latched: bool
+    four_eyes: bool
     confirmed: bool
     count: int
     acknowledged_by: str
@@ -244,6 +248,7 @@ def alarm_view(alarm: AlarmRow) -> AlarmView:
         paged_ms=alarm.paged_ms,
         due_ms=due_ms(alarm),
         latched=alarm.latched,
+        four_eyes=ALARM_BOOK[alarm.alarm_class].four_eyes,
         confirmed=alarm.confirmed,
         count=alarm.count,
         acknowledged_by=alarm.acknowledged_by,

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 MAP = ROOT / "console" / "node_modules" / "maplibre-gl" / "dist" / "maplibre-gl.mjs"
 WITHIN_MS = 60_000
-SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+SOFTWARE_GL = ("--enable-unsafe-swiftshader",)
 NO_GL = ("--disable-gpu", "--disable-webgl", "--disable-3d-apis")
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import math
 
 import pytest
+import shapely
 
 from alerting.book.types import Acknowledge
 from console.model.world import ProposalState
@@ -67,6 +69,7 @@ async def test_a_press_from_sign_in_to_closed_by_keyboard(live):
         await jan.sees("bij piet", "#queue-list")
 
         await piet.page.keyboard.press("s")
+        await piet.sees("Een toelichting is nodig", "dialog")
         await piet.page.keyboard.press("1")
         await piet.page.keyboard.type("politie heeft haar gesproken")
         await piet.page.keyboard.press("Control+Enter")
@@ -293,3 +296,77 @@ async def violations(somebody: Somebody, where: str) -> list[str]:
         for one in result["violations"]
         for node in one["nodes"][:3]
     ]
+
+
+async def test_a_cover_area_contains_the_address_and_gives_it_away_to_nobody(live):
+    async with chromium() as browser:
+        lead = await Somebody.at(live, browser)
+        await lead.sign_in("lead")
+        await lead.go("#/orders/new")
+        page = lead.page
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(f"{request.url} {request.post_data}"))
+        await page.select_option("[name=kind]", "area-ban")
+        home = shapely.Point(4.51234, 51.93217)
+        middles = []
+        for _ in range(8):
+            await page.click("text=Dekkend gebied")
+            await page.fill("dialog [name=place]", f"{home.y}, {home.x}")
+            await page.fill("dialog [name=radius]", "400")
+            await page.click("dialog button[type=submit]")
+            typed = await page.input_value("[name=places]")
+            corners = [tuple(map(float, line.split(","))) for line in typed.split("\n")]
+            ring = shapely.Polygon([(lon, lat) for lat, lon in corners])
+            assert ring.is_valid
+            assert ring.contains(home)
+            east = (ring.centroid.x - home.x) * 111_195 * math.cos(math.radians(home.y))
+            middles.append((east, (ring.centroid.y - home.y) * 111_195))
+        far_m = [math.hypot(*one) for one in middles]
+        # Its middle lies elsewhere, each time in another direction.
+        assert min(far_m) > 50
+        assert math.dist(middles[0], middles[1]) > 1
+        assert not [one for one in sent if "51.93217" in one or "4.51234" in one]
+        assert "51.93217" not in await page.content()
+        assert lead.faults == []
+
+
+ARRANGE = """async (seed) => {
+  const { arrange } = await import("/page/js/dom.js");
+  let state = seed;
+  const random = () => (state = (state * 48271) % 2147483647) / 2147483647;
+  const all = Array.from({ length: 40 }, () => document.createElement("i"));
+  const parent = document.createElement("div");
+  const same = (wanted) => wanted.every((el, index) => parent.children[index] === el);
+  const wrong = [];
+  for (let round = 0; round < 300; round += 1) {
+    const wanted = all.filter(() => random() < 0.8).sort(() => random() - 0.5);
+    arrange(parent, wanted);
+    if (parent.children.length !== wanted.length || !same(wanted)) wrong.push(round);
+  }
+  arrange(parent, all);
+  const watcher = new MutationObserver(() => {});
+  watcher.observe(parent, { childList: true });
+  const touched = (wanted) => {
+    arrange(parent, wanted);
+    const nodes = ({ addedNodes, removedNodes }) => addedNodes.length + removedNodes.length;
+    return watcher.takeRecords().map(nodes).reduce((sum, one) => sum + one, 0);
+  };
+  const counts = [
+    touched(all.slice(1)),
+    touched(all),
+    touched([...all.slice(1), all[0]]),
+    touched([all[0], ...all.slice(1)]),
+    touched(all),
+  ];
+  return { wrong, counts };
+}"""
+
+
+async def test_a_list_is_put_in_order_by_touching_only_what_moves(live):
+    async with chromium() as browser:
+        somebody = await Somebody.at(live, browser)
+        await somebody.page.goto(live.url)
+        found = await somebody.page.evaluate(ARRANGE, 20_261_122)
+        assert found["wrong"] == []
+        # The first of forty goes, comes back, goes to the end, comes back, stays.
+        assert found["counts"] == [1, 1, 2, 2, 0]

@@ -187,6 +187,7 @@ export class Actions {
   }
 
   close() {
+    const two = this.incident.alarms.some((alarm) => alarm.state !== "closed" && alarm.four_eyes);
     const active = this.incident.alarms.some((alarm) => alarm.state.startsWith("active"));
     const despite = h("label", { class: "check" }, h("input", { type: "checkbox", name: "despite" }), t("despite-active"));
     dialog(
@@ -197,7 +198,8 @@ export class Actions {
           { class: "choices", role: "radiogroup", "aria-label": t("disposition") },
           DISPOSITIONS.map((one, index) => h("label", {}, h("input", { type: "radio", name: "disposition", value: one, required: true }), h("kbd", {}, String(index + 1)), word(one))),
         ),
-        h("label", { class: "field" }, t("close-note"), h("textarea", { name: "note", maxlength: 2000 })),
+        h("label", { class: "field" }, t("close-note"), h("textarea", { name: "note", maxlength: 2000, required: two })),
+        two ? h("p", { class: "hint" }, t("close-four-eyes")) : null,
         active ? despite : null,
       ],
       {

@@ -32,17 +32,18 @@ export function say(el, text) {
   if (el.textContent !== text) el.textContent = text;
 }
 
-/** Put children in this order with as few moves as possible. */
+/** Put children in this order. One that goes, comes or moves touches no other: a queue may hold hundreds. */
 export function arrange(parent, wanted) {
+  const kept = new Set(wanted);
+  for (const el of [...parent.children]) if (!kept.has(el)) el.remove();
   let at = parent.firstChild;
   for (const el of wanted) {
     if (el === at) at = at.nextSibling;
-    else parent.insertBefore(el, at);
-  }
-  while (at) {
-    const next = at.nextSibling;
-    at.remove();
-    at = next;
+    else if (at && el === at.nextSibling) {
+      const later = at;
+      at = el.nextSibling;
+      later.remove();
+    } else parent.insertBefore(el, at);
   }
 }
 

@@ -224,7 +224,15 @@ export class IncidentMap extends BaseMap {
     this.known = [];
   }
 
+  /** Show nothing of the incident before, at once and without drawing. */
+  cover() {
+    this.canvas.classList.add("covered");
+    this.contact.hidden = true;
+    this.note("");
+  }
+
   clear() {
+    this.canvas.classList.remove("covered");
     this.found = null;
     this.known = [];
     this.zones.clear();

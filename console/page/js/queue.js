@@ -34,6 +34,15 @@ export class Queue {
       h("header", {}, h("h1", {}, t("queue")), h("span", { class: "grow" }), this.load),
       h("div", { class: "list-box" }, this.none, this.list),
     );
+    // Only the clocks that somebody can see run.
+    this.watcher = new IntersectionObserver((changes) => {
+      for (const { target, isIntersecting } of changes) {
+        const row = this.rows.get(target.dataset.incident);
+        if (!row) continue;
+        row.seen = isIntersecting;
+        if (isIntersecting) this.time(row);
+      }
+    }, { root: this.root.lastElementChild, rootMargin: "300px" });
     this.list.addEventListener("click", (event) => {
       const row = event.target.closest("[data-incident]");
       if (row) this.onselect(row.dataset.incident);
@@ -50,6 +59,7 @@ export class Queue {
     store.removeEventListener("tick", this.ticking);
     store.removeEventListener("incidents", this.changing);
     cancelAnimationFrame(this.planned);
+    this.watcher.disconnect();
   }
 
   changed(detail) {
@@ -106,7 +116,11 @@ export class Queue {
       say(part.count, String(incidents.length));
       part.root.hidden = !incidents.length;
     }
-    for (const id of this.rows.keys()) if (!seen.has(id)) this.rows.delete(id);
+    for (const [id, row] of this.rows) {
+      if (seen.has(id)) continue;
+      this.watcher.unobserve(row.root);
+      this.rows.delete(id);
+    }
     this.none.hidden = total > 0;
     this.list.hidden = total === 0;
     this.tick();
@@ -117,6 +131,7 @@ export class Queue {
     if (!row) {
       row = this.make(incident.id);
       this.rows.set(incident.id, row);
+      this.watcher.observe(row.root);
       if (this.fresh === incident.id) row.root.classList.add("fresh");
     }
     if (row.changed !== incident.changed || row.group !== group) this.fill(row, incident, group);
@@ -173,7 +188,7 @@ export class Queue {
   }
 
   tick() {
-    for (const id of this.order()) this.time(this.rows.get(id));
+    for (const row of this.rows.values()) if (row.seen) this.time(row);
     say(this.load, t("load", { count: store.tick.pages_10min }));
   }
 

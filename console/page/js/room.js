@@ -10,6 +10,7 @@ import { Queue } from "./queue.js";
 import { may, store } from "./store.js";
 
 const POSITIONS_MS = 1_000;
+const REST_MS = 80;
 
 export function show(root, [first]) {
   const queue = new Queue({ onselect: (id) => (location.hash = `#/incidents/${id}`) });
@@ -22,6 +23,21 @@ export function show(root, [first]) {
   let timer = 0;
   let selected = null;
   let asking = null;
+  let settling = 0;
+  let known = null;
+
+  // A map is dear to draw: only for the one at which somebody stops on their way through the queue.
+  function settle(id) {
+    clearTimeout(settling);
+    known = null;
+    map.cover();
+    settling = setTimeout(() => {
+      settling = 0;
+      map.clear();
+      if (known) map.orders(known);
+      positions(id, true);
+    }, REST_MS);
+  }
 
   function go([id]) {
     if (id && !store.incidents.has(id)) id = id && id.startsWith("i-") ? id : undefined;
@@ -37,16 +53,22 @@ export function show(root, [first]) {
     if (asking) asking.abort();
     selected = id || null;
     queue.select(selected);
-    map.clear();
     list.replaceChildren();
     if (!selected) {
+      clearTimeout(settling);
+      map.clear();
       side.replaceChildren(h("p", { class: "empty" }, t("incident-none")));
       map.note(t("map-nobody"));
       panel = null;
       return;
     }
-    panel = new IncidentPanel(side, selected, { onorders: (orders) => map.orders(orders) });
-    positions(selected, true);
+    settle(selected);
+    panel = new IncidentPanel(side, selected, {
+      onorders: (orders) => {
+        known = orders;
+        if (!settling) map.orders(orders);
+      },
+    });
   }
 
   async function positions(id, firstTime = false) {
@@ -91,6 +113,7 @@ export function show(root, [first]) {
       panel = panel || {};
       store.removeEventListener("incidents", emptied);
       clearTimeout(timer);
+      clearTimeout(settling);
       if (asking) asking.abort();
       selected = null;
       queue.close();
