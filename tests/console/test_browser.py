@@ -229,6 +229,10 @@ async def test_the_screen_locks_and_opens_and_speaks_two_languages(live):
         live.event("fleur", EventCode.PANIC)
         await jan.sees("1", ".locked-count")
         assert "fleur" not in await jan.page.inner_text("body")
+        # Also for somebody who loads the page anew, or locks it before it has come to the queue.
+        await jan.page.reload()
+        await jan.sees("1", ".locked-count")
+        assert "fleur" not in await jan.page.inner_text("body")
         await jan.page.fill("[name=password]", PASSWORD)
         await jan.page.keyboard.press("Enter")
         await jan.sees("Noodknop", "#queue-list")

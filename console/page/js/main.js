@@ -62,7 +62,12 @@ async function begin() {
   if (!localStorage.getItem("language")) setLanguage(store.settings.language);
   setTitle(store.settings.site_name);
   frame();
-  await follow();
+  try {
+    await follow();
+  } catch (error) {
+    if (!store.session.locked) throw error;
+    return; // locked before it had come to the queue
+  }
   route();
 }
 

@@ -26,10 +26,10 @@ export const may = (right) => Boolean(store.session && store.session.rights.incl
 
 const tell = (name, detail) => store.dispatchEvent(new CustomEvent(name, { detail }));
 
-/** Load the queue, then follow what changes. */
+/** Load the queue, then follow what changes. A locked screen is told how many wait, and nothing else. */
 export async function follow() {
   stop();
-  if (may("queue")) {
+  if (may("queue") && !store.session.locked) {
     const list = await get("/v1/incidents", { background: true });
     store.incidents = new Map(list.incidents.map((one) => [one.id, one]));
     store.cursor = list.cursor;
@@ -37,6 +37,7 @@ export async function follow() {
     tell("incidents", { all: true });
   }
   connect();
+  clearInterval(watchdog);
   watchdog = setInterval(() => {
     const silent = Date.now() - store.heard_ms > SILENT_MS;
     if (silent && store.connected) setConnected(false);
