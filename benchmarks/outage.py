@@ -20,18 +20,24 @@ FRAME_FIXES: Final = 32
 LIVE_PER_S: Final = 500.0
 PRESSES_PER_S: Final = 15.0
 CUTS_PER_S: Final = 5.0
+WARM_S: Final = 5.0
+"""What happens once (connections, first calls) belongs to neither of the two compared."""
 
 
 async def measure(seconds: float, spread_s: float, fixes: int, rate: float) -> tuple[Run, Run, str]:
     """The same live load alone and with the backlog."""
     each = max(1, round(fixes / WEARERS / FRAME_FIXES))
-    calm = Load(
-        rate_per_s=rate, seconds=seconds, run=0, presses_per_s=PRESSES_PER_S, cuts_per_s=CUTS_PER_S
-    )
+    first, calm = (
+        Load(
+            rate_per_s=rate, seconds=length_s, run=run,
+            presses_per_s=PRESSES_PER_S, cuts_per_s=CUTS_PER_S,
+        )
+        for run, length_s in enumerate((WARM_S, seconds))
+    )  # fmt: skip
     storm = Load(
         rate_per_s=rate,
         seconds=seconds,
-        run=1,
+        run=2,
         backlog_frames_each=each,
         backlog_fixes=FRAME_FIXES,
         backlog_spread_s=spread_s,
@@ -39,7 +45,9 @@ async def measure(seconds: float, spread_s: float, fixes: int, rate: float) -> t
         presses_per_s=PRESSES_PER_S,
         cuts_per_s=CUTS_PER_S,
     )
-    async with serving([calm, storm]) as service:
+    async with serving([first, calm, storm]) as service:
+        print(f"warming, {WARM_S:.0f} s ...", flush=True)
+        await service.run(first)
         print(f"live alone, {rate:.0f} fixes/s for {seconds:.0f} s ...", flush=True)
         alone = await service.run(calm)
         late = each * FRAME_FIXES * WEARERS
@@ -98,6 +106,7 @@ def main(argv: list[str]) -> int:
     before, during = percentile(live_ms(alone), 99), percentile(live_ms(storm), 99)
     figures = {
         "live_p99_ratio": during / before,
+        "live_p50_ratio": percentile(live_ms(storm), 50) / percentile(live_ms(alone), 50),
         "live_p99_ms": during,
         "live_alone_p99_ms": before,
         "fix_age_p99_ms": percentile(storm.age_ms, 99),
