@@ -117,12 +117,19 @@ class PlansView(msgspec.Struct, frozen=True, kw_only=True):
     plans: tuple[dict[str, Any], ...]
 
 
+class SpanView(msgspec.Struct, frozen=True, kw_only=True):
+    """A span of time, Unix ms."""
+
+    from_ms: int
+    to_ms: int
+
+
 class RosterView(msgspec.Struct, frozen=True, kw_only=True):
     """A roster, who is on duty by it now, and when nobody is within the next fortnight."""
 
     roster: dict[str, Any]
     on_duty: tuple[str, ...]
-    gaps_ms: tuple[tuple[int, int], ...]
+    gaps: tuple[SpanView, ...]
 
 
 class RostersView(msgspec.Struct, frozen=True, kw_only=True):
@@ -357,7 +364,10 @@ async def list_rosters(call: Call) -> RostersView:
         RosterView(
             roster=msgspec.to_builtins(roster),
             on_duty=on_duty(roster, call.now_ms),
-            gaps_ms=tuple(gaps(roster, call.now_ms, until_ms)),
+            gaps=tuple(
+                SpanView(from_ms=start_ms, to_ms=end_ms)
+                for start_ms, end_ms in gaps(roster, call.now_ms, until_ms)
+            ),
         )
         for _, roster in sorted(rosters.items())
     )

@@ -27,10 +27,10 @@ def test_rosters_say_who_is_on_duty_now_and_when_nobody_is(site):
     hour = found["now_ms"] // HOUR_MS % 24
     assert one["on_duty"] == (["desk-a", "desk-b"] if 7 <= hour < 23 else ["duty-officer"])
     # Every night of the fortnight, 23:00 to 07:00 UTC, is a gap; the first and last may be cut.
-    whole = [end - start for start, end in one["gaps_ms"][1:-1]]
+    whole = [gap["to_ms"] - gap["from_ms"] for gap in one["gaps"][1:-1]]
     assert whole == [8 * HOUR_MS] * len(whole)
     assert 12 <= len(whole) <= 13
-    assert [start // HOUR_MS % 24 for start, _ in one["gaps_ms"][1:]] == [23] * (len(whole) + 1)
+    assert [gap["from_ms"] // HOUR_MS % 24 for gap in one["gaps"][1:]] == [23] * (len(whole) + 1)
     assert site.as_role(Role.POLICE).get("/v1/rosters").status_code == 403
 
 
