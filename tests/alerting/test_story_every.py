@@ -7,6 +7,7 @@ story here fails a test by its name. Who hears what is written down here, not co
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_a_legal_matter_is_a_task_of_both_owners_and_of_nobody_else(story, matte
     assert story.alarm("legal").priority is ALARM_BOOK[AlarmClass.LEGAL].priority
 
 
-STATES: dict[OrderState, dict[str, object]] = {
+STATES: dict[OrderState, dict[str, Any]] = {
     OrderState.DRAFTED: {"signed_at_ms": None, "served_at_ms": None},
     OrderState.SIGNED: {"served_at_ms": None},
     OrderState.SERVED: {"valid_from_ms": START_MS + 3600_000},
