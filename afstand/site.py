@@ -107,16 +107,16 @@ class Site:
             self.children[role] = child
             child.start()
 
-    async def ready(self, roles: Sequence[str] = ROLES) -> None:
+    async def ready(self, roles: Sequence[str] = ROLES, within_s: float = READY_S_MAX) -> None:
         """Wait until every process says that it does its work. Raises SiteError."""
         async with aiohttp.ClientSession() as session:
-            await asyncio.gather(*(self._role_ready(session, role) for role in roles))
+            await asyncio.gather(*(self._role_ready(session, role, within_s) for role in roles))
 
-    async def _role_ready(self, session: aiohttp.ClientSession, role: str) -> None:
+    async def _role_ready(self, session: aiohttp.ClientSession, role: str, within_s: float) -> None:
         url = f"http://127.0.0.1:{self.health_ports[role]}/-/ready"
         said = "no answer"
         try:
-            async with asyncio.timeout(READY_S_MAX):
+            async with asyncio.timeout(within_s):
                 while True:
                     with contextlib.suppress(aiohttp.ClientError):
                         async with session.get(url) as response:

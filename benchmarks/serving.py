@@ -48,6 +48,7 @@ ENCODED_PER_S: Final = 30_000.0  # frames by the publisher, about; it takes the 
 SPREAD_M: Final = 8_000.0
 LATE_MS: Final = 60_000  # a fix that is older than this when it arrives is not a live one
 ARRIVE_S_MAX: Final = 20.0
+READY_S_MAX: Final = 300.0  # thousands of devices are imported first, on a machine that others use
 POLICE: Final = "meldkamer"
 PLAN: Final = {
     "format": "afstand.plan/1",
@@ -532,7 +533,7 @@ async def serving(
                 await import_cases(cases, registry, Journal(store), site.config.partitions)
                 await warm_up_apart()
                 site.start()
-                await site.ready()
+                await site.ready(within_s=READY_S_MAX)
                 tail = Ages(store, site.config.partitions[0])
                 following = asyncio.create_task(tail.run())
                 try:
