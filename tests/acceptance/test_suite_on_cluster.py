@@ -198,6 +198,7 @@ async def outputs_of(store: Store) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.servers
+@pytest.mark.timeout(900)
 async def test_the_suite_on_a_cluster_gives_the_alarms_of_one_process(tmp_path):
     runs = sorted(chosen(), key=lambda run: run.start_ms)
     commands, devices = await imported(runs, PARTITIONS)
