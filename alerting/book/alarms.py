@@ -395,8 +395,13 @@ def unsuppress(cx: Context, alarm: Alarm, reason: str) -> None:
 
 
 def audible_again(cx: Context, alarm: Alarm, reason: str) -> None:
-    """What silenced it is over: still active and in nobody's hand, it pages from the start."""
-    if not alarm.acknowledged:
+    """What silenced it is over: still active and in nobody's hand, it pages from the start.
+
+    In somebody's hand its plan goes on: steps that run even so may wait yet.
+    """
+    if alarm.acknowledged:
+        runs.resume(cx, alarm)
+    else:
         _start(cx, alarm, Purpose.ALERT, reason)
 
 

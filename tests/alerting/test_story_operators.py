@@ -3,9 +3,16 @@
 import msgspec
 import pytest
 
-from alerting.book.types import Acknowledge, DefinePlan, Receipt, ReceiptStatus, Rejected
+from alerting.book.types import (
+    Acknowledge,
+    DefinePlan,
+    Receipt,
+    ReceiptStatus,
+    Rejected,
+    Shelve,
+)
 
-from .story import Story, plan
+from .story import START_MS, Story, plan
 
 PANIC_POLICE = {"audience": "police", "targets": ["police"], "classes": ["panic"]}
 
@@ -153,3 +160,22 @@ def test_a_bad_plan_is_refused_and_changes_nothing():
         assert out.reason == "bad-plan"
         assert "plan plan-1: step 0, targets[0]: bad-id" in out.detail
         assert msgspec.msgpack.encode(story.book._state.rows.plans) == before
+
+
+def test_what_was_taken_in_hand_goes_on_when_its_shelving_ends():
+    """Found by a million random events: a step that runs even when answered was never begun."""
+    office = {"audience": "probation", "targets": ["office"], "needs": "delivered",
+              "classes": ["pair-blind"], "after_s": 120, "even_if_acknowledged": True}  # fmt: skip
+    with Story() as story:
+        story.plan("late", {"audience": "monitoring-centre", "targets": ["room"]}, office)
+        story.case(plan_id="late")
+        story.verdict("clear", freshness="blind", risk=1)
+        story.expect("room pair-blind alert")
+        story.acknowledge()
+        alarm_id = story.alarm("pair-blind").alarm_id
+        for silent_s in (60, 90):
+            until_ms = story.now_ms + silent_s * 1000
+            story.take(Shelve(alarm_id=alarm_id, by="op", reason="technician", until_ms=until_ms))
+            story.forward(silent_s)
+        story.expect("office pair-blind alert")  # due at 120 s, silent until 150 s
+        assert story.now_ms - START_MS == 150_000
