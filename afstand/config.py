@@ -21,6 +21,7 @@ from afstand.limits import STORE_COPIES_MAX
 from alerting.book.roles import Role
 from alerting.notify.settings import BrokerSettings, NotifySettings, Target, TlsSettings
 from console.settings import OidcSettings, Settings, TileSettings
+from console.tiles import Tiles, TilesError
 
 ENV_PREFIX: Final = "AFSTAND_"
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -167,11 +168,12 @@ class ConsoleOidc(Section, frozen=True, kw_only=True):
 class ConsoleTiles(Section, frozen=True, kw_only=True):
     """The background of the console's map.
 
-    Without `url` there is none, and no server outside learns which place is looked at.
+    Without `url` and `file` there is none. With `file`, a PMTiles archive of pictures, the console
+    serves it itself, and no server outside learns which place is looked at.
     """
 
     url: str = ""
-    kind: Literal["raster", "vector"] = "raster"
+    file: str = ""
     attribution: str = ""
     max_zoom: Annotated[int, msgspec.Meta(ge=0, le=22)] = 19
 
@@ -291,15 +293,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             secure=bool(console.cert_file) or console.public_url.startswith("https://"),
             local_accounts=console.local_accounts,
             oidc=provider,
-            tiles=TileSettings(
-                url=console.tiles.url,
-                kind=console.tiles.kind,
-                attribution=console.tiles.attribution,
-                max_zoom=console.tiles.max_zoom,
-            ),
+            tiles=self._tiles(),
             language=console.language,
             site_name=console.site_name,
             centre=console.centre,
+        )
+
+    def _tiles(self) -> TileSettings:
+        tiles = self.console.tiles
+        zoom_max = tiles.max_zoom
+        if tiles.file:
+            try:
+                zoom_max = min(zoom_max, Tiles(Path(tiles.file)).zoom_max)
+            except TilesError as error:
+                problem = Problem(self.source, "console.tiles.file", str(error))
+                raise ConfigError([problem]) from None
+        return TileSettings(
+            url=tiles.url,
+            file=Path(tiles.file) if tiles.file else None,
+            attribution=tiles.attribution,
+            max_zoom=zoom_max,
         )
 
     def store_url(self) -> str:

@@ -23,11 +23,12 @@ class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
 class TileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the map's background comes from. Empty: none, and nobody learns what is looked at.
 
-    `url`: of raster or vector tiles with {z}/{x}/{y}, on this site or elsewhere.
+    `url`: of pictures with {z}/{x}/{y}, elsewhere. `file`: a PMTiles archive of this site, which
+    the console serves itself; it goes before `url`.
     """
 
     url: str = ""
-    kind: str = "raster"
+    file: Path | None = None
     attribution: str = ""
     max_zoom: int = 19
 

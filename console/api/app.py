@@ -1,5 +1,6 @@
 """The whole application: the API under /v1, the page under /, and the headers of every answer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from console.api.openapi import document
 from console.api.problems import API_VERSION, Code, Problem
 from console.api.services import Services
 from console.settings import Settings
+from console.tiles import Tiles
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "page"
 VENDOR: Final = Path(__file__).resolve().parent.parent / "node_modules" / "maplibre-gl" / "dist"
@@ -56,9 +58,23 @@ def application(services: Services) -> ASGIApp:
         Mount("/page", _Files(directory=PAGE)),
         Mount("/vendor", _Files(directory=services.settings.vendor_dir or VENDOR, check_dir=False)),
     ]
+    if services.settings.tiles.file is not None:
+        routes.append(_tiles(Tiles(services.settings.tiles.file)))
     app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _no_method})
     app.router.redirect_slashes = False
     return SecurityHeaders(app, services.settings)
+
+
+def _tiles(tiles: Tiles) -> BaseRoute:
+    async def show(request: Request) -> Response:
+        z, x, y = (int(request.path_params[name]) for name in "zxy")
+        found = await asyncio.to_thread(tiles.get, z, x, y)
+        if found is None:
+            return Problem(Code.NOT_FOUND).response(request.url.path)
+        headers = {"Cache-Control": "private, max-age=86400"}
+        return Response(found, media_type=tiles.media_type, headers=headers)
+
+    return StarletteRoute("/tiles/{z:int}/{x:int}/{y:int}", show, methods=["GET"])
 
 
 def _by_path(routes: Sequence[Route]) -> dict[str, dict[str, Route]]:

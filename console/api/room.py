@@ -14,6 +14,7 @@ from console.model.inputs import ShiftHandedOver
 from console.model.rows import Place
 from console.ports import KeptConsultation, PartHealth, UnavailableError
 
+TILES_PATH = "/tiles/{z}/{x}/{y}"
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
@@ -72,7 +73,6 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True):
     site_name: str
     language: str
     tiles_url: str
-    tiles_kind: str
     tiles_attribution: str
     tiles_max_zoom: int
     longitude: float
@@ -150,8 +150,7 @@ async def page_settings(call: Call) -> PageSettings:
     return PageSettings(
         site_name=settings.site_name,
         language=settings.language,
-        tiles_url=settings.tiles.url,
-        tiles_kind=settings.tiles.kind,
+        tiles_url=TILES_PATH if settings.tiles.file else settings.tiles.url,
         tiles_attribution=settings.tiles.attribution,
         tiles_max_zoom=settings.tiles.max_zoom,
         longitude=settings.centre[0],
