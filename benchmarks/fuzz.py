@@ -49,6 +49,7 @@ NOW_MS: Final = 1_790_000_000_000
 PARTITION: Final = "0"
 BATCH: Final = 128  # frames that go into one entry
 STEP_EVERY: Final = 4  # entries, of which one goes through a whole watch
+PROGRESS: Final = 1_000_000
 PACKETS: Final = 500  # of trackers, before they are spoilt
 KEY: Final = bytes(range(16))
 IMEI: Final = "356307042441013"
@@ -383,15 +384,17 @@ def main(arguments: list[str]) -> int:
     parts = [(size, seed + number) for number, size in enumerate(sizes)]
     print(f"seed {seed}: {options.inputs:,} inputs", flush=True)
     outcomes: Counter[str] = Counter()
-    began = time.perf_counter()
+    began, done, told = time.perf_counter(), 0, 0
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         for number, (found, failure) in enumerate(pool.imap(_part, parts)):
             if failure:
                 print(f"FAILED with seed {seed + number}: {failure}")
                 return 1
             outcomes += found
-            if number % 10 == 9:
-                print(f"{sum(outcomes.values()):,} inputs", flush=True)
+            done += sizes[number]
+            if done // PROGRESS > told:
+                told = done // PROGRESS
+                print(f"{done:,} inputs", flush=True)
     elapsed_s = time.perf_counter() - began
     faults = {fault.value for fault in FAULTS} - {Reason.UNKNOWN_TYPE.value}
     figures = {

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +17,7 @@ import aiohttp
 import pyotp
 import pytest
 
+from afstand.cli import main
 from afstand.embedded import free_port
 from tests.servers import wait_until
 from tests.test_house import ROOT
@@ -205,3 +207,14 @@ async def test_the_tutorial_leads_to_an_alarm_and_a_console(reader):
             await console.sign_in("you", "a wrong password", pyotp.TOTP(secret).now())
         await console.sign_in("you", "a long enough password", pyotp.TOTP(secret).now())
         assert await sample["take_in_hand"](console) == [f"{reader.incident} applied"]
+
+
+@pytest.mark.parametrize("which", ["store", "broker"])
+def test_a_port_that_is_in_use_is_said(tmp_path, capsys, which):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = {"store": free_port(), "broker": free_port(), which: taken.getsockname()[1]}
+        options = [f"--{name}-port={port}" for name, port in ports.items()]
+        assert main(["servers", "--dir", str(tmp_path), *options]) == 1
+    assert f"port {ports[which]} is in use" in capsys.readouterr().err
