@@ -540,10 +540,7 @@ def _trace(options: argparse.Namespace) -> int:
 def _check_config(options: argparse.Namespace) -> int:
     config = load(options.file)
     problems = []
-    checks = [config.master_key, config.notify_settings, config.store_url]
-    if config.console.key:
-        checks += [config.console_key, config.console_settings]
-    for check in checks:
+    for check in config.secret_checks():
         try:
             check()
         except ConfigError as error:

@@ -10,7 +10,8 @@ import base64
 import binascii
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -314,6 +315,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             attribution=tiles.attribution,
             max_zoom=zoom_max,
         )
+
+    def secret_checks(self) -> list[Callable[[], object]]:
+        """Calls that raise ConfigError for each secret of this configuration that cannot be had."""
+        optional = {
+            "evidence.signing_key": self.evidence.signing_key,
+            "audit.heartbeat_url": self.audit.heartbeat_url,
+        }
+        checks: list[Callable[[], object]]
+        checks = [self.master_key, self.notify_settings, self.store_url]
+        checks += [partial(self.optional_secret, *one) for one in optional.items()]
+        if self.console.key:
+            checks += [self.console_key, self.console_settings]
+        return checks
 
     def store_url(self) -> str:
         """The address of the store with its password in it. Raises ConfigError."""

@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -85,13 +85,8 @@ def fail(subject: str, found: str, do: str) -> Finding:
 def look_at_configuration(config: Config) -> Iterator[Finding]:
     """Secrets that cannot be had, ports that two roles want, alarms with nobody to tell."""
     subject = "configuration"
-    checks: tuple[Callable[[], object], ...] = (
-        config.master_key,
-        config.notify_settings,
-        config.store_url,
-    )
     whole = True
-    for check in checks:
+    for check in config.secret_checks():
         try:
             check()
         except ConfigError as error:
@@ -410,9 +405,11 @@ async def examine(config: Config) -> list[Finding]:
     found = [*look_at_configuration(config), look_at_clock(synchronised())]
     found.append(look_at_disk(Path(config.watch.data_dir), "snapshots"))
     found.append(look_at_disk(Path(config.archive.dir), "archive"))
-    if config.broker.tls:
-        files = (config.broker.ca_file, config.broker.cert_file)
-        found += [look_at_certificate(Path(file), now) for file in files if file]
+    if config.console.key:
+        found.append(look_at_disk(Path(config.console.data_dir), "console"))
+    files = [config.broker.ca_file, config.broker.cert_file] if config.broker.tls else []
+    files.append(config.console.cert_file)
+    found += [look_at_certificate(Path(file), now) for file in files if file]
     several: list[Awaitable[list[Finding]]] = []
     try:
         config.store_url()

@@ -123,6 +123,22 @@ def test_the_configuration_s_own_mistakes(tmp_path):
     assert all(one.do for one in found)
 
 
+def test_each_secret_that_a_role_needs_and_cannot_have_is_named_once(tmp_path):
+    config = configured(
+        tmp_path,
+        BROKER__USERNAME="afstand",
+        BROKER__PASSWORD="env:NOT_THERE_1",
+        CONSOLE__KEY="env:NOT_THERE_2",
+        EVIDENCE__SIGNING_KEY=f"file:{tmp_path / 'none.pem'}",
+        AUDIT__HEARTBEAT_URL="env:NOT_THERE_3",
+    )
+    found = [one for one in doctor.look_at_configuration(config) if one.level is Level.FAIL]
+    for key in ("broker.password", "console.key", "evidence.signing_key", "audit.heartbeat_url"):
+        assert sum(key in one.found for one in found) == 1, key
+    assert len(found) == 4
+    assert all("put the secret" in one.do for one in found)
+
+
 def test_the_default_ports_are_each_of_one_role(tmp_path):
     assert [one.level for one in doctor.look_at_configuration(configured(tmp_path))] == [Level.OK]
 
