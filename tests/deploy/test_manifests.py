@@ -93,7 +93,7 @@ def test_systemd_understands_the_units(tmp_path):
             text = path.read_text().replace("/opt/afstand/bin/afstand", "/bin/true")
             (tmp_path / path.name).write_text(change(text))
         for name, instances in (
-            ("afstand", (*ROLES, "auditor", "console")),
+            ("afstand", (*ROLES, "console")),
             ("afstand-watch", "01"),
         ):
             for instance in instances:
