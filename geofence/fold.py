@@ -10,6 +10,7 @@ from geofence.integers import wide
 from geofence.kernels.arrays import HEAD_COLUMNS
 from geofence.kernels.compile import jit_inline, jit_part
 from geofence.layout import (
+    CACHE_LINE_BYTES,
     DOUBTED,
     DUPLICATES,
     FIXES,
@@ -56,7 +57,7 @@ _LON_MAX = 1_800_000_000
 _FAR_AHEAD = 14
 _NEAR_AHEAD = 9
 _SOON_AHEAD = 4
-_LINE = 64
+_LINE = CACHE_LINE_BYTES
 _LEGS_AHEAD = 1024
 _PERSON_BYTES = PERSON.itemsize
 _LEG_BYTES = LEG.itemsize
@@ -129,9 +130,9 @@ def fetch_ahead(world: World, zones: Any, fixes: Any, order: Integers, k: int, s
         else:
             p = world.persons[fixes.person[i]]
             leg0 = wide(p["leg0"])
-            for offset in range(0, min(wide(p["legs"]) * _LEG_BYTES, _LEGS_AHEAD), _LINE):
+            for offset in range(0, min(wide(p["legs"]) * _LEG_BYTES, _LEGS_AHEAD) + _LINE, _LINE):
                 prefetch(world.legs, leg0, offset)
-            for offset in range(0, min(wide(p["units"]) * _UNIT_BYTES, _LEGS_AHEAD), _LINE):
+            for offset in range(0, min(wide(p["units"]) * _UNIT_BYTES, _LEGS_AHEAD) + _LINE, _LINE):
                 prefetch(world.units, wide(p["unit0"]), offset)
     if (stays >> (_NEAR_AHEAD - _SOON_AHEAD)) & 1 == 0 and k + _SOON_AHEAD < order.size:
         i = order[k + _SOON_AHEAD]

@@ -64,7 +64,26 @@ _STEPS: Final[list[Any]] = [
     ("step_evidence", "i2", (STEPS_KEPT,)),  # 1/1024
 ]
 
-PERSON: Final = np.dtype(
+CACHE_LINE_BYTES: Final = 64
+
+
+def _whole_lines(kind: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the record type with room up to a cache line: a row then never lies in one more."""
+    assert kind.names is not None
+    assert kind.fields is not None
+    columns = [kind.fields[name] for name in kind.names]
+    return np.dtype(
+        {
+            "names": list(kind.names),
+            "formats": [column[0] for column in columns],
+            "offsets": [column[1] for column in columns],
+            "itemsize": -(-kind.itemsize // CACHE_LINE_BYTES) * CACHE_LINE_BYTES,
+            "aligned": True,
+        }
+    )
+
+
+_PERSON_COLUMNS: Final = np.dtype(
     [
         # Read for every fix: one cache line.
         ("last_ms", "i8"),  # device time of the newest believed fix
@@ -116,6 +135,7 @@ PERSON: Final = np.dtype(
     ],
     align=True,
 )
+PERSON: Final = _whole_lines(_PERSON_COLUMNS)
 
 LEG: Final = np.dtype(
     [

@@ -60,7 +60,7 @@ class Tables:
         self.links = 0
         self.tracks = 0
         self.world = World(
-            persons=np.zeros(_FIRST_ROWS, PERSON),
+            persons=aligned_zeros(_FIRST_ROWS, PERSON),
             legs=np.zeros(_FIRST_ROWS, LEG),
             units=np.zeros(_FIRST_ROWS, UNIT_ROW),
             pairs=np.zeros(_FIRST_ROWS, PAIR_ROW),
