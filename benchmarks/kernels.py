@@ -41,6 +41,7 @@ PLACES: dict[str, Callable[[np.random.Generator, Any, int], Points]] = {
     "box": points_in_box,
     "far": points_far,
 }
+MUNICIPALITIES = "Dutch municipalities"
 LARGE = "1k-19k vertices"
 
 
@@ -71,7 +72,7 @@ def classes(zones: Sequence[RealZone]) -> Iterator[tuple[str, list[RealZone]]]:
     small = [build(star(64, 0.004 + 0.0001 * i, 51.5 + 0.01 * i)) for i in range(50)]
     yield "64 vertices", [RealZone(f"star-{i}", g, polygon_of(g)) for i, g in enumerate(small)]
     yield (
-        "Dutch municipalities",
+        MUNICIPALITIES,
         [zone for zone in zones if zone.name.startswith("nl_gemeenten")],
     )
     yield LARGE, [zone for zone in zones if zone.grid.vertices >= 968]
@@ -221,6 +222,10 @@ def run(
                 figures |= _figures(place, found)
         if name == LARGE:
             figures |= _sizes(members)
+        if name == MUNICIPALITIES:
+            sizes = [zone.grid.size_bytes / 1024.0 for zone in members]
+            figures["kb_per_municipality"] = float(np.mean(sizes))
+            figures["kb_per_municipality_max"] = float(np.max(sizes))
     return figures, rows
 
 
