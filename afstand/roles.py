@@ -17,6 +17,7 @@ from afstand.config import Config
 from afstand.delivery_log import StoreDeliveryLog
 from afstand.health import NotReady, health_app, serving
 from afstand.limits import REGISTRY_POLL_MS, WATCH_RETRY_S_MAX
+from afstand.memory import settled
 from afstand.outbox_source import JournalReceipts, StreamSource
 from afstand.supervise import Child, afstand_command
 from afstand.systemd import managed
@@ -61,12 +62,13 @@ async def open_store(config: Config) -> AsyncIterator[Store]:
 async def observed(
     config: Config, port: int, registry: CollectorRegistry, not_ready: NotReady
 ) -> AsyncIterator[None]:
-    """Serve metrics and health while the block runs, and tell systemd."""
+    """Serve metrics and health while the block runs, tell systemd, and settle when ready."""
     ready = Gauge("afstand_ready", "1 while the role does its work", registry=registry)
     ready.set_function(lambda: not not_ready())
     async with (
         serving(health_app(registry, not_ready), config.http.host, port) as at,
         managed(not_ready),
+        settled(not_ready),
     ):
         log.info("serving metrics and health", port=at)
         yield
