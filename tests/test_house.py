@@ -193,7 +193,8 @@ def test_locks_have_hashes_and_no_addresses(lock):
     packages = re.findall(r"^([a-z0-9][a-z0-9._-]*)==", text, re.MULTILINE)
     assert len(packages) > 20
     assert text.count("==") <= text.count("--hash=sha256:")
-    assert not re.search(r"https?://|index-url|find-links|\bfile:", text)
+    assert set(re.findall(r"--([a-z][a-z-]+)", text)) == {"hash"}
+    assert not re.search(r"://|\bfile:", text)
 
 
 def test_every_direct_dependency_is_locked():
