@@ -128,7 +128,7 @@ async def _play(
     acknowledged = f"http://127.0.0.1:{site.config.notify.port}/v1/acknowledgements"
     for receiver in receivers:
         receiver.acknowledge_url = acknowledged
-    console.print("compiling kernels (the first time, about a minute) ...")
+    console.print("compiling kernels (the first time, some minutes) ...")
     await warm_up_apart()
     accounts = await asyncio.to_thread(DemoAccounts, site)
     console.print(f"starting {', '.join(DEMO_ROLES)} ...")
