@@ -15,10 +15,10 @@ def main() -> int:
     """Run; 0 when nothing was broken."""
     parser = argparse.ArgumentParser(prog="run simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1_000, help="how many")
-    parser.add_argument("--first", type=int, default=1, help="the first of them")
+    parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--trace", action="store_true", help="tell what happens, with the logs")
-    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at once")
     parser.add_argument("--stop-after", type=int, default=10, help="failures")
     parser.add_argument(
         "--every-step", metavar="ROLE", help="kill it at each of its steps, in turn"
@@ -66,8 +66,8 @@ def _many(options: argparse.Namespace) -> int:
     troubles: Counter[str] = Counter()
     shown_s = began_s
     context = multiprocessing.get_context("spawn")
-    with context.Pool(options.processes, maxtasksperchild=500) as pool:
-        for outcome in pool.imap_unordered(simulate, seeds, chunksize=4):
+    with context.Pool(options.jobs, maxtasksperchild=500) as pool:
+        for outcome in pool.imap(simulate, seeds, chunksize=4):
             done += 1
             steps += outcome.steps
             troubles.update(outcome.troubles)
@@ -82,10 +82,15 @@ def _many(options: argparse.Namespace) -> int:
             if now_s - shown_s > 30:
                 shown_s = now_s
                 rate = done / (now_s - began_s)
-                print(f"{done} seeds, {rate:.1f} a second, {len(failed)} failed", flush=True)
+                print(
+                    f"{done} of {options.seeds} seeds (up to {outcome.seed}), {rate:.1f} a second, "
+                    f"{len(failed)} failed",
+                    flush=True,
+                )
     took_s = time.perf_counter() - began_s
     print(
-        f"{done} seeds in {took_s:.0f} s, {done / took_s:.1f} seeds/s, {steps} steps, "
+        f"seeds {options.first} to {options.first + done - 1}: {done} in {took_s:.0f} s, "
+        f"{done / took_s:.1f} seeds/s, {steps} steps, "
         f"{simulated_s / 3600:.1f} h simulated, {len(failed)} failed"
     )
     print("troubles: " + ", ".join(f"{kind} {n}" for kind, n in sorted(troubles.items())))

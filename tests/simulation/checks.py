@@ -6,6 +6,7 @@ once.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -190,20 +191,20 @@ class Checks:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def unfinished(self) -> list[str]:
+    def unfinished(self) -> Iterator[str]:
         """What has not come to its end."""
         self.fold_until()
-        open_ = [f"press of {who} is not journalled" for p, who in self.presses.items()
-                 if p not in self.journalled]  # fmt: skip
+        for payload, who in self.presses.items():
+            if payload not in self.journalled:
+                yield f"press of {who} is not journalled"
         if len(self.outbox) < len(self._order):
-            open_.append(f"outbox: {self._order[len(self.outbox)]} is missing")
+            yield f"outbox: {self._order[len(self.outbox)]} is missing"
         for key, body in self.notices.items():
-            if isinstance(body, Notice) and key not in self.settled:
-                open_.append(f"notice {key} to {body.target} is not settled")
+            if key not in self.settled and isinstance(body, Notice):
+                yield f"notice {key} to {body.target} is not settled"
         for alarm_id, records in self.alarms.items():
             if not any(record.change in ENDS for record in records):
-                open_.append(f"alarm {alarm_id} ({records[0].alarm_class}) has no end")
-        return open_
+                yield f"alarm {alarm_id} ({records[0].alarm_class}) has no end"
 
     def at_the_end(self) -> None:
         """Everything has come to its end: was it the right one?"""

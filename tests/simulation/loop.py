@@ -9,12 +9,12 @@ two steps: at every await.
 import asyncio
 import contextlib
 import contextvars
-import heapq
 import itertools
 import random
 from asyncio import events
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 STEP_S = 5e-6  # what a step takes: whoever spins lets time pass, as on a real machine
@@ -30,12 +30,36 @@ class Process:
         self.steps = 0
         self.dies_at: int | None = None  # kill -9 before this step
         self.offset_ms = 0  # how wrong the clock of its machine is
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[Call] = deque()
         self.tasks: list[asyncio.Task[Any]] = []
         self.on_death: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return self.name
+
+
+class Call:
+    """What asyncio's handles are to whoever cancels them, without what only its debugging needs."""
+
+    __slots__ = ("_when", "args", "callback", "context", "is_cancelled")
+
+    def __init__(
+        self, when: float, callback: Any, args: tuple[Any, ...], context: contextvars.Context
+    ) -> None:
+        self._when = when
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+    def when(self) -> float:
+        return self._when
 
 
 class SimulationLoop(asyncio.AbstractEventLoop):
@@ -44,10 +68,11 @@ class SimulationLoop(asyncio.AbstractEventLoop):
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
         self._now_s = 0.0
-        self._timers: list[tuple[float, int, asyncio.Handle, Process]] = []
+        self._timers: list[tuple[float, int, Call, Process]] = []
         self._numbers = itertools.count()
         self._runnable: list[Process] = []
         self._closed = False
+        self._context = contextvars.copy_context()  # of the world around the processes
         self.world = Process("world")
         self.current = self.world
         self.steps = 0
@@ -73,25 +98,24 @@ class SimulationLoop(asyncio.AbstractEventLoop):
 
     def call_soon(  # type: ignore[override]  # the callbacks are asyncio's
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        self._put(self.current, handle)
-        return handle
+    ) -> "Call":
+        call = Call(self._now_s, callback, args, context or contextvars.copy_context())
+        self._put(self.current, call)
+        return call
 
     def call_at(  # type: ignore[override]  # the callbacks are asyncio's
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._push(when, handle, self.current)
-        return handle
+    ) -> "Call":
+        call = Call(when, callback, args, context or contextvars.copy_context())
+        if not self._closed:
+            heappush(self._timers, (when, next(self._numbers), call, self.current))
+        return call
 
     def call_later(  # type: ignore[override]  # the callbacks are asyncio's
         self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        return self.call_at(self._now_s + max(0.0, delay), callback, *args, context=context)
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """See asyncio: it is passed over when its time comes."""
+    ) -> "Call":
+        when = self._now_s + delay if delay > 0 else self._now_s
+        return self.call_at(when, callback, *args, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -139,8 +163,10 @@ class SimulationLoop(asyncio.AbstractEventLoop):
 
     def post(self, process: Process, delay_s: float, callback: Any, *args: Any) -> None:
         """Let a process do something after a while, unless it is dead by then."""
-        handle = asyncio.Handle(callback, args, self, None)
-        self._push(self._now_s + delay_s, handle, process)
+        if not self._closed:
+            when = self._now_s + delay_s
+            call = Call(when, callback, args, self._context)
+            heappush(self._timers, (when, next(self._numbers), call, process))
 
     def spawn(self, process: Process, coro: Any) -> asyncio.Task[Any]:
         """Start a task that belongs to a process."""
@@ -189,21 +215,24 @@ class SimulationLoop(asyncio.AbstractEventLoop):
 
     def run(self, until_s: float, finished: Callable[[], bool] = lambda: False) -> bool:
         """Run until an instant, or until `finished`, which is asked whenever time goes on."""
+        timers, runnable, step, put = self._timers, self._runnable, self._step, self._put
         events._set_running_loop(self)
         try:
             while True:
-                if self._timers and self._timers[0][0] <= self._now_s:
-                    self._wake(self._now_s)
-                if self._runnable:
-                    self._step()
+                while timers and timers[0][0] <= self._now_s:
+                    _, _, call, process = heappop(timers)
+                    if not call.is_cancelled:
+                        put(process, call)
+                if runnable:
+                    step()
                     self._now_s += STEP_S
                 elif finished():
                     return True
-                elif not self._timers or self._timers[0][0] > until_s:
+                elif not timers or timers[0][0] > until_s:
                     self._now_s = max(self._now_s, until_s)
                     return finished()
                 else:
-                    self._now_s = max(self._now_s, self._timers[0][0])
+                    self._now_s = max(self._now_s, timers[0][0])
                 if self._now_s > until_s:
                     return finished()
         finally:
@@ -223,32 +252,23 @@ class SimulationLoop(asyncio.AbstractEventLoop):
                         task.get_coro().close()
         self._timers.clear()
 
-    def _put(self, process: Process, handle: asyncio.Handle) -> None:
+    def _put(self, process: Process, call: "Call") -> None:
         if not process.alive or self._closed:
             return
-        process.ready.append(handle)
-        if len(process.ready) == 1 and not process.stopped:
+        ready = process.ready
+        ready.append(call)
+        if len(ready) == 1 and not process.stopped:
             self._runnable.append(process)
-
-    def _push(self, when: float, handle: asyncio.Handle, process: Process) -> None:
-        if not self._closed:
-            heapq.heappush(self._timers, (when, next(self._numbers), handle, process))
-
-    def _wake(self, now_s: float) -> None:
-        while self._timers and self._timers[0][0] <= now_s:
-            _, _, handle, process = heapq.heappop(self._timers)
-            if not handle._cancelled:
-                self._put(process, handle)
 
     def _step(self) -> None:
         runnable = self._runnable
         index = int(self._draw.random() * len(runnable)) if len(runnable) > 1 else 0
         process = runnable[index]
-        handle = process.ready.popleft()
+        call = process.ready.popleft()
         if not process.ready:
             runnable[index] = runnable[-1]
             runnable.pop()
-        if handle._cancelled:
+        if call.is_cancelled:
             return
         process.steps += 1
         self.steps += 1
@@ -256,7 +276,12 @@ class SimulationLoop(asyncio.AbstractEventLoop):
             self.kill(process)
             return
         self.current = process
-        handle._run()
+        try:
+            call.context.run(call.callback, *call.args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 told as asyncio tells it
+            self.call_exception_handler({"message": "in a callback", "exception": error})
         self.current = self.world
 
 
