@@ -218,6 +218,13 @@ class Evidence(Section, frozen=True, kw_only=True):
     """`env:NAME` or `file:PATH` of an Ed25519 private key in PEM (`afstand evidence-key`)."""
 
 
+class Consultations(Section, frozen=True, kw_only=True):
+    """The log of who looked at whom, which console and command line write alike."""
+
+    pseudonym_key: str = ""
+    """`env:NAME` or `file:PATH` of 32 bytes that make the pseudonyms of the Logboek."""
+
+
 class Http(Section, frozen=True, kw_only=True):
     """The interface on which every role serves `/metrics`, `/-/healthy` and `/-/ready`."""
 
@@ -244,6 +251,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     console: Console = Console()
     registry: Registry = Registry()
     evidence: Evidence = Evidence()
+    consultations: Consultations = Consultations()
     http: Http = Http()
     log: Log = Log()
     partitions: tuple[Partition, ...] = ("0",)
@@ -264,6 +272,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def console_key(self) -> bytes:
         """The 32 bytes under which the console keeps second factors. Raises ConfigError."""
         return self._key("console.key", self.console.key)
+
+    def pseudonym_key(self) -> bytes:
+        """The 32 bytes that make pseudonyms of persons in the log of who looked at whom.
+
+        A key of its own: whoever shows data must have it, and it opens nothing. Raises ConfigError.
+        """
+        return self._key("consultations.pseudonym_key", self.consultations.pseudonym_key)
 
     def _key(self, key: str, reference: str) -> bytes:
         text = self.secret(key, reference)
@@ -325,6 +340,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         checks: list[Callable[[], object]]
         checks = [self.master_key, self.notify_settings, self.store_url]
         checks += [partial(self.optional_secret, *one) for one in optional.items()]
+        if self.consultations.pseudonym_key or self.console.key or self.evidence.signing_key:
+            checks.append(self.pseudonym_key)
         if self.console.key:
             checks += [self.console_key, self.console_settings]
         return checks
@@ -402,6 +419,7 @@ _SECTIONS: Final[Mapping[str, Any]] = {
     "console": Console,
     "registry": Registry,
     "evidence": Evidence,
+    "consultations": Consultations,
     "http": Http,
     "log": Log,
     "partitions": tuple[Partition, ...],

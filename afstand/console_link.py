@@ -16,6 +16,7 @@ import structlog
 from afstand import __version__
 from afstand.commands import encode_command
 from afstand.console_feed import command_of, frames_input, journal_input, outbox_input
+from afstand.consultations import CONSULTATIONS_KEY, write_consultation
 from afstand.limits import (
     CONSOLE_CATCH_UP_YIELD_ENTRIES,
     CONSOLE_CONSULTATIONS_READ_MAX,
@@ -50,15 +51,15 @@ from ingest.store import EntryId, Store, StoreUnavailableError, command, outbox_
 
 log = structlog.get_logger()
 BLOCK_MS: Final = 250
-CONSULTATIONS_KEY: Final = "console:consultations"
 _DUMPS: Final = "console"
 
 
 class StoreLink:
-    """A `console.ports.Link` over the store."""
+    """A `console.ports.Link` over the store. `key` is that of the pseudonyms of the Logboek."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, key: bytes) -> None:
         self._store = store
+        self._key = key
         self._journal = Journal(store)
         self._ahead_ms = 0
 
@@ -82,9 +83,11 @@ class StoreLink:
         return Place(*entry_id)
 
     async def log_consultation(self, said: Consultation) -> None:
-        """One entry of the log, confirmed by the store."""
-        raw = msgspec.json.encode(said)
-        await self._command("XADD", CONSULTATIONS_KEY, "*", "v", "1", "b", raw)
+        """Write both logs, confirmed by the store. Raises UnavailableError."""
+        try:
+            await write_consultation(self._store, self._key, said)
+        except StoreUnavailableError as error:
+            raise UnavailableError(str(error)) from None
 
     async def consultations(
         self, *, person: str, by: str, before: str, count: int

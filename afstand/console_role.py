@@ -54,10 +54,10 @@ async def console(config: Config, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         accounts = access_store(config)
         stack.callback(accounts.close)
-        store = connect_store(config.store_url())
+        store = connect_store(config.store_url(), cluster=config.store.cluster)
         stack.push_async_callback(store.aclose)
         hub = Hub(restored(folder), config.partitions)
-        link = StoreLink(store)
+        link = StoreLink(store, config.pseudonym_key())
         gate = Gate(accounts, Passwords(), Sealer(config.console_key()))
         services = Services(settings, hub, link, gate, accounts, registry)
         services.duty_changed(link.now_ms())

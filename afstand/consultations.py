@@ -1,10 +1,10 @@
 """Who looked at whose data, when and why: written and confirmed before anything is shown.
 
 Two streams, so that neither log holds what the other must not (Logboek Dataverwerkingen, LED
-article 25). `ldv` has one line per data subject and processing, with a pseudonym and no data of a
-user; `console:consultations` has who and why, under the same trace. Nothing is sampled and nothing
-is trimmed here: a retention rule ends what is too old. When the store does not confirm, nothing is
-shown.
+article 25). The Logboek has one line per data subject and processing, with a pseudonym and no data
+of a user; `console:consultations` has who and why, under the same trace. Console and command line
+write both here, with one key, so one person has one pseudonym. Nothing is sampled and nothing is
+trimmed: a retention rule ends what is too old. When the store does not confirm, nothing is shown.
 """
 
 import hmac
@@ -16,34 +16,21 @@ from typing import Any, Final
 import msgspec
 
 from afstand.limits import CONSULTATION_PERSONS_MAX, CONSULTATIONS_PAGE
+from console.ports import Consultation
 from ingest.store import Store, StoreUnavailableError, command
 
 CONSULTATIONS_KEY: Final = "console:consultations"
-LDV_KEY: Final = "ldv"
+# Braces are a cluster's hash tag: both streams lie on one node, so one script writes them.
+LDV_KEY: Final = f"ldv:{{{CONSULTATIONS_KEY}}}"
 FORMAT: Final = "1"
 REASON_CHARACTERS_MIN: Final = 8
 ACTIVITY: Final = "urn:afstand:processing:"
+KEY_ATTRIBUTE: Final = "afstand.pseudonym_key"
 _WRITE: Final = """
 redis.call('XADD', KEYS[1], '*', 'v', '1', 'b', ARGV[1])
 for index = 2, #ARGV do redis.call('XADD', KEYS[2], '*', 'v', '1', 'b', ARGV[index]) end
 return #ARGV - 1
 """
-
-
-class Consultation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody looked at data of persons: who, in which role, what, about whom, why.
-
-    `incident_id` is the reason inside an incident, `reason` the words that were asked for outside.
-    """
-
-    at_ms: int
-    by: str
-    role: str
-    what: str
-    persons: tuple[str, ...]
-    incident_id: str = ""
-    reason: str = ""
-    trace_id: str = ""
 
 
 class Processing(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,13 +50,18 @@ class ConsultationError(ValueError):
     """What may not be looked at so: nobody signs for it, or no reason is given."""
 
 
-def pseudonym(master: bytes, person_id: str) -> str:
+def pseudonym(key: bytes, person_id: str) -> str:
     """Return what stands for a person in the log: nothing can be read from it without the key."""
-    return hmac.digest(master, b"afstand ldv subject " + person_id.encode(), sha256).hex()[:32]
+    return hmac.digest(key, b"afstand ldv subject " + person_id.encode(), sha256).hex()[:32]
 
 
-async def log_consultation(store: Store, master: bytes, said: Consultation) -> str:
-    """Log one consultation, all its lines or none; return its trace.
+def key_name(key: bytes) -> str:
+    """Return what names a key in each line without telling it, to see that all use the same."""
+    return hmac.digest(key, b"afstand ldv key", sha256).hex()[:16]
+
+
+async def log_consultation(store: Store, key: bytes, said: Consultation) -> str:
+    """Log one consultation that a command asks for; return its trace.
 
     Raises ConsultationError, and StoreUnavailableError when the store did not confirm: the caller
     shows nothing then.
@@ -78,11 +70,19 @@ async def log_consultation(store: Store, master: bytes, said: Consultation) -> s
         raise ConsultationError("who looks, and at whom, must be said")
     if not said.incident_id and len(said.reason.strip()) < REASON_CHARACTERS_MIN:
         raise ConsultationError(f"a reason of at least {REASON_CHARACTERS_MIN} characters is asked")
-    trace = os.urandom(16).hex()
-    for first in range(0, len(said.persons), CONSULTATION_PERSONS_MAX):
+    return await write_consultation(store, key, said)
+
+
+async def write_consultation(store: Store, key: bytes, said: Consultation) -> str:
+    """Write the lines of one consultation to both streams, at once; return its trace.
+
+    Raises StoreUnavailableError when the store did not confirm every line.
+    """
+    trace = said.trace_id or os.urandom(16).hex()
+    for first in range(0, max(1, len(said.persons)), CONSULTATION_PERSONS_MAX):
         persons = said.persons[first : first + CONSULTATION_PERSONS_MAX]
         part = msgspec.structs.replace(said, persons=persons, trace_id=trace)
-        lines = [msgspec.json.encode(_processing(master, part, one)) for one in persons]
+        lines = [msgspec.json.encode(_processing(key, part, one)) for one in persons]
         raw = msgspec.json.encode(part)
         written = await command(store, "EVAL", _WRITE, 2, CONSULTATIONS_KEY, LDV_KEY, raw, *lines)
         if int(written) != len(lines):
@@ -90,7 +90,7 @@ async def log_consultation(store: Store, master: bytes, said: Consultation) -> s
     return trace
 
 
-def _processing(master: bytes, said: Consultation, person_id: str) -> Processing:
+def _processing(key: bytes, said: Consultation, person_id: str) -> Processing:
     return Processing(
         trace_id=said.trace_id,
         operation_id=os.urandom(8).hex(),
@@ -99,8 +99,9 @@ def _processing(master: bytes, said: Consultation, person_id: str) -> Processing
         end_time=said.at_ms,
         attributes={
             "dpl.core.processing_activity_id": f"{ACTIVITY}{said.what}",
-            "dpl.core.data_subject_id": pseudonym(master, person_id),
+            "dpl.core.data_subject_id": pseudonym(key, person_id),
             "dpl.core.data_subject_id_type": "afstand-pseudonym",
+            KEY_ATTRIBUTE: key_name(key),
         },
     )
 
@@ -126,9 +127,23 @@ async def consultations(
             return
 
 
-async def processings(store: Store, master: bytes, person_id: str) -> AsyncIterator[Processing]:
-    """Yield the lines about one person, for that person's request."""
-    name, after = pseudonym(master, person_id), "-"
+async def newest_key_name(store: Store) -> str:
+    """Return under which key the newest line of the Logboek was written; "" for none.
+
+    Raises StoreUnavailableError.
+    """
+    for _, fields in await command(store, "XREVRANGE", LDV_KEY, "+", "-", "COUNT", 1):
+        line = msgspec.json.decode(fields[b"b"], type=Processing)
+        return line.attributes.get(KEY_ATTRIBUTE, "")
+    return ""
+
+
+async def processings(store: Store, key: bytes, person_id: str) -> AsyncIterator[Processing]:
+    """Yield the lines about one person, for that person's request.
+
+    Raises StoreUnavailableError.
+    """
+    name, after = pseudonym(key, person_id), "-"
     while True:
         page: list[Any] = await command(
             store, "XRANGE", LDV_KEY, after, "+", "COUNT", CONSULTATIONS_PAGE

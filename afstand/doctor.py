@@ -26,6 +26,7 @@ import aiomqtt
 from cryptography import x509
 
 from afstand.config import Config, ConfigError
+from afstand.consultations import key_name, newest_key_name
 from afstand.limits import (
     DOCTOR_CERTIFICATE_DAYS_MIN,
     DOCTOR_CLOCK_FAIL_MS,
@@ -204,10 +205,28 @@ async def _store(store: Store, config: Config) -> AsyncIterator[Finding]:
         yield fail(
             "store", found, "is the archiver running? `afstand readers list` names who waits"
         )
+    yield await _look_ups(store, config)
     for partition in config.partitions:
         yield await _journal(store, partition)
         async for finding in _pending(store, partition):
             yield finding
+
+
+async def _look_ups(store: Store, config: Config) -> Finding:
+    """Whether look-ups can be logged here, under the pseudonyms that are in the log already."""
+    subject = "look-ups"
+    try:
+        key = config.pseudonym_key()
+    except ConfigError as error:
+        if config.consultations.pseudonym_key:
+            return fail(subject, str(error), "put the secret where the configuration says")
+        do = "set consultations.pseudonym_key where console or commands show data of persons"
+        return warn(subject, "no key: nothing that must be logged is shown from here", do)
+    used = await newest_key_name(store)
+    if used not in ("", key_name(key)):
+        do = "give console and every command line the same consultations.pseudonym_key"
+        return fail(subject, "the newest line was written with another key than this one", do)
+    return ok(subject, "logged, with one key" if used else "none yet; the key is there")
 
 
 def _info(answer: Any) -> dict[str, str]:

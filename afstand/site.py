@@ -24,6 +24,7 @@ from afstand.supervise import Child, afstand_command
 READY_S_MAX: Final = 120.0
 MASTER_KEY_VARIABLE: Final = "AFSTAND_SITE_MASTER_KEY"
 CONSOLE_KEY_VARIABLE: Final = "AFSTAND_SITE_CONSOLE_KEY"
+PSEUDONYM_KEY_VARIABLE: Final = "AFSTAND_SITE_PSEUDONYM_KEY"
 ROLES: Final = ("intake", "watch-0", "watch-1", "notify")
 
 
@@ -192,11 +193,13 @@ def write_config(
     environ = {
         MASTER_KEY_VARIABLE: secrets.token_hex(32),
         CONSOLE_KEY_VARIABLE: secrets.token_hex(32),
+        PSEUDONYM_KEY_VARIABLE: secrets.token_hex(32),
     }
     tables: dict[str, dict[str, Any]] = {
         "store": {"url": store_url},
         "broker": {"host": "127.0.0.1", "port": at_broker.port, "version": at_broker.mqtt_version},
         "registry": {"master_key": f"env:{MASTER_KEY_VARIABLE}"},
+        "consultations": {"pseudonym_key": f"env:{PSEUDONYM_KEY_VARIABLE}"},
         "watch": {
             "replicas": replicas,
             "data_dir": str(folder / "snapshots"),

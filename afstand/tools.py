@@ -13,7 +13,7 @@ from afstand.cases import Cases, CasesError, CasesProblem, import_cases
 from afstand.commands import JournalCommand, encode_command
 from afstand.config import Config, ConfigError
 from afstand.conform import Broker, ConformError
-from afstand.consultations import Consultation, ConsultationError, log_consultation
+from afstand.consultations import ConsultationError, log_consultation
 from afstand.explain.account import account_of
 from afstand.explain.reading import ExplainError, Gathered, gather, read_name
 from afstand.explain.telling import tell
@@ -32,6 +32,7 @@ from alerting.book.types import (
     Output,
     Rejected,
 )
+from console.ports import Consultation
 from geofence.schedule import time_zone
 from ingest.archive.history import History
 from ingest.entries import EntryKind
@@ -158,7 +159,7 @@ async def _log_look(
         persons=tuple(sorted(persons)) or (gathered.name.incident_id,),
         reason=options.reason,
     )
-    await log_consultation(store, config.master_key(), said)
+    await log_consultation(store, config.pseudonym_key(), said)
 
 
 async def incident_command(config: Config, options: argparse.Namespace) -> int:

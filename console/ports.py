@@ -32,9 +32,10 @@ class PartHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Consultation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody looked at data of a person: who, what, about whom, why (LED article 25).
+    """Somebody looked at data of persons: who, in which role, what, about whom, why (LED 25).
 
     `incident_id` is the reason inside an incident, `reason` the words that were asked for outside.
+    `trace_id` is given when it is written: the lines of the Logboek Dataverwerkingen have it too.
     """
 
     at_ms: int
@@ -44,6 +45,7 @@ class Consultation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     persons: tuple[str, ...]
     incident_id: str = ""
     reason: str = ""
+    trace_id: str = ""
 
 
 class KeptConsultation(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +72,10 @@ class Link(Protocol):
         """Journal a command. Raises UnavailableError."""
 
     async def log_consultation(self, said: Consultation) -> None:
-        """Log durably, before anything is shown. Raises UnavailableError."""
+        """Log durably, in both logs or in none, before anything is shown.
+
+        Raises UnavailableError.
+        """
 
     async def consultations(
         self, *, person: str, by: str, before: str, count: int

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from afstand.commands import CaseErased, encode_command
+from afstand.consultations import CONSULTATIONS_KEY, LDV_KEY
 from afstand.erasure.cases import Kept, Room, read_room
 from afstand.erasure.proof import Proof, Proofs
 from afstand.erasure.retention import (
@@ -45,7 +46,7 @@ from ingest.store import (
 
 CATEGORIES: Final = (POSITIONS, RECORDS)
 TRIMMED: Final = {
-    CONSULTATIONS: ("console:consultations", "ldv"),
+    CONSULTATIONS: (CONSULTATIONS_KEY, LDV_KEY),
     QUARANTINE: (QUARANTINE_KEY,),
 }
 

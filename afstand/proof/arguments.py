@@ -58,6 +58,9 @@ def add_proof_commands(commands: Any, add_range: Callable[[argparse.ArgumentPars
     looked.add_argument("--config", type=Path)
     looked.add_argument("--person", default="", help="data of this person")
     looked.add_argument("--by", default="", help="by this user")
+    looked.add_argument(
+        "--logboek", action="store_true", help="the person's lines in the Logboek, as JSON"
+    )
 
 
 def _add_erasure(commands: Any) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from afstand.commands import DefineOrder
 from afstand.config import Config
-from afstand.consultations import Consultation, ConsultationError, log_consultation
+from afstand.consultations import ConsultationError, log_consultation
 from afstand.proof.arguments import QUESTIONS
 from afstand.proof.commands import VIEWS, Found, find_case
 from afstand.proof.feedback import feedback
@@ -46,6 +46,7 @@ from alerting.book.types import (
     TellCause,
 )
 from alerting.book.views import seen
+from console.ports import Consultation
 from geofence.orders import order_state
 from geofence.schedule import time_zone
 from ingest.store import BEGINNING, EntryId, StoreUnavailableError
@@ -134,7 +135,7 @@ async def case_feedback(config: Config, options: argparse.Namespace) -> int:
                 persons=found.definitions.scope.persons,
                 incident_id=options.incident,
             )
-            await log_consultation(store, config.master_key(), said)
+            await log_consultation(store, config.pseudonym_key(), said)
             outputs = [output async for _, output in _records(found)]
     except (ProofError, ConsultationError, StoreUnavailableError) as error:
         print(error, file=sys.stderr)
@@ -188,7 +189,7 @@ async def case_summary(config: Config, options: argparse.Namespace) -> int:
                 persons=found.definitions.scope.persons,
                 reason=options.reason,
             )
-            await log_consultation(store, config.master_key(), said)
+            await log_consultation(store, config.pseudonym_key(), said)
             hidden = found.definitions.scope.protected_ids() if view.wearer_side else None
             records = [
                 (entry_id, cut)

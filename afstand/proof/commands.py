@@ -12,10 +12,10 @@ import msgspec
 
 from afstand.config import Config
 from afstand.consultations import (
-    Consultation,
     ConsultationError,
     consultations,
     log_consultation,
+    processings,
 )
 from afstand.proof.bundle import View, Wanted, make_bundle
 from afstand.proof.past import Definitions, ProofError, read_definitions, start_before
@@ -25,6 +25,7 @@ from afstand.proof.transfer import export_case, import_case
 from afstand.proof.tried import Happened, read_substitutes
 from afstand.roles import open_store
 from alerting.book.roles import COURT, RIGHTS, WEARER_SIDE, Role
+from console.ports import Consultation
 from geofence.schedule import time_zone
 from ingest.archive.history import History
 from ingest.archive.names import ArchiveError, GapError
@@ -151,7 +152,7 @@ async def bundle_case(config: Config, options: argparse.Namespace) -> int:
             # Whoever is refused the log is refused the data.
             await log_consultation(
                 store,
-                config.master_key(),
+                config.pseudonym_key(),
                 Consultation(
                     at_ms=made_ms,
                     by=options.by,
@@ -189,7 +190,7 @@ async def export_case_file(config: Config, options: argparse.Namespace) -> int:
                 persons=found.definitions.scope.persons,
                 reason=options.reason,
             )
-            await log_consultation(store, config.master_key(), said)
+            await log_consultation(store, config.pseudonym_key(), said)
             raw = await export_case(found.history, options.case)
         with options.out.open("xb") as file:
             file.write(raw)
@@ -224,8 +225,16 @@ def write_key(path: Path) -> int:
 
 
 async def list_consultations(config: Config, options: argparse.Namespace) -> int:
-    """Print who looked at whose data."""
+    """Print who looked at whose data; or the lines of the Logboek about one person, as JSON."""
+    if options.logboek and not options.person:
+        print("--logboek needs --person", file=sys.stderr)
+        return 2
     async with open_store(config) as store:
+        if options.logboek:
+            key = config.pseudonym_key()
+            async for line in processings(store, key, options.person):
+                print(msgspec.json.encode(line).decode())
+            return 0
         async for said in consultations(store, person=options.person, by=options.by):
             at = datetime.fromtimestamp(said.at_ms / 1000, UTC)
             why = said.incident_id or said.reason

@@ -8,6 +8,8 @@ import pytest
 
 from afstand.cli import main
 from afstand.commands import decode_command
+from afstand.config import load
+from afstand.console_link import StoreLink
 from afstand.watch.envelope import decode_envelope, encode_envelope
 from alerting.book.book import Book
 from alerting.book.types import (
@@ -22,6 +24,7 @@ from alerting.book.types import (
     Screen,
     TellCause,
 )
+from console.ports import Consultation
 from ingest.entries import EntryKind
 from ingest.store import connect_store, journal_key
 from tests.afstand.journal import START_MS, Journal, definitions
@@ -38,13 +41,13 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("case")
     with RedisServer(folder) as server:
         asyncio.run(write(server.url))
-        (folder / "master").write_text("22" * 32)
+        (folder / "pseudonyms").write_text("33" * 32)
         path = folder / "afstand.toml"
         path.write_text(f"""
             partitions = ["p"]
             store = {{ url = "{server.url}" }}
             archive = {{ dir = "{folder / "none"}" }}
-            registry = {{ master_key = "file:{folder / "master"}" }}
+            consultations = {{ pseudonym_key = "file:{folder / "pseudonyms"}" }}
         """)
         yield path
 
@@ -182,6 +185,39 @@ def test_positions_are_explained_only_when_the_look_is_logged(site, capsys):
     assert len(lines) == 1
     assert "(explain)  positions" in lines[0]
     assert lines[0].endswith("vraag van de officier")
+
+
+def test_the_logboek_has_one_pseudonym_for_looks_by_command_and_by_console(site, capsys):
+    def logboek(person):
+        asked = ["consultations", "--logboek", "--person", person, "--config", str(site)]
+        assert main(asked) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    view = ["case", "summary", "--view", "police", "--case", "case", "--by", "op-9"]
+    assert main([*view, "--reason", REASON, "--config", str(site)]) == 0
+    capsys.readouterr()
+    by_command = logboek("vera")
+    assert by_command
+    asyncio.run(look_by_console(site))
+    by_console = logboek("vera")[len(by_command) :]
+    assert [line["name"] for line in by_console] == ["replay"]
+    subjects = {
+        line["attributes"]["dpl.core.data_subject_id"] for line in (*by_command, *by_console)
+    }
+    assert len(subjects) == 1
+    assert "vera" not in json.dumps([*by_command, *by_console])
+    assert logboek("nobody") == []
+    assert main(["consultations", "--logboek", "--config", str(site)]) == 2
+
+
+async def look_by_console(site):
+    config = load(site, {})
+    store = connect_store(config.store_url())
+    said = Consultation(
+        at_ms=1, by="op-8", role="operator", what="replay", persons=("vera",), incident_id="i-1"
+    )
+    await StoreLink(store, config.pseudonym_key()).log_consultation(said)
+    await store.aclose()
 
 
 async def incident_of(site) -> str:

@@ -8,6 +8,7 @@ from afstand.config import (
     Broker,
     Config,
     ConfigError,
+    Consultations,
     Http,
     Intake,
     Log,
@@ -161,7 +162,7 @@ def test_the_shipped_example_is_good(monkeypatch):
 def test_every_key_is_documented():
     text = (ROOT / "docs/configuration.md").read_text()
     example = (ROOT / "deploy/afstand.example.toml").read_text()
-    for section in (Store, Broker, Intake, Watch, Notify, Registry, Http, Log):
+    for section in (Store, Broker, Intake, Watch, Notify, Registry, Consultations, Http, Log):
         for field in section.__struct_fields__:
             assert f"`{field}`" in text, f"{section.__name__}.{field}"
             assert field in example or field in {"username", "password"}, field

@@ -13,7 +13,9 @@ from cryptography.x509.oid import NameOID
 
 from afstand import doctor
 from afstand.config import load
+from afstand.consultations import log_consultation
 from afstand.doctor import Level
+from console.ports import Consultation
 from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.outbox import Outbox
@@ -113,6 +115,32 @@ async def test_a_journal_that_nobody_watches_and_an_outbox_that_nobody_reads(tmp
     assert of(found, "outbox 0")[0][:2] == ("FAIL", "3 entries wait for notify")
 
 
+@pytest.mark.slow
+@pytest.mark.servers
+async def test_look_ups_that_cannot_be_logged_and_two_keys_that_differ(tmp_path):
+    keys = [tmp_path / "pseudonyms", tmp_path / "others"]
+    for number, file in enumerate(keys):
+        file.write_text(f"{number}1" * 32)
+    said = Consultation(
+        at_ms=1, by="op", role="operator", what="case", persons=("vera",), reason="a question"
+    )
+    with RedisServer(tmp_path / "r") as redis:
+
+        async def looked(reference):
+            values = {"CONSULTATIONS__PSEUDONYM_KEY": reference} if reference else {}
+            config = configured(tmp_path, STORE__URL=redis.url, **values)
+            return levels(await doctor.look_at_store(config), "look-ups")
+
+        assert await looked("") == ["warn"]
+        assert await looked(f"file:{tmp_path / 'none'}") == ["FAIL"]
+        assert await looked(f"file:{keys[0]}") == ["ok"]
+        store = connect_store(redis.url)
+        await log_consultation(store, bytes.fromhex("01" * 32), said)
+        await store.aclose()
+        assert await looked(f"file:{keys[0]}") == ["ok"]
+        assert await looked(f"file:{keys[1]}") == ["FAIL"]
+
+
 def test_the_configuration_s_own_mistakes(tmp_path):
     config = configured(tmp_path, NOTIFY__HEALTH_PORT=9101, WATCH__REPLICAS=1)
     (tmp_path / "key").unlink()
@@ -135,7 +163,9 @@ def test_each_secret_that_a_role_needs_and_cannot_have_is_named_once(tmp_path):
     found = [one for one in doctor.look_at_configuration(config) if one.level is Level.FAIL]
     for key in ("broker.password", "console.key", "evidence.signing_key", "audit.heartbeat_url"):
         assert sum(key in one.found for one in found) == 1, key
-    assert len(found) == 4
+    # Console and bundles show data of persons: they cannot do without the key of the log.
+    assert sum("consultations.pseudonym_key" in one.found for one in found) == 1
+    assert len(found) == 5
     assert all("put the secret" in one.do for one in found)
 
 

@@ -57,6 +57,8 @@ def configured(url, folder) -> Path:
         data_dir = "{folder / "data"}"
         [registry]
         master_key = "file:{folder / "master"}"
+        [consultations]
+        pseudonym_key = "file:{folder / "master"}"
         [evidence]
         signing_key = "file:{folder / "key.pem"}"
     """)

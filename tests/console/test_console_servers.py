@@ -13,6 +13,7 @@ import pytest
 from afstand.commands import encode_command
 from afstand.console_link import StoreLink
 from afstand.console_role import make_account
+from afstand.consultations import processings
 from afstand.site import Site, in_environment
 from alerting.book.roles import Role
 from firmware_contracts import EventCode
@@ -177,9 +178,15 @@ async def the_store_is_gone(service: Service, operator: Operator) -> None:
     await presses(service.store, service.partition, 41, 1)
     await service.until(lambda: len(operator.incidents) == 41, "the next incident")
     # What was looked up meanwhile is in the log now.
-    link = StoreLink(service.store)
+    with in_environment(service.site.environ):
+        key = service.site.config.pseudonym_key()
+    link = StoreLink(service.store, key)
 
     async def logged() -> bool:
         return bool(await link.consultations(person="", by="op-1", before="", count=5))
 
     await service.until(logged, "the look-up in the log")
+    (one, *_) = await link.consultations(person="", by="op-1", before="", count=5)
+    for person in one.said.persons:
+        traces = [line.trace_id async for line in processings(service.store, key, person)]
+        assert one.said.trace_id in traces
