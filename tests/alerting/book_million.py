@@ -13,6 +13,9 @@ from collections import Counter
 from tests.alerting.test_book_model import Twin
 
 
+_SAID_EVERY = 50_000
+
+
 def life(job: tuple[int, int]) -> tuple[int, Counter[str]]:
     """Live one life; its number of events and what was heard in it."""
     seed, events = job
@@ -36,8 +39,8 @@ def main(argv: list[str]) -> int:
         for events, notices in pool.imap_unordered(life, jobs):
             done += events
             heard.update(notices)
-            if sys.stderr.isatty():
-                print(f"\r{done:,} events", end="", file=sys.stderr, flush=True)
+            if done // _SAID_EVERY > (done - events) // _SAID_EVERY:
+                print(f"{done:,} events", file=sys.stderr, flush=True)
     for what, count in sorted(heard.items()):
         print(f"{what:32} {count:,}")
     print(f"\n{done:,} events in {lives} lives, {sum(heard.values()):,} notices: no disagreement")
