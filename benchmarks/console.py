@@ -48,6 +48,8 @@ START_AFTER_S: Final = 8.0
 BETWEEN_S: Final = 0.25
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 SIZE: Final = {"width": 1600, "height": 1000}
+ROWS_AT: Final = [(200, y) for y in range(230, 830, 100)]
+"""Places where rows of the queue are, in pixels."""
 SOFTWARE_GL: Final = ("--enable-unsafe-swiftshader",)
 NO_GL: Final = ("--disable-gpu", "--disable-webgl", "--disable-3d-apis")
 PROBE: Final = """
@@ -151,8 +153,8 @@ async def work(page: Page, until_s: float) -> None:
                 for key in ("?", "Escape"):
                     await press(page, key)
             case 2:
-                rows = page.locator("#queue-list [data-incident]:visible")
-                await rows.nth(draw.randrange(6)).click()
+                # By place: a search for a row that can be seen has the browser lay out all of them.
+                await page.mouse.click(*ROWS_AT[draw.randrange(len(ROWS_AT))])
                 await asyncio.sleep(BETWEEN_S)
             case 3:
                 await press(page, draw.choice(["Home", "End"]))

@@ -6,18 +6,79 @@ import { minutes, span, who } from "./format.js";
 import { t, word } from "./i18n.js";
 import { groupOf, GROUPS, now, queues, store } from "./store.js";
 
+const CHUNK_ROWS = 16;
+const ROW_REM = 4.6;
+const FRESH_MS = 1_500;
+
+/** Whether a row begins a chunk: by its name alone, so that rows that come and go move no other. */
+function begins(id) {
+  let sum = 0;
+  for (let at = 0; at < id.length; at += 1) sum = (31 * sum + id.charCodeAt(at)) >>> 0;
+  return ((sum ^ (sum >>> 13)) >>> 0) % CHUNK_ROWS === 0;
+}
+
+/** The list of a group. A queue of hundreds is dear when each row is looked at by the browser in every
+ * frame: rows hang in chunks of about 16, and of a chunk that nobody can see nothing is laid out or drawn. */
+class Chunks {
+  constructor() {
+    this.root = h("div", { role: "presentation" });
+    this.chunks = new Map();
+    // The clocks of a chunk run while somebody can see it.
+    this.root.addEventListener("contentvisibilityautostatechange", ({ target, skipped }) => {
+      const chunk = this.chunks.get(target.dataset.head);
+      if (!chunk || chunk.root !== target) return;
+      chunk.seen = !skipped;
+      if (chunk.seen) this.onseen(chunk.rows);
+    });
+  }
+
+  /** Put rows in this order. */
+  arrange(rows) {
+    const wanted = new Map();
+    let current = null;
+    for (const row of rows) {
+      if (!current || row.begins) {
+        const head = current ? row.id : "";
+        current = this.chunks.get(head) || this.make(head);
+        current.rows = [];
+        wanted.set(head, current);
+      }
+      current.rows.push(row);
+    }
+    this.chunks = wanted;
+    const chunks = [...wanted.values()];
+    arrange(this.root, chunks.map((chunk) => chunk.root));
+    for (const chunk of chunks) {
+      arrange(chunk.root, chunk.rows.map((row) => row.root));
+      // What a chunk that was never seen takes in the list: a row is about so high.
+      const size = `auto ${chunk.rows.length * ROW_REM}rem`;
+      if (chunk.size !== size) chunk.root.style.containIntrinsicBlockSize = chunk.size = size;
+    }
+  }
+
+  make(head) {
+    return { root: h("div", { class: "chunk", role: "presentation", dataset: { head } }), rows: [], seen: true };
+  }
+
+  seen() {
+    return [...this.chunks.values()].filter((chunk) => chunk.seen).flatMap((chunk) => chunk.rows);
+  }
+}
+
 export class Queue {
   constructor({ onselect }) {
     this.onselect = onselect;
     this.selected = null;
     this.rows = new Map();
+    this.fresh = new Set();
     this.planned = 0;
     this.parts = Object.fromEntries(
       GROUPS.map((group) => {
         const count = h("span", { class: "num" });
         const head = h("h2", { id: `group-${group}`, role: "presentation" }, h("span", {}, t(`group-${group}`)), count);
-        const list = h("div", { role: "presentation" });
-        const root = h("div", { role: "group", "aria-labelledby": `group-${group}` }, head, list);
+        const list = new Chunks();
+        list.onseen = (rows) => rows.forEach((row) => this.time(row));
+        const root = h("div", { role: "group", "aria-labelledby": `group-${group}` }, head, list.root);
         return [group, { root, list, count, order: [] }];
       }),
     );
@@ -34,15 +95,6 @@ export class Queue {
       h("header", {}, h("h1", {}, t("queue")), h("span", { class: "grow" }), this.load),
       h("div", { class: "list-box" }, this.none, this.list),
     );
-    // Only the clocks that somebody can see run.
-    this.watcher = new IntersectionObserver((changes) => {
-      for (const { target, isIntersecting } of changes) {
-        const row = this.rows.get(target.dataset.incident);
-        if (!row) continue;
-        row.seen = isIntersecting;
-        if (isIntersecting) this.time(row);
-      }
-    }, { root: this.root.lastElementChild, rootMargin: "300px" });
     this.list.addEventListener("click", (event) => {
       const row = event.target.closest("[data-incident]");
       if (row) this.onselect(row.dataset.incident);
@@ -59,11 +111,10 @@ export class Queue {
     store.removeEventListener("tick", this.ticking);
     store.removeEventListener("incidents", this.changing);
     cancelAnimationFrame(this.planned);
-    this.watcher.disconnect();
   }
 
   changed(detail) {
-    if (detail.one) this.fresh = detail.before ? this.fresh : detail.one.id;
+    if (detail.one && !detail.before) this.fresh.add(detail.one.id);
     if (!this.planned) this.planned = requestAnimationFrame(() => this.draw());
   }
 
@@ -111,16 +162,13 @@ export class Queue {
       const incidents = all[group];
       total += incidents.length;
       part.order = incidents.map((one) => one.id);
-      arrange(part.list, incidents.map((one) => this.row(one, group).root));
+      part.list.arrange(incidents.map((one) => this.row(one, group)));
       for (const one of incidents) seen.add(one.id);
       say(part.count, String(incidents.length));
       part.root.hidden = !incidents.length;
     }
-    for (const [id, row] of this.rows) {
-      if (seen.has(id)) continue;
-      this.watcher.unobserve(row.root);
-      this.rows.delete(id);
-    }
+    for (const id of this.rows.keys()) if (!seen.has(id)) this.rows.delete(id);
+    this.fresh.clear();
     this.none.hidden = total > 0;
     this.list.hidden = total === 0;
     this.tick();
@@ -131,11 +179,16 @@ export class Queue {
     if (!row) {
       row = this.make(incident.id);
       this.rows.set(incident.id, row);
-      this.watcher.observe(row.root);
-      if (this.fresh === incident.id) row.root.classList.add("fresh");
+      if (this.fresh.has(incident.id)) this.mark(row);
     }
     if (row.changed !== incident.changed || row.group !== group) this.fill(row, incident, group);
     return row;
+  }
+
+  /** Show for a moment that a row is new; still, for what moves is drawn in every frame. */
+  mark(row) {
+    row.root.classList.add("fresh");
+    setTimeout(() => row.root.classList.remove("fresh"), FRESH_MS);
   }
 
   make(id) {
@@ -151,7 +204,7 @@ export class Queue {
       h("div", {}, what, people, more),
       timer,
     );
-    return { root, sign, what, people, more, timer, changed: "", group: "", incident: null };
+    return { id, begins: begins(id), root, sign, what, people, more, timer, changed: "", group: "", incident: null };
   }
 
   fill(row, incident, group) {
@@ -188,7 +241,7 @@ export class Queue {
   }
 
   tick() {
-    for (const row of this.rows.values()) if (row.seen) this.time(row);
+    for (const group of GROUPS) for (const row of this.parts[group].list.seen()) this.time(row);
     say(this.load, t("load", { count: store.tick.pages_10min }));
   }
 
