@@ -1,7 +1,9 @@
 """From entries of journal and outbox to what the console's read model folds. Pure translation."""
 
-from itertools import zip_longest
-from typing import Any, Final
+from collections.abc import Sequence
+from itertools import groupby, zip_longest
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -40,7 +42,7 @@ from console.model.inputs import (
     ZoneDefined,
 )
 from console.ports import SentCommand
-from firmware_contracts.batch import DecodedBatch, DecodedFixes, decode_batch
+from firmware_contracts.batch import DecodedEvents, DecodedFixes, DecodedStatus, decode_batch
 from firmware_contracts.codes import EventCode
 from firmware_contracts.owntracks import owntracks_to_columns
 from geofence.compiled import CompiledZone
@@ -52,6 +54,7 @@ _ENVELOPE: Final = msgspec.msgpack.Decoder(tuple[int, int, int, list[msgspec.Raw
 _OUTPUT: Final[msgspec.msgpack.Decoder[Output]] = msgspec.msgpack.Decoder(Output)
 _PROVEN: Final = int(FrameFlag.AUTHENTICATED)
 _PHONE: Final = int(LaneCode.OWNTRACKS)
+_Decoded = TypeVar("_Decoded", DecodedFixes, DecodedEvents, DecodedStatus)
 _EVENT_NAMES: Final = {int(code): code.name.lower().replace("_", "-") for code in EventCode}
 
 
@@ -177,6 +180,22 @@ def command_of(sent: SentCommand) -> JournalCommand:
             return sent
 
 
+def journal_inputs(partition: str, entries: Sequence[Entry]) -> list[FramesSeen | FactSeen]:
+    """What entries of a journal say to the console, each as `journal_input` gives it.
+
+    Frames of entries that follow each other are decoded together: hundreds of small entries a
+    second cost a decoder far more than what is in them.
+    """
+    found: list[FramesSeen | FactSeen] = []
+    for kind, run in groupby(entries, attrgetter("kind")):
+        if kind is EntryKind.FRAMES:
+            found += frames_inputs(partition, list(run))
+        else:
+            said = (journal_input(partition, entry) for entry in run)
+            found += [one for one in said if one is not None]
+    return found
+
+
 def frames_input(
     partition: str, entry: Entry, handles: set[int] | None = None
 ) -> FramesSeen | None:
@@ -185,30 +204,76 @@ def frames_input(
     Fixes and health count from proven frames only, as in the watch. An entry that cannot be read
     says nothing here: the watch raises it.
     """
-    try:
-        batch = FrameBatch.read(entry.blob)
-    except EntryError:
-        return None
-    wanted = np.ones(len(batch), np.bool_)
-    if handles is not None:
-        wanted = np.isin(batch.handles, np.fromiter(handles, np.int64, len(handles)))
-        if not wanted.any():
-            return None
-    phones = batch.lanes == _PHONE
+    return next(iter(frames_inputs(partition, [entry], handles)), None)
+
+
+def frames_inputs(
+    partition: str, entries: Sequence[Entry], handles: set[int] | None = None
+) -> list[FramesSeen]:
+    """The same of many entries; those that say nothing are left out."""
+    read: list[tuple[Entry, FrameBatch, np.ndarray]] = []
+    for entry in entries:
+        try:
+            batch = FrameBatch.read(entry.blob)
+        except EntryError:
+            continue
+        wanted = np.ones(len(batch), np.bool_)
+        if handles is not None:
+            wanted = np.isin(batch.handles, np.fromiter(handles, np.int64, len(handles)))
+        if wanted.any():
+            read.append((entry, batch, wanted))
+    if not read:
+        return []
+    em1 = [np.flatnonzero((batch.lanes != _PHONE) & wanted) for _, batch, wanted in read]
+    starts = np.cumsum([0, *(len(batch.payload) for _, batch, _ in read)])
+    offsets, lengths = [], []
+    for (_, batch, _), rows, start in zip(read, em1, starts.tolist(), strict=False):
+        offsets.append(batch.offsets[rows].astype(np.int64) + start)
+        lengths.append(batch.lengths[rows])
+    payload = b"".join(batch.payload for _, batch, _ in read)
+    fixes, events, status, _ = decode_batch(
+        payload, np.concatenate(offsets), np.concatenate(lengths)
+    )
+    first = np.cumsum([0, *map(len, em1)])
+    found = []
+    for index, ((entry, batch, wanted), rows) in enumerate(zip(read, em1, strict=True)):
+        of_entry = first[index : index + 2]
+        decoded = _cut(fixes, of_entry), _cut(events, of_entry), _cut(status, of_entry)
+        said = _frames_seen(partition, entry, batch, wanted, rows, decoded)
+        if said is not None:
+            found.append(said)
+    return found
+
+
+def _cut(part: _Decoded, frames: np.ndarray) -> _Decoded:
+    """The rows of some frames, which are counted from the first of them."""
+    start, end = np.searchsorted(part.frame, frames)
+    frame, *others = (column[start:end] for column in part)
+    return part._make((frame - frames[0], *others))
+
+
+def _frames_seen(
+    partition: str,
+    entry: Entry,
+    batch: FrameBatch,
+    wanted: np.ndarray,
+    em1: np.ndarray,
+    decoded: tuple[DecodedFixes, DecodedEvents, DecodedStatus],
+) -> FramesSeen | None:
+    fixes, said_events, said_status = decoded
     proven = (batch.flags & _PROVEN) != 0
-    em1 = np.flatnonzero(~phones & wanted)
-    decoded = decode_batch(batch.payload, batch.offsets[em1], batch.lengths[em1])
     parts = []
-    if len(decoded.fixes.frame):
-        parts.append(_fixes(decoded.fixes, batch.handles[em1].astype(np.int64), proven[em1]))
-    theirs = np.flatnonzero(phones & proven & wanted)
-    if len(theirs):
-        fixes, faults = owntracks_to_columns(
-            batch.payload, batch.offsets[theirs], batch.lengths[theirs]
-        )
-        parts.append(_fixes(fixes, batch.handles[theirs].astype(np.int64), faults == 0))
-    events = _events(decoded, batch, em1, proven, entry.id.ms)
-    statuses = _statuses(decoded, batch, em1, proven, entry.id.ms)
+    if len(fixes.frame):
+        parts.append(_fixes(fixes, batch.handles[em1].astype(np.int64), proven[em1]))
+    if len(em1) < len(batch):
+        theirs = np.flatnonzero((batch.lanes == _PHONE) & proven & wanted)
+        if len(theirs):
+            told, faults = owntracks_to_columns(
+                batch.payload, batch.offsets[theirs], batch.lengths[theirs]
+            )
+            parts.append(_fixes(told, batch.handles[theirs].astype(np.int64), faults == 0))
+    events = _events(said_events, batch, em1, proven, entry.id.ms)
+    statuses = _statuses(said_status, batch, em1, proven, entry.id.ms)
     joined = _joined(parts)
     if joined is None and not events and not statuses:
         return None
@@ -242,9 +307,8 @@ def _joined(parts: list[Fixes]) -> Fixes | None:
 
 
 def _events(
-    decoded: DecodedBatch, batch: FrameBatch, em1: np.ndarray, proven: np.ndarray, at_ms: int
+    events: DecodedEvents, batch: FrameBatch, em1: np.ndarray, proven: np.ndarray, at_ms: int
 ) -> list[DeviceSaid]:
-    events = decoded.events
     found = []
     for row, at in enumerate(events.frame.tolist()):
         kind = _EVENT_NAMES.get(int(events.code[row]))
@@ -268,9 +332,8 @@ def _events(
 
 
 def _statuses(
-    decoded: DecodedBatch, batch: FrameBatch, em1: np.ndarray, proven: np.ndarray, at_ms: int
+    status: DecodedStatus, batch: FrameBatch, em1: np.ndarray, proven: np.ndarray, at_ms: int
 ) -> list[DeviceStatus]:
-    status = decoded.status
     return [
         DeviceStatus(
             int(batch.handles[em1[at]]),

@@ -5,7 +5,9 @@ trimming nor alarms. It goes on from a dump of its own; without one it reads fro
 """
 
 import asyncio
+import contextlib
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +17,14 @@ import structlog
 
 from afstand import __version__
 from afstand.commands import encode_command
-from afstand.console_feed import command_of, frames_input, journal_input, outbox_input
+from afstand.console_feed import command_of, frames_input, journal_inputs, outbox_input
 from afstand.consultations import CONSULTATIONS_KEY, write_consultation
 from afstand.limits import (
     CONSOLE_CATCH_UP_YIELD_ENTRIES,
     CONSOLE_CONSULTATIONS_READ_MAX,
     CONSOLE_DUMP_EVERY_S,
     CONSOLE_HEALTH_EVERY_S,
+    CONSOLE_JOURNAL_REST_S,
     CONSOLE_LAG_MS_MAX,
     CONSOLE_NO_FRAMES_MS_MAX,
     CONSOLE_NOTIFIER_IDLE_MS_MAX,
@@ -33,7 +36,6 @@ from afstand.outbox_source import GROUP
 from afstand.watch.beat import read_beats
 from afstand.watch.snapshots import Snapshot, SnapshotError, Snapshots
 from console.hub import Hub
-from console.model.inputs import ModelInput
 from console.model.model import Model, ModelError
 from console.model.rows import START, Place
 from console.ports import (
@@ -62,6 +64,7 @@ class StoreLink:
         self._key = key
         self._journal = Journal(store)
         self._ahead_ms = 0
+        self._sent: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     def now_ms(self) -> int:
         """This machine's clock, set by the store's."""
@@ -80,7 +83,19 @@ class StoreLink:
             entry_id = await self._journal.append(partition, EntryKind.COMMAND, blob)
         except StoreUnavailableError as error:
             raise UnavailableError(str(error)) from None
+        self._sent[partition].set()
         return Place(*entry_id)
+
+    async def rest(self, partition: str, within_s: float) -> None:
+        """Let entries of a journal gather; what this console sent itself is waited for by nobody.
+
+        Alarms do not come this way: they are in the outbox, which is read as it grows.
+        """
+        sent = self._sent[partition]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await sent.wait()
+        sent.clear()
 
     async def log_consultation(self, said: Consultation) -> None:
         """Write both logs, confirmed by the store. Raises UnavailableError."""
@@ -193,16 +208,13 @@ class Follower:
             self._read(name, len(entries))
             for start in range(0, len(entries), CONSOLE_CATCH_UP_YIELD_ENTRIES):
                 part = entries[start : start + CONSOLE_CATCH_UP_YIELD_ENTRIES]
-                found: list[ModelInput] = []
-                for entry in part:
-                    said = journal_input(partition, entry)
-                    if said is not None:
-                        found.append(said)
-                    if entry.kind is EntryKind.FRAMES:
-                        self._frames_at_ms = max(self._frames_at_ms, entry.id.ms)
-                self._hub.feed(found)
+                self._hub.feed(journal_inputs(partition, part))
+                frames = [entry.id.ms for entry in part if entry.kind is EntryKind.FRAMES]
+                self._frames_at_ms = max([self._frames_at_ms, *frames])
                 model.skip(partition, Place(*part[-1].id))
                 await asyncio.sleep(0)
+            if len(entries) < WATCH_READ_ENTRIES_MAX:
+                await self._link.rest(partition, CONSOLE_JOURNAL_REST_S)
 
     async def _follow_outbox(self, partition: str, name: str) -> None:
         model = self._hub.model

@@ -263,6 +263,7 @@ CONSOLE_UNSPOOL_EVERY_S: Final = 5.0
 CONSOLE_OIDC_FLOWS_MAX: Final = 1_000  # sign-ins that have begun
 CONSOLE_OIDC_TIMEOUT_S: Final = 10.0
 CONSOLE_CATCH_UP_YIELD_ENTRIES: Final = 64  # folded in one go: requests are served between
+CONSOLE_JOURNAL_REST_S: Final = 0.2  # between reads of a journal: positions are shown each second
 CONSOLE_CONSULTATIONS_READ_MAX: Final = 20_000  # entries of the log looked through in one call
 CONSOLE_DUMP_EVERY_S: Final = 300.0
 CONSOLE_HEALTH_EVERY_S: Final = 1.0

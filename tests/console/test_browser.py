@@ -176,6 +176,67 @@ async def test_the_map_shows_both_persons_and_replay_moves_them(live):
         assert jan.faults == []
 
 
+ON_MAP = """([x, y]) => {
+  const canvas = document.querySelector(".map .overlay");
+  const [left, top] = [x, y].map((one) => Math.round((one * canvas.width) / canvas.clientWidth));
+  return canvas.getContext("2d").getImageData(left, top, 1, 1).data[3];
+}"""
+
+
+@pytest.mark.skipif(not MAP.exists(), reason="the map library is not installed (./run test does)")
+async def test_the_corners_of_an_area_are_clicked_on_the_map(live):
+    async with chromium(with_map=True) as browser:
+        lead = await Somebody.at(live, browser, size=(1280, 800))
+        await lead.sign_in("lead")
+        await lead.go("#/orders/new")
+        page = lead.page
+        await page.select_option("[name=kind]", "area-ban")
+        await page.wait_for_selector(".map .tools:visible")
+        canvas = page.locator(".map .overlay")
+        box = await canvas.bounding_box()
+        assert box is not None
+        middle = box["width"] / 2, box["height"] / 2
+        # Nothing is drawn by a click before one asks to draw.
+        await page.mouse.click(box["x"] + middle[0], box["y"] + middle[1])
+        assert await page.input_value("[name=places]") == ""
+        await page.click("text=Tekenen op de kaart")
+        offsets = [(-90, -70), (110, -60), (100, 80), (-80, 90)]
+        for east, south in offsets:
+            x, y = box["x"] + middle[0] + east, box["y"] + middle[1] + south
+            await page.mouse.click(x, y)
+        typed = await page.input_value("[name=places]")
+        places = [tuple(map(float, line.split(","))) for line in typed.split("\n")]
+        assert len(places) == 4
+        # Where they are by the projection of web maps (512 pixels around the world at zoom 0).
+        settings = await page.evaluate("() => fetch('/v1/page-settings').then((one) => one.json())")
+        world_px = 512 * 2 ** settings["zoom"]
+        lat0, lon0 = settings["latitude"], settings["longitude"]
+        y0 = math.asinh(math.tan(math.radians(lat0)))
+        for (lat, lon), (east, south) in zip(places, offsets, strict=True):
+            assert lon == pytest.approx(lon0 + 360 * east / world_px, abs=360 / world_px)
+            turn = y0 - 2 * math.pi * south / world_px
+            expected = math.degrees(math.atan(math.sinh(turn)))
+            assert lat == pytest.approx(expected, abs=360 / world_px)
+        # It is drawn where it was clicked: a dot on each corner, the area between, nothing beyond.
+        await page.wait_for_timeout(200)
+        for east, south in offsets:
+            assert await page.evaluate(ON_MAP, [middle[0] + east, middle[1] + south]) == 255
+        shades = [await page.evaluate(ON_MAP, [middle[0] + x, middle[1] + 11]) for x in (0, 5, -5)]
+        assert all(shade in (51, 255) for shade in shades)
+        assert 51 in shades  # a fifth of the colour: the area; a line of the grid is whole
+        beyond = [await page.evaluate(ON_MAP, [middle[0] + x, 30]) for x in (-200, -207, -214)]
+        assert 0 in beyond
+        # The last corner is taken back by keyboard; clicks do nothing when drawing has ended.
+        await page.focus("text=Punt terug")
+        await page.keyboard.press("Enter")
+        assert (await page.input_value("[name=places]")).split("\n") == typed.split("\n")[:3]
+        await page.focus("text=Tekenen op de kaart")
+        await page.keyboard.press("Space")
+        await page.mouse.click(box["x"] + middle[0], box["y"] + middle[1])
+        assert len((await page.input_value("[name=places]")).split("\n")) == 3
+        assert lead.faults == []
+
+
 @pytest.mark.parametrize("live", [1_000], indirect=True)
 async def test_an_order_is_drawn_proposed_approved_and_counts(live):
     live.approach(to_m=1_500)

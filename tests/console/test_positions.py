@@ -2,10 +2,13 @@
 
 import random
 
+import msgspec
 import numpy as np
 
+from afstand.console_feed import journal_input, journal_inputs
 from afstand.limits import CONSOLE_TRACK_POINTS
 from console.model.inputs import Fixes
+from console.model.model import Model
 from console.model.positions import Positions
 from firmware_contracts import EventCode
 from ingest.entries import FrameFlag, FrameRecord, LaneCode
@@ -81,3 +84,51 @@ def test_an_event_that_two_intakes_journalled_is_one_line():
     assert said == [("battery-low", "victim-2")]
     # Beside it stands what the watch made of it.
     assert [e.lane for e in log] == ["device", "device"]
+
+
+def test_entries_read_together_say_what_each_says_alone():
+    room = Room()
+    draw = random.Random(run_seed())
+    entries = []
+    for step in range(120):
+        room.journal.pass_s(1)
+        records = []
+        for _ in range(draw.randint(1, 5)):
+            handle = draw.choice([1, 2])
+            device = {1: "tag-1", 2: "victim-2"}[handle]
+            match draw.randrange(5):
+                case 0:
+                    code = draw.choice([EventCode.PANIC, EventCode.BATTERY_LOW])
+                    records.append(room.journal.event(device, handle, code))
+                case 1:
+                    body = (
+                        f'{{"_type":"location","lat":52.1,"lon":4.{step},"acc":9,'
+                        f'"tst":{room.journal.now_ms // 1000}}}'
+                    )
+                    phone = FrameRecord(
+                        3, LaneCode.OWNTRACKS, draw.choice([FrameFlag(0), FrameFlag.AUTHENTICATED]),
+                        room.journal.now_ms, body.encode(),
+                    )  # fmt: skip
+                    records.append(phone)
+                case 2:
+                    torn = room.journal.fix(device, handle, 1.0)
+                    cut = draw.randrange(len(torn.payload))
+                    records.append(msgspec.structs.replace(torn, payload=torn.payload[:cut]))
+                case _:
+                    records.append(room.journal.fix(device, handle, draw.uniform(0, 900)))
+        entry = room.journal.frames(*records)
+        if draw.random() < 0.1:
+            entry = entry._replace(blob=entry.blob[:-1])  # one that cannot be read
+        entries.append(entry)
+        if draw.random() < 0.1:
+            entries.append(room.journal.tick())
+    alone = [said for entry in entries if (said := journal_input("p", entry)) is not None]
+    together = journal_inputs("p", entries)
+    assert len(together) > 80
+    assert list(map(repr, together)) == list(map(repr, alone))
+    models = Model(), Model()
+    for model, inputs in zip(models, (alone, together), strict=True):
+        for said in inputs:
+            model.fold(said)
+    assert models[0].dump() == models[1].dump()
+    assert models[0].positions.fixes > 100

@@ -200,7 +200,12 @@ export class Editor {
   toggleDrawing() {
     this.drawing = !this.drawing;
     this.drawButton.setAttribute("aria-pressed", String(this.drawing));
-    if (this.map.map) this.map.map.getCanvas().style.cursor = this.drawing ? "crosshair" : "";
+    const { map } = this.map;
+    if (map) {
+      map.getCanvas().style.cursor = this.drawing ? "crosshair" : "";
+      // Two corners set quickly are two corners.
+      map.doubleClickZoom[this.drawing ? "disable" : "enable"]();
+    }
     this.change();
   }
 
@@ -230,7 +235,9 @@ export class Editor {
     const coordinates = closed ? [...this.ring, this.ring[0]] : this.ring;
     const geometry = closed ? { type: "Polygon", coordinates: [coordinates] } : { type: "LineString", coordinates };
     this.map.places = this.ring;
-    this.map.set("edit", this.ring.length > 1 ? [{ type: "Feature", properties: {}, geometry }] : []);
+    const feature = (shape) => ({ type: "Feature", properties: {}, geometry: shape });
+    const corners = feature({ type: "MultiPoint", coordinates: this.ring });
+    this.map.set("edit", this.ring.length > 1 ? [feature(geometry), corners] : [corners]);
   }
 
   placeDialog(title, words, done) {

@@ -7,6 +7,7 @@ import { h, s, say } from "./dom.js";
 import { age, metres, span } from "./format.js";
 import { box, circle, grid, placesOf, zoneGeometry } from "./geo.js";
 import { t } from "./i18n.js";
+import { Overlay } from "./overlay.js";
 import { now, store } from "./store.js";
 
 let library = null;
@@ -21,18 +22,11 @@ async function loadLibrary() {
 }
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-const collection = (features = []) => ({ type: "FeatureCollection", features });
 const feature = (geometry, properties = {}) => ({ type: "Feature", geometry, properties });
 const polygon = (ring) => ({ type: "Polygon", coordinates: [ring] });
 const lineOf = (places) => ({ type: "LineString", coordinates: places });
 const OLD_MS = 90_000;
 const RESIZE_MS = 60;
-
-/** Width in pixels of so many metres, at every zoom. */
-const metresWide = (property) => {
-  const mpp = 40_075_016.7 * Math.cos((52 * Math.PI) / 180) / 512;
-  return ["interpolate", ["exponential", 2], ["zoom"], 0, ["/", ["get", property], mpp], 22, ["*", ["get", property], 2 ** 22 / mpp]];
-};
 
 /** A map with nothing on it; other maps of the page build on it. */
 export class BaseMap {
@@ -93,7 +87,8 @@ export class BaseMap {
       });
       this.size.observe(this.canvas);
       this.loaded = true;
-      for (const [name, data] of Object.entries(this.data)) this.map.getSource(name).setData(data);
+      this.overlay = new Overlay(this.map, color);
+      for (const [name, features] of Object.entries(this.data)) this.overlay.set(name, features);
       this.drawGrid();
       this.drawn();
       this.fit();
@@ -106,48 +101,24 @@ export class BaseMap {
   drawn() {}
 
   style(tiles, maxzoom) {
-    const sources = {};
-    for (const name of ["grid", "zones", "rings", "tracks", "errors", "contact", "edit"]) sources[name] = { type: "geojson", data: collection() };
-    if (tiles) sources.tiles = { type: "raster", tiles: [new URL(tiles, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}")], tileSize: 256, maxzoom };
-    return { version: 8, sources, layers: this.layers(Boolean(tiles)) };
-  }
-
-  layers(tiles) {
-    const fill = (id, source, paint, filter) => ({ id, type: "fill", source, paint, ...(filter ? { filter } : {}) });
-    const line = (id, source, paint, filter) => ({ id, type: "line", source, paint, layout: { "line-cap": "round", "line-join": "round" }, ...(filter ? { filter } : {}) });
-    const is = (name) => ["==", ["get", "kind"], name];
-    return [
-      { id: "land", type: "background", paint: { "background-color": color("map-land") } },
-      ...(tiles ? [{ id: "tiles", type: "raster", source: "tiles", paint: { "raster-saturation": -1, "raster-contrast": -0.2, "raster-fade-duration": 0 } }] : []),
-      ...(tiles ? [] : [line("grid", "grid", { "line-color": color("map-grid"), "line-width": 1 })]),
-      line("buffers", "zones", { "line-color": color("map-fill"), "line-opacity": 0.55, "line-width": metresWide("width_m") }, [">", ["get", "width_m"], 0]),
-      fill("areas", "zones", { "fill-color": color("map-fill"), "fill-opacity": 0.75 }),
-      line("areas-edge", "zones", { "line-color": color("map-line"), "line-width": 2 }, ["!", ["get", "hot"]]),
-      line("areas-hot", "zones", { "line-color": color("p1"), "line-width": 4 }, ["get", "hot"]),
-      line("rings", "rings", { "line-color": color("map-line"), "line-width": 1.5, "line-dasharray": [4, 3] }, ["!", ["get", "hot"]]),
-      line("rings-hot", "rings", { "line-color": color("p1"), "line-width": 3 }, ["get", "hot"]),
-      fill("errors", "errors", { "fill-color": color("map-error"), "fill-opacity": 0.16 }),
-      line("errors-edge", "errors", { "line-color": color("map-error"), "line-width": 1.5 }),
-      line("tracks", "tracks", { "line-color": color("map-line"), "line-width": 2.5 }),
-      line("contact", "contact", { "line-color": color("text"), "line-width": 2, "line-dasharray": [1, 2] }, is("way")),
-      fill("edit", "edit", { "fill-color": color("map-line"), "fill-opacity": 0.2 }),
-      line("edit-edge", "edit", { "line-color": color("text"), "line-width": 3 }),
-    ];
+    const sources = tiles ? { tiles: { type: "raster", tiles: [new URL(tiles, location.origin).href.replaceAll("%7B", "{").replaceAll("%7D", "}")], tileSize: 256, maxzoom } } : {};
+    const picture = { id: "tiles", type: "raster", source: "tiles", paint: { "raster-saturation": -1, "raster-contrast": -0.2, "raster-fade-duration": 0 } };
+    return { version: 8, sources, layers: [{ id: "land", type: "background", paint: { "background-color": color("map-land") } }, ...(tiles ? [picture] : [])] };
   }
 
   theme() {
     if (!this.loaded) return;
-    for (const layer of this.layers(Boolean(store.settings.tiles_url)))
-      for (const [name, value] of Object.entries(layer.paint)) this.map.setPaintProperty(layer.id, name, value);
+    this.map.setPaintProperty("land", "background-color", color("map-land"));
+    this.overlay.theme();
   }
 
-  /** Put features on a layer. What is the same is not drawn again: most seconds nobody has moved. */
+  /** Lay features over the map. What is the same is not drawn again: most seconds nobody has moved. */
   set(name, features) {
     const key = JSON.stringify(features);
     if (this.keys[name] === key) return;
     this.keys[name] = key;
-    this.data[name] = collection(features);
-    if (this.loaded) this.map.getSource(name).setData(this.data[name]);
+    this.data[name] = features;
+    if (this.loaded) this.overlay.set(name, features);
   }
 
   note(text) {
@@ -167,7 +138,7 @@ export class BaseMap {
   }
 
   drawGrid() {
-    if (!this.map.getSource("grid") || store.settings.tiles_url) return;
+    if (store.settings.tiles_url) return;
     const bounds = this.map.getBounds();
     const area = [[bounds.getWest(), bounds.getSouth()], [bounds.getEast(), bounds.getNorth()]];
     const wide = (bounds.getNorth() - bounds.getSouth()) * 111_195;
@@ -179,6 +150,7 @@ export class BaseMap {
     this.closed = true;
     store.removeEventListener("theme", this.retheme);
     if (this.size) this.size.disconnect();
+    if (this.overlay) this.overlay.close();
     if (this.map) this.map.remove();
     this.map = null;
     this.loaded = false;
