@@ -435,3 +435,49 @@ async def test_a_list_is_put_in_order_by_touching_only_what_moves(live):
         assert found["wrong"] == []
         # The first of forty goes, comes back, goes to the end, comes back, stays.
         assert found["counts"] == [1, 1, 2, 2, 0]
+
+
+CHUNKS = """async (seed) => {
+  const { Chunks } = await import("/page/js/queue.js");
+  let state = seed;
+  const random = () => (state = (state * 48271) % 2147483647) / 2147483647;
+  const row = (_, index) => ({ id: `i-${index}`, begins: random() < 0.1, root: document.createElement("i") });
+  const all = Array.from({ length: 300 }, row);
+  const list = new Chunks();
+  list.onseen = () => {};
+  document.body.replaceChildren(list.root);
+  const shown = () => [...list.root.querySelectorAll("i")];
+  const wrong = [];
+  for (let round = 0; round < 100; round += 1) {
+    const wanted = all.filter(() => random() < 0.8).sort(() => random() - 0.5);
+    list.arrange(wanted);
+    const found = shown();
+    if (found.length !== wanted.length || wanted.some(({ root }, at) => root !== found[at])) wrong.push(round);
+    if ([...list.root.children].some((chunk) => !chunk.children.length)) wrong.push(`empty ${round}`);
+  }
+  list.arrange([]);
+  const none = list.root.children.length;
+  list.arrange(all);
+  const watcher = new MutationObserver(() => {});
+  watcher.observe(list.root, { childList: true, subtree: true });
+  const plain = all.filter((one) => !one.begins);
+  const touched = (wanted) => {
+    list.arrange(wanted);
+    return watcher.takeRecords().reduce((sum, one) => sum + one.addedNodes.length + one.removedNodes.length, 0);
+  };
+  const without = (gone) => all.filter((one) => one !== gone);
+  const counts = [touched(all), touched(without(plain[100])), touched(all), touched(without(plain.at(-1))), touched(all)];
+  return { wrong, none, counts, sizes: list.root.children.length };
+}"""  # noqa: E501
+
+
+async def test_a_long_queue_hangs_in_chunks_in_the_same_order(live):
+    async with chromium() as browser:
+        somebody = await Somebody.at(live, browser)
+        await somebody.page.goto(live.url)
+        found = await somebody.page.evaluate(CHUNKS, 20_261_122)
+        assert found["wrong"] == []
+        assert found["none"] == 0
+        # One that goes or comes back touches itself alone.
+        assert found["counts"] == [0, 1, 1, 1, 1]
+        assert 10 < found["sizes"] < 60

@@ -20,6 +20,7 @@ export function show(root) {
   function draw() {
     const lines = found.lines.filter((one) => [one.case_id, one.wearer_id, ...one.protected_ids].join(" ").toLowerCase().includes(only));
     when.textContent = t("caseload-at", { time: clock(found.now_ms), count: lines.length });
+    const at = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     list.replaceChildren(
       table(
         t("page-caseload"),
@@ -41,6 +42,8 @@ export function show(root) {
         { unseenCaption: true },
       ),
     );
+    // Somebody may go through the list by keyboard when it is loaded anew.
+    if (at) list.querySelector(`[href="${CSS.escape(at)}"]`)?.focus({ preventScroll: true });
   }
 
   async function load(background) {

@@ -19,7 +19,7 @@ function begins(id) {
 
 /** The list of a group. A queue of hundreds is dear when each row is looked at by the browser in every
  * frame: rows hang in chunks of about 16, and of a chunk that nobody can see nothing is laid out or drawn. */
-class Chunks {
+export class Chunks {
   constructor() {
     this.root = h("div", { role: "presentation" });
     this.chunks = new Map();
