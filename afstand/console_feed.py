@@ -248,8 +248,9 @@ def frames_inputs(
 def _cut(part: _Decoded, frames: np.ndarray) -> _Decoded:
     """The rows of some frames, which are counted from the first of them."""
     start, end = np.searchsorted(part.frame, frames)
-    frame, *others = (column[start:end] for column in part)
-    return part._make((frame - frames[0], *others))
+    columns: list[Any] = [column[start:end] for column in part]
+    columns[0] = columns[0] - frames[0]
+    return type(part)(*columns)
 
 
 def _frames_seen(
