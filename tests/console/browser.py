@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 MAP = ROOT / "console" / "node_modules" / "maplibre-gl" / "dist" / "maplibre-gl.mjs"
 WITHIN_MS = 60_000
+PAGES = ("#/incidents", "#/cases", "#/cases/zaak-bram", "#/orders", "#/orders/gebiedsverbod-cees",
+         "#/orders/new", "#/devices", "#/devices/tag-bram", "#/caseload", "#/shift", "#/wall",
+         "#/last-known", "REPLAY", "#/consultations")  # fmt: skip
 SOFTWARE_GL = ("--enable-unsafe-swiftshader",)
 NO_GL = ("--disable-gpu", "--disable-webgl", "--disable-3d-apis")
 

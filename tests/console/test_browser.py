@@ -1,7 +1,6 @@
 """The page in a real Chromium: as operators use it, by keyboard, through deaths of the console."""
 
 import asyncio
-import contextlib
 import math
 
 import pytest
@@ -10,27 +9,11 @@ import shapely
 from alerting.book.types import Acknowledge
 from console.model.world import ProposalState
 from firmware_contracts import EventCode
-from tests.console.browser import AXE, MAP, Somebody, chromium
+from tests.console.browser import AXE, MAP, PAGES, Somebody, chromium
 from tests.console.live import LiveSite
 from tests.console.site import PASSWORD
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-async def live(tmp_path, request):
-    """A room in which nothing has happened; with a parameter, it began so many seconds ago."""
-    made = LiveSite(tmp_path, since_s=getattr(request, "param", 0))
-    made.people()
-    ticking = asyncio.create_task(made.keep_ticking())
-    try:
-        async with made.serving():
-            yield made
-    finally:
-        ticking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await ticking
-        made.close()
 
 
 def only(live: LiveSite):
@@ -306,11 +289,6 @@ async def test_the_screen_locks_and_opens_and_speaks_two_languages(live):
         await jan.sees("Panic button", "#queue-list")
         assert await jan.page.get_attribute("html", "data-theme") == theme
         assert jan.faults == []
-
-
-PAGES = ("#/incidents", "#/cases", "#/cases/zaak-bram", "#/orders", "#/orders/gebiedsverbod-cees",
-         "#/orders/new", "#/devices", "#/devices/tag-bram", "#/caseload", "#/shift", "#/wall",
-         "#/last-known", "REPLAY", "#/consultations")  # fmt: skip
 
 
 @pytest.mark.parametrize("live", [1_000], indirect=True)

@@ -1,12 +1,14 @@
 // What an operator does about an incident: a button and a key each.
 
-import { get, post } from "./api.js";
+import { get, post, remove } from "./api.js";
 import { dialog, h, say } from "./dom.js";
 import { clock } from "./format.js";
 import { t, word } from "./i18n.js";
 import { groupOf, may, now, signable, store } from "./store.js";
 
 const DISPOSITIONS = ["handled", "false-alarm", "technical", "permitted", "duplicate", "test"];
+
+const shelved = (incident) => incident.alarms.filter((alarm) => alarm.state !== "closed" && alarm.shelved_until_ms);
 
 export class Actions {
   constructor(panel) {
@@ -27,6 +29,7 @@ export class Actions {
       make("note", "n", "note"),
       make("tell", "", "tell-protected"),
       make("shelve", "", "shelve"),
+      make("unshelve", "", "unshelve"),
       make("replay", "r", "replay"),
       make("sign", "s", "countersign"),
       make("close", "s", "close-incident"),
@@ -47,7 +50,7 @@ export class Actions {
     const open = incident.state === "open";
     const waiting = groupOf(incident) === "waiting";
     const mine = incident.owner === store.session.name;
-    const shelvable = incident.alarms.some((alarm) => alarm.state !== "closed" && !alarm.latched);
+    const shelvable = incident.alarms.some((alarm) => alarm.state !== "closed" && !alarm.latched && !alarm.shelved_until_ms);
     const shown = {
       acknowledge: open && waiting && may("handle"),
       take: open && !waiting && !mine && may("handle"),
@@ -55,6 +58,7 @@ export class Actions {
       note: open && may("handle"),
       tell: open && may("handle") && Boolean(incident.protected_id),
       shelve: open && shelvable && may("silence"),
+      unshelve: open && may("silence") && shelved(incident).length > 0,
       replay: may("look-up"),
       sign: signable(incident),
       close: open && may("close") && !incident.closing,
@@ -82,7 +86,7 @@ export class Actions {
   /** Send a command and say what became of it. */
   async send(path, body, done) {
     this.say(t("sending"));
-    const { status, body: said } = await post(path, body);
+    const { status, body: said } = await (body ? post(path, body) : remove(path));
     this.say(status === 202 ? t("waits-for-watch") : t(said.reason === "awaits-countersignature" ? "done-propose" : done, { time: clock(now()) }), status === 202);
     return said;
   }
@@ -146,7 +150,7 @@ export class Actions {
   }
 
   shelve() {
-    const alarms = this.incident.alarms.filter((alarm) => alarm.state !== "closed" && !alarm.latched);
+    const alarms = this.incident.alarms.filter((alarm) => alarm.state !== "closed" && !alarm.latched && !alarm.shelved_until_ms);
     dialog(
       t("shelve"),
       [
@@ -162,6 +166,11 @@ export class Actions {
           this.send(`/v1/alarms/${form.get("alarm")}/shelvings`, { reason: form.get("reason"), until_ms: Math.round(now() + Number(form.get("minutes")) * 60_000) }, "done-shelve"),
       },
     );
+  }
+
+  /** Let all of the incident that was silent be heard again. */
+  async unshelve() {
+    for (const { id } of shelved(this.incident)) await this.send(`/v1/alarms/${id}/shelvings`, null, "done-unshelve");
   }
 
   /** Be the second person: what was said to close it is read first, then signed. */

@@ -1,6 +1,7 @@
 // Cases: who belongs together, what holds for them, what happened; positions only with a reason.
 
 import { get } from "./api.js";
+import { byHand } from "./byhand.js";
 import { dialog, h, shape, table } from "./dom.js";
 import { clock, day, span, who } from "./format.js";
 import { t, word } from "./i18n.js";
@@ -96,6 +97,7 @@ export function show(root, params) {
               )
             : null,
           looked,
+          byHand(found.case),
         ),
         h(
           "section",

@@ -119,7 +119,13 @@ export class Editor {
         h("label", { class: "check" }, h("input", { type: "checkbox", name: "immediately", checked: true }), t("immediately")),
       ),
       field(t("proposal-reason"), h("textarea", { name: "reason", maxlength: 2000 })),
-      h("div", { class: "row" }, h("button", { type: "button", onclick: () => this.feasibility() }, t("feasibility")), h("button", { class: "main", type: "submit" }, t("propose"))),
+      h(
+        "div",
+        { class: "row" },
+        h("button", { type: "button", onclick: () => this.feasibility() }, t("feasibility")),
+        h("select", { name: "hours", "aria-label": t("feasibility-over") }, h("option", { value: 24 }, t("feasibility-day")), h("option", { value: 168 }, t("feasibility-week"))),
+        h("button", { class: "main", type: "submit" }, t("propose")),
+      ),
       this.answer,
     );
     return form;
@@ -359,10 +365,11 @@ export class Editor {
 
   async feasibility() {
     const { order, zones } = this.body();
+    const { hours } = this.form.elements;
     say(this.answer, t("feasibility-asks"));
     try {
-      const { body: found } = await post("/v1/feasibility-checks", { kind: order.kind, wearer_id: order.wearer_id, protected_ids: order.protected_ids || [], radius_m: order.radius_m || 0, zones: this.ring.length > 2 ? zones : [], hours: 24 });
-      const share = found.breach_pct === null ? t("feasibility-nothing") : t("feasibility-share", { share: found.breach_pct, minutes: found.minutes_compared, longest: found.longest_breach_min });
+      const { body: found } = await post("/v1/feasibility-checks", { kind: order.kind, wearer_id: order.wearer_id, protected_ids: order.protected_ids || [], radius_m: order.radius_m || 0, zones: this.ring.length > 2 ? zones : [], hours: Number(hours.value) });
+      const share = found.breach_pct === null ? t("feasibility-nothing") : t("feasibility-share", { period: hours.selectedOptions[0].textContent, share: found.breach_pct, minutes: found.minutes_compared, longest: found.longest_breach_min });
       say(this.answer, `${share} ${found.complete ? "" : t("feasibility-cut")}`);
     } catch (error) {
       this.answer.replaceChildren(h("p", { class: "error" }, error.words || String(error)));

@@ -131,9 +131,9 @@ export class BaseMap {
     const around = box(places);
     if (!this.loaded || !around) return;
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    // Names stand to the right of their places, the distance in the corner below.
+    // Names stand to the right of their places, beside the buttons; the distance in the corner below.
     const around_px = Math.min(70, Math.round(0.12 * Math.min(width, height)));
-    const padding = { top: around_px, left: around_px, right: Math.min(190, Math.round(0.25 * width)), bottom: Math.min(150, Math.round(0.24 * height)) };
+    const padding = { top: around_px, left: around_px, right: Math.min(240, Math.round(0.4 * width)), bottom: Math.min(150, Math.round(0.24 * height)) };
     this.map.fitBounds(around, { padding, maxZoom: 16, animate: false });
   }
 
