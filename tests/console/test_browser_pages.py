@@ -17,6 +17,7 @@ CLIPPED = """() => {
   const bar = document.querySelector(".bar");
   if (bar.scrollWidth > bar.clientWidth) found.push("the bar runs out of the page");
   for (const table of document.querySelectorAll("main table")) {
+    if (!table.offsetParent) continue;
     const around = table.parentElement.closest(".card, .side, .positions, .figure, section, main");
     const style = getComputedStyle(around);
     const edge = around.getBoundingClientRect().right - parseFloat(style.paddingRight);
@@ -36,21 +37,23 @@ async def test_no_page_loses_a_column_on_a_laptop_or_a_desk(live):
     pair = next(r for r in live.room.model.incidents.open_rows() if r.wearer_id == "bram")
     found = []
     async with chromium() as browser:
-        for number, size in enumerate(((1280, 800), (1920, 1080))):
-            live.journal.now_ms += 31_000 * number
-            lead = await Somebody.at(live, browser, size=size)
-            await lead.sign_in("lead")
-            for path in (*PAGES[:-1], f"#/incidents/{pair.incident_id}"):
-                await lead.go(path.replace("REPLAY", f"#/replay/incident/{pair.incident_id}"))
-                await lead.page.wait_for_selector("#main > *")
-                await asyncio.sleep(0.7)
-                if path == "#/last-known":
-                    await lead.page.fill("dialog [name=reason]", "kijken of het past")
-                    await lead.page.keyboard.press("Enter")
-                    await lead.page.wait_for_selector("#main tbody tr")
-                clipped = await lead.page.evaluate(CLIPPED)
-                found += [f"{size} {path}: {one}" for one in clipped]
-            assert lead.faults == []
+        lead = await Somebody.at(live, browser)
+        page = lead.page
+        await lead.sign_in("lead")
+        for path in (*PAGES[:-1], f"#/incidents/{pair.incident_id}"):
+            await lead.go(path.replace("REPLAY", f"#/replay/incident/{pair.incident_id}"))
+            await page.wait_for_selector("#main > *")
+            await asyncio.sleep(0.5)
+            if path == "#/last-known":
+                await page.fill("dialog [name=reason]", "kijken of het past")
+                await page.keyboard.press("Enter")
+                await page.wait_for_selector("#main tbody tr")
+            for width, height in ((1280, 800), (1920, 1080)):
+                await page.set_viewport_size({"width": width, "height": height})
+                await asyncio.sleep(0.1)
+                clipped = await page.evaluate(CLIPPED)
+                found += [f"{width} {path}: {one}" for one in clipped]
+        assert lead.faults == []
     assert found == []
 
 
