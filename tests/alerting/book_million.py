@@ -12,7 +12,6 @@ from collections import Counter
 
 from tests.alerting.test_book_model import Twin
 
-
 _SAID_EVERY = 50_000
 
 
