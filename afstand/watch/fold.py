@@ -78,9 +78,13 @@ from ingest.columns import EntryColumns
 from ingest.entries import Entry, EntryError, EntryKind, EntryVersionError, FrameBatch
 from ingest.store import EntryId
 
-STATE_FORMAT: Final = 1
+STATE_FORMAT: Final = 2
 RULES: Final = f"engine {RULES_VERSION}, book {BOOK_VERSION}, watch {STATE_FORMAT}"
-"""What a state depends on besides the journal. Another text: another outbox, or another state."""
+"""What a state depends on besides the journal. Another text: another outbox, or another state.
+
+Watch 2 moves persons and erases cases; watch 1 rejects these commands.
+"""
+RULES_1: Final = f"engine {RULES_VERSION}, book {BOOK_VERSION}, watch 1"
 RECEIPT_FORMAT: Final = 1
 
 
@@ -314,6 +318,15 @@ class Watch:
         watch._proposals = Proposals.load(state.proposals)
         watch._moving = Moving(state.moving)
         return watch
+
+    @staticmethod
+    def of_format_1(raw: bytes) -> bytes:
+        """A dump of watch 1 as one of watch 2: nobody had left. Raises ValueError."""
+        state = msgspec.msgpack.decode(raw, type=_State)
+        if state.format != 1:
+            raise WatchError(f"state of format {state.format}")
+        state.format = STATE_FORMAT
+        return msgspec.msgpack.encode(state)
 
     # --- time ---------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from afstand.limits import SNAPSHOTS_KEPT
-from afstand.watch.fold import RULES
+from afstand.watch.fold import RULES, RULES_1, Watch
 from ingest.store import EntryId
 
 SNAPSHOT_FORMAT: Final = 2
@@ -27,7 +27,7 @@ _DIGEST_BYTES: Final = 32
 Migration = Callable[[bytes], bytes]
 """Makes a state of these rules of a state of others. Raises ValueError."""
 
-MIGRATIONS: Final[Mapping[str, Migration]] = {}
+MIGRATIONS: Final[Mapping[str, Migration]] = {RULES_1: Watch.of_format_1}
 """By the rules that a state was made by; each has a test that goes on from a real snapshot."""
 
 

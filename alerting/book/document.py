@@ -91,7 +91,8 @@ Kept by the book and told as metrics (`afstand_book`):
   alarm and round of its plan; no tasks, no SYSTEM, no drills
 - flood: begins above {indicators.FLOOD_BEGINS_ABOVE} for each operator, ends below
   {indicators.FLOOD_ENDS_BELOW}, and is a SYSTEM alarm meanwhile. How many operators are at work is
-  told by a command; {indicators.OPERATORS_DEFAULT} until then
+  told by a command; {indicators.OPERATORS_DEFAULT} until then. Each partition counts its own; over
+  the whole room the console and the rule AfstandAlarmFlood count
 - standing alarms, and stale ones of {_span(indicators.STALE_MS // 1000)} and more
 - chattering: {indicators.CHATTER_COUNT} times within {_span(indicators.CHATTER_MS // 1000)}
 - the split by priority

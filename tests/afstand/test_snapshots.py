@@ -7,7 +7,7 @@ import pytest
 
 from afstand.limits import SNAPSHOTS_KEPT
 from afstand.watch import snapshots as module
-from afstand.watch.fold import RULES
+from afstand.watch.fold import RULES, RULES_1, Watch
 from afstand.watch.snapshots import (
     SNAPSHOT_FORMAT,
     Snapshot,
@@ -15,7 +15,9 @@ from afstand.watch.snapshots import (
     SnapshotRefusedError,
     Snapshots,
 )
+from ingest.entries import EntryKind
 from ingest.store import EntryId
+from tests.afstand.journal import Journal, definitions
 
 
 def snapshot(ms, state=b"state"):
@@ -72,6 +74,33 @@ def test_one_of_other_rules_goes_through_its_migration(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "MIGRATIONS", {"older": cannot})
     with pytest.raises(SnapshotRefusedError, match="a column is missing"):
+        snapshots.read_usable(path)
+
+
+@pytest.mark.parametrize("fields", [5, 6, 7])
+def test_one_of_watch_1_goes_on_as_if_nothing_had_been_between(tmp_path, fields):
+    """Written before persons moved (6 fields), before there were proposals (5), or since (7)."""
+    journal, watch = Journal(), Watch("p")
+    for command in definitions():
+        journal.command(command)
+    journal.frames(journal.fix("tag-1", 1, 5_000))
+    for entry in journal.entries:
+        watch.step(entry)
+    state = msgspec.msgpack.decode(watch.dump())
+    state[0] = 1
+    old = snapshot(1, msgspec.msgpack.encode(state[:fields]))._replace(rules=RULES_1)
+    snapshots = Snapshots(tmp_path, "p")
+    found = snapshots.read_usable(snapshots.write(old))
+    again = Watch.load("p", found.state)
+    assert again.dump() == watch.dump()
+    for north_m in (900, 0, 0, 0):
+        journal.pass_s(10)
+        entry = journal.frames(journal.fix("tag-1", 1, north_m))
+        assert again.step(entry) == watch.step(entry)
+    assert journal.entries[-1].kind is EntryKind.FRAMES
+    state[0] = 0
+    path = snapshots.write(old._replace(state=msgspec.msgpack.encode(state)))
+    with pytest.raises(SnapshotRefusedError, match="state of format 0"):
         snapshots.read_usable(path)
 
 

@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry
 from afstand.archiving import ArchiveMetrics
 from afstand.auditing import AuditMetrics
 from afstand.config import Config
-from afstand.watch.metrics import WatchMetrics
+from afstand.watch.fold import Watch
+from afstand.watch.metrics import BookCollector, WatchMetrics
+from alerting.book.indicators import FLOOD_BEGINS_ABOVE
 from alerting.notify.metrics import Metrics as NotifyMetrics
 from console.api.services import Metrics as ConsoleMetrics
 from ingest.metrics import IntakeMetrics
@@ -47,6 +49,10 @@ def metrics() -> dict[str, set[str]]:
             if collector._type == "counter" and not name.endswith("_total"):
                 continue
             found[name] = set(collector._labelnames)
+    # Read when somebody asks, so not registered by name.
+    book = BookCollector({"0": Watch("0").figures})
+    for family in book.collect():
+        found[family.name] = {label for one in family.samples for label in one.labels}
     return found
 
 
@@ -167,6 +173,14 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [promtool(), *map(str, arguments)], capture_output=True, text=True, check=False
     )
+
+
+def test_the_rule_of_the_flood_asks_for_figures_that_the_book_has():
+    (rule,) = [one for one in RULES if one["alert"] == "AfstandAlarmFlood"]
+    asked = set(re.findall(r'figure="(\w+)"', rule["expr"]))
+    assert asked == {"alarms_10min", "operators"}
+    assert asked <= Watch("0").figures().keys()
+    assert f"> {FLOOD_BEGINS_ABOVE} *" in rule["expr"]
 
 
 def test_promtool_runs_the_tests_of_the_rules():
