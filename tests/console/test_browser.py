@@ -445,7 +445,9 @@ CHUNKS = """async (seed) => {
   };
   const without = (gone) => all.filter((one) => one !== gone);
   const counts = [touched(all), touched(without(plain[100])), touched(all), touched(without(plain.at(-1))), touched(all)];
-  return { wrong, none, counts, sizes: list.root.children.length };
+  for (const { root } of all) root.style.cssText = "display: block; height: 60px";
+  await new Promise((done) => setTimeout(done, 400));
+  return { wrong, none, counts, sizes: list.root.children.length, seen: list.seen().length };
 }"""  # noqa: E501
 
 
@@ -459,3 +461,5 @@ async def test_a_long_queue_hangs_in_chunks_in_the_same_order(live):
         # One that goes or comes back touches itself alone.
         assert found["counts"] == [0, 1, 1, 1, 1]
         assert 10 < found["sizes"] < 60
+        # The clocks that run are of those in sight and near it.
+        assert 10 < found["seen"] < 200

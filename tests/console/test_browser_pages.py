@@ -1,8 +1,12 @@
 """The pages beside the room in a real Chromium: shift, wall, caseload; and that all of them fit."""
 
 import asyncio
+import json
+from typing import Any
 
+import msgspec
 import pytest
+from playwright.async_api import FilePayload
 
 from alerting.book.types import Acknowledge, Priority
 from firmware_contracts import EventCode
@@ -186,4 +190,72 @@ async def test_by_hand_an_alarm_is_raised_a_class_is_out_of_service_and_a_shelvi
         await lead.sees("Niet langer stil vanaf", ".answer")
         (alarm,) = live.room.model.incidents.rows[dying.incident_id].alarms.values()
         assert (alarm.shelved_until_ms, alarm.out_of_service) == (None, "")
+        assert lead.faults == []
+
+
+def area(*rings: list[list[float]]) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": list(rings)}
+
+
+def box(lon: float, lat: float, size: float) -> list[list[float]]:
+    return [[lon, lat], [lon + size, lat], [lon + size, lat + size], [lon, lat + size], [lon, lat]]
+
+
+def upload(content: object) -> FilePayload:
+    raw = json.dumps(content).encode()
+    return {"name": "gebied.geojson", "mimeType": "application/geo+json", "buffer": raw}
+
+
+async def test_an_area_from_a_file_is_proposed_whole_until_somebody_draws_on(live):
+    hole = area(box(4.50, 51.93, 0.01), box(4.503, 51.933, 0.002)[::-1])
+    other = area(box(4.52, 51.93, 0.005))
+    features = [{"type": "Feature", "properties": {}, "geometry": one} for one in (hole, other)]
+    parts = {"type": "FeatureCollection", "features": features}
+    async with chromium() as browser:
+        lead = await Somebody.at(live, browser)
+        await lead.sign_in("lead")
+        page = lead.page
+        await lead.go("#/orders/new")
+        await page.select_option("[name=kind]", "area-ban")
+        await page.set_input_files("input[type=file]", upload({"type": "Point"}))
+        await lead.sees("geen gebied", ".form")
+        await page.fill("#order-id", "gebied-evert")
+        await page.fill("#order-wearer", "evert")
+        await page.wait_for_selector("[name=plan] option[value=partnergeweld]", state="attached")
+        await page.select_option("[name=plan]", "partnergeweld")
+        await page.fill("#order-zone_id", "zone-evert")
+        await page.set_input_files("input[type=file]", upload(parts))
+        await lead.sees("Het bestand heeft 2 delen", ".form")
+        await page.click("button[type=submit]")
+        await lead.sees("Vier ogen")
+        (first,) = live.room.model.world.proposals.values()
+        assert first.zones[0].geometry == parts
+
+        # The same file, then a ring that somebody typed: the ring counts.
+        await lead.go("#/orders/new")
+        await page.select_option("[name=kind]", "area-ban")
+        await page.set_input_files("input[type=file]", upload(parts))
+        await lead.sees("Het bestand heeft 2 delen", ".form")
+        await page.fill("[name=places]", "51.94, 4.50\n51.94, 4.51\n51.95, 4.51")
+        await page.fill("#order-id", "gebied-cees")
+        await page.fill("#order-wearer", "cees")
+        await page.select_option("[name=plan]", "partnergeweld")
+        await page.fill("#order-zone_id", "zone-cees")
+        await page.click("button[type=submit]")
+        await lead.sees("gebied-cees", "h1")
+        drawn = list(live.room.model.world.proposals.values())[-1]
+        assert drawn.order.id == "gebied-cees"
+        assert drawn.zones[0].geometry == area(
+            [[4.50, 51.94], [4.51, 51.94], [4.51, 51.95], [4.50, 51.94]]
+        )
+
+        # A whole proposal as a file needs no form at all.
+        said = msgspec.to_builtins(first.order)
+        zones = [{"id": "zone-3", "version": 1, "name": "hof", "geometry": hole}]
+        whole = {"order": said | {"id": "gebied-3", "zone_ids": ["zone-3"]}, "zones": zones}
+        await lead.go("#/orders/new")
+        await page.select_option("[name=kind]", "area-ban")
+        await page.set_input_files("input[type=file]", upload(whole))
+        await lead.sees("gebied-3", "h1")
+        assert live.room.model.world.order("gebied-3") is None
         assert lead.faults == []

@@ -19,6 +19,7 @@ export class Editor {
     this.zones = [];
     this.drawing = false;
     this.kept = null;
+    this.whole = null;
     this.answer = h("div", { role: "status" });
     this.form = this.makeForm();
     root.replaceChildren(h("div", { class: "editor" }, h("div", { class: "form" }, h("h1", {}, t("order-new")), h("p", { class: "hint" }, t("order-new-words")), this.form), this.map.root));
@@ -168,8 +169,7 @@ export class Editor {
     if (found.zones[0]) {
       put("zone_id", found.zones[0].id);
       put("zone_name", found.zones[0].name);
-      const part = partsOf(zoneGeometry(found.zones[0]))[0];
-      if (part) this.setRing(part.coordinates[0].slice(0, -1), true);
+      this.show(zoneGeometry(found.zones[0]));
     }
     this.change();
   }
@@ -217,9 +217,21 @@ export class Editor {
 
   setRing(ring, fit = false) {
     this.ring = ring;
+    this.whole = null; // whoever draws on after a file means what they draw
     this.places.value = ring.map(([lon, lat]) => `${lat.toFixed(6)}, ${lon.toFixed(6)}`).join("\n");
     this.drawRing();
     if (fit) this.map.fit(ring);
+  }
+
+  /** Take an area as it is: several parts and holes stay, until somebody draws on. Gives its parts. */
+  show(geometry) {
+    const parts = partsOf(geometry);
+    if (!parts.length) return 0;
+    this.setRing(parts[0].coordinates[0].slice(0, -1), true);
+    this.whole = parts.length > 1 || parts[0].coordinates.length > 1 ? geometry : null;
+    this.map.fit(placesOf(geometry));
+    this.drawRing();
+    return parts.length;
   }
 
   undo() {
@@ -233,6 +245,7 @@ export class Editor {
       if (Number.isFinite(lat) && Number.isFinite(lon) && line.trim()) ring.push([lon, lat]);
     }
     this.ring = ring;
+    this.whole = null;
     this.drawRing();
   }
 
@@ -243,7 +256,8 @@ export class Editor {
     this.map.places = this.ring;
     const feature = (shape) => ({ type: "Feature", properties: {}, geometry: shape });
     const corners = feature({ type: "MultiPoint", coordinates: this.ring });
-    this.map.set("edit", this.ring.length > 1 ? [feature(geometry), corners] : [corners]);
+    const shapes = this.whole ? partsOf(this.whole) : this.ring.length > 1 ? [geometry] : [];
+    this.map.set("edit", [...shapes.map(feature), ...(this.whole ? [] : [corners])]);
   }
 
   placeDialog(title, words, done) {
@@ -287,12 +301,9 @@ export class Editor {
         await this.send(parsed);
         return;
       }
-      const parts = partsOf(parsed);
-      if (!parts.length) throw new Error(t("file-no-area"));
-      this.whole = parts.length > 1 || parts[0].coordinates.length > 1 ? parsed : null;
-      this.setRing(parts[0].coordinates[0].slice(0, -1), true);
-      this.map.fit(placesOf(parsed));
-      say(this.answer, this.whole ? t("file-whole", { count: parts.length }) : t("file-read", { name: file.name }));
+      const parts = this.show(parsed);
+      if (!parts) throw new Error(t("file-no-area"));
+      say(this.answer, this.whole ? t("file-whole", { count: parts }) : t("file-read", { name: file.name }));
     } catch (error) {
       say(this.answer, error.words || String(error.message || error));
     } finally {
