@@ -1,16 +1,21 @@
 """The pages beside the room in a real Chromium: shift, wall, caseload; and that all of them fit."""
 
 import asyncio
+import io
 import json
 from typing import Any
 
 import msgspec
 import pytest
+from PIL import Image
 from playwright.async_api import FilePayload
 
 from alerting.book.types import Acknowledge, Priority
+from console.settings import Settings, TileSettings
 from firmware_contracts import EventCode
-from tests.console.browser import PAGES, Somebody, chromium
+from tests.console.browser import MAP, PAGES, Somebody, chromium
+from tests.console.live import LiveSite
+from tests.console.test_tiles import archive
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -259,3 +264,41 @@ async def test_an_area_from_a_file_is_proposed_whole_until_somebody_draws_on(liv
         await lead.sees("gebied-3", "h1")
         assert live.room.model.world.order("gebied-3") is None
         assert lead.faults == []
+
+
+@pytest.mark.skipif(not MAP.exists(), reason="the map library is not installed (./run test does)")
+async def test_tiles_of_the_site_lie_under_what_is_drawn(tmp_path):
+    white = io.BytesIO()
+    Image.new("RGB", (256, 256), "white").save(white, "PNG")
+    file = archive(tmp_path / "base.pmtiles", draw=lambda *_: white.getvalue())
+    settings = Settings(tiles=TileSettings(file=file, max_zoom=4), centre=(4.48, 51.92, 4.0))
+    live = LiveSite(tmp_path, settings=settings)
+    live.people()
+    async with live.serving(), chromium(with_map=True) as browser:
+        lead = await Somebody.at(live, browser, size=(1280, 800), color_scheme="dark")
+        asked: list[str] = []
+        lead.page.on("request", lambda request: asked.append(request.url))
+        await lead.sign_in("lead")
+        await lead.go("#/orders/new")
+        page = lead.page
+        await page.select_option("[name=kind]", "area-ban")
+        await page.wait_for_selector(".map .tools:visible")
+        await page.fill("[name=places]", "60, 0\n60, 9\n40, 9\n40, 0")
+        area_of_map = await page.locator(".map .overlay").bounding_box()
+        assert area_of_map is not None
+        for _ in range(40):
+            await asyncio.sleep(0.25)
+            shot = Image.open(io.BytesIO(await page.screenshot(clip=area_of_map))).convert("L")
+            drawn, beside = (
+                shot.getpixel((shot.width // 2 + dx, shot.height // 2 + 60)) for dx in (9, -200)
+            )
+            # Light under a dark frame is the tile; the area on it has made it darker.
+            if beside > 150 and drawn < beside:
+                break
+        else:
+            pytest.fail(f"tiles {beside}, area {drawn}")
+        tiles = [url for url in asked if "/tiles/" in url]
+        assert tiles
+        assert all(url.startswith((live.url, "blob:")) for url in asked)
+        assert lead.faults == []
+    live.close()
