@@ -170,7 +170,7 @@ def intake_us(count: int, start_ms: int) -> float:
         for planned in pending.plan(number, _refuse).entries:
             assert planned.block is not None
             for fixes in planned.block.fixes:
-                acks.durable_fixes(fixes.devices, fixes.boots, fixes.sequences, number)
+                acks.durable_fixes(fixes, number)
                 taken += len(fixes.devices)
             planned.block.mark.stored(number)
             pending.entry_written(planned)

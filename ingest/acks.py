@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+from numba import njit
 
 from afstand.limits import ACK_RANGES_KEPT, FRAME_RECORDS_MAX
 from firmware_contracts.frames import seal_acks
 from firmware_contracts.topics import ack_topic
 from ingest.checks import Device
+
+Ints = npt.NDArray[np.int64]
+
+_HANDLES_FIRST: Final = 1_024
+_HANDLES_MAX: Final = 1 << 24  # of higher ones every frame is noted by itself
 
 
 class DeviceAck(NamedTuple):
@@ -37,10 +45,11 @@ class _Range(msgspec.Struct, gc=False):  # one per device at least: the collecto
 class _Told:
     """What a device was told and is to be told; the newest range comes last."""
 
-    __slots__ = ("device", "due_ms", "ranges", "sent_ms")
+    __slots__ = ("device", "due_ms", "ranges", "sent_ms", "topic")
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.topic = ack_topic(device.device_id)
         self.ranges: list[_Range] = []
         self.sent_ms: int | None = None
         self.due_ms: int | None = None
@@ -72,6 +81,41 @@ class _Told:
                 return
 
 
+class Fixes(Protocol):
+    """Fix frames in columns, as `pending.Fixes` has them."""
+
+    @property
+    def devices(self) -> list[Device]: ...  # noqa: D102 see pending.Fixes
+    @property
+    def handles(self) -> Ints: ...  # noqa: D102
+    @property
+    def serials(self) -> Ints: ...  # noqa: D102
+    @property
+    def boots(self) -> Ints: ...  # noqa: D102
+    @property
+    def sequences(self) -> Ints: ...  # noqa: D102
+
+
+class _Growing(NamedTuple):
+    """By handle: whose only range waits to be told and grows, and how far it is.
+
+    `serial` is that of the device; 0 = none of this device does.
+    """
+
+    serial: Ints
+    boot: Ints
+    last: Ints
+
+    @classmethod
+    def empty(cls, count: int) -> _Growing:
+        return cls(*(np.zeros(count, np.int64) for _ in cls._fields))
+
+    def with_room(self, count: int) -> _Growing:
+        more = max(count - len(self.last), len(self.last))
+        room = np.zeros(more, np.int64)
+        return _Growing(*(np.concatenate((column, room)) for column in self))
+
+
 class DeviceAcks:
     """The acknowledgements of one intake. Bounded by the number of registered devices."""
 
@@ -81,6 +125,7 @@ class DeviceAcks:
         self._due: list[tuple[int, str]] = []
         # (due, which); bounded by what the intake holds, since each is of a packet just written.
         self._receipts: deque[tuple[int, DeviceAck]] = deque()
+        self._growing = _Growing.empty(_HANDLES_FIRST)
 
     def __len__(self) -> int:
         """Return how many acknowledgements wait, at most (one sent early is counted still)."""
@@ -99,6 +144,7 @@ class DeviceAcks:
         told = self._told.get(device_id)
         if told is None:
             told = self._told[device_id] = _Told(device)
+        self._stop_growing(told)
         told.device = device
         told.add(boot, sequence)
         due_ms = now_ms
@@ -107,25 +153,45 @@ class DeviceAcks:
             due_ms = max(now_ms, told.sent_ms + self._interval_ms)
         self._queue(told, due_ms)
 
-    def durable_fixes(
-        self, devices: list[Device], boots: list[int], sequences: list[int], now_ms: int
-    ) -> None:
+    def durable_fixes(self, fixes: Fixes, now_ms: int) -> None:
         """Note many fix frames as durable.
 
         As `durable`, of devices that have a key, for sequences above 0.
         """
-        known = self._told
-        for device, boot, sequence in zip(devices, boots, sequences, strict=True):
-            told = known.get(device.device_id)
-            if told is None or told.due_ms is None or told.device is not device:
-                self.durable(device, boot, sequence, now_ms, at_once=False)
-                continue
-            last = told.ranges[-1]
-            if last.boot == boot and last.last + 1 == sequence and len(told.ranges) == 1:
-                last.last = sequence  # the common case: the next one of a row that waits to be told
-                last.told = False
-            else:
-                self.durable(device, boot, sequence, now_ms, at_once=False)
+        handles, serials = fixes.handles, fixes.serials
+        boots, sequences = fixes.boots, fixes.sequences
+        at = 0
+        while True:
+            # The common case: the next one of a row that waits to be told.
+            at = int(_grow(handles, serials, boots, sequences, *self._growing, at))
+            if at == len(handles):
+                return
+            device = fixes.devices[at]
+            self.durable(device, int(boots[at]), int(sequences[at]), now_ms, at_once=False)
+            self._grow_from_here(self._told[device.device_id])
+            at += 1
+
+    def _grow_from_here(self, told: _Told) -> None:
+        """Let `_grow` go on with what waits to be told of a device."""
+        handle = told.device.handle
+        if told.due_ms is None or len(told.ranges) != 1 or not 0 < handle < _HANDLES_MAX:
+            return
+        if handle >= len(self._growing.last):
+            self._growing = self._growing.with_room(handle + 1)
+        growing, only = self._growing, told.ranges[0]
+        growing.serial[handle] = told.device.serial
+        growing.boot[handle], growing.last[handle] = only.boot, only.last
+
+    def _stop_growing(self, told: _Told) -> None:
+        """Take over what `_grow` has noted of a device."""
+        growing, handle = self._growing, told.device.handle
+        if handle >= len(growing.last) or growing.serial[handle] != told.device.serial:
+            return
+        growing.serial[handle] = 0
+        only = told.ranges[0]
+        if growing.last[handle] > only.last:
+            only.last = int(growing.last[handle])
+            only.told = False
 
     def receipt(self, topic: str, payload: bytes, now_ms: int) -> None:
         """Note that a packet of a tracker is durable: its bridge is told at once."""
@@ -145,13 +211,14 @@ class DeviceAcks:
             if told.due_ms != due_ms:
                 continue  # told meanwhile
             told.due_ms = None
+            self._stop_growing(told)
             tagger = told.device.tagger
             news = [r for r in told.ranges if not r.told][:FRAME_RECORDS_MAX]
             if tagger is None or not news:
                 continue
             records = [(r.boot, r.first, r.last) for r in news]
             frame = seal_acks(tagger, records, server_time_ms=server_time_ms)
-            acks.append(DeviceAck(device_id, ack_topic(device_id), frame))
+            acks.append(DeviceAck(device_id, told.topic, frame))
             for one in news:
                 one.told = True
             told.sent_ms = now_ms
@@ -167,6 +234,7 @@ class DeviceAcks:
             self._receipts.append((retry_ms, ack))
             return
         told = self._told[ack.device_id]
+        self._stop_growing(told)
         for one in told.ranges:
             one.told = False
         self._queue(told, retry_ms)
@@ -180,3 +248,34 @@ class DeviceAcks:
         if told.due_ms is None or due_ms < told.due_ms:
             told.due_ms = due_ms
             heapq.heappush(self._due, (due_ms, told.device.device_id))
+
+
+def warm_up() -> None:
+    """Compile the kernel."""
+    one = np.zeros(1, np.int64)
+    _grow(one, one, one, one, *_Growing.empty(1), 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _grow(
+    handles: Ints,
+    serials: Ints,
+    boots: Ints,
+    sequences: Ints,
+    growing: Ints,
+    growing_boot: Ints,
+    growing_last: Ints,
+    first: int,
+) -> int:
+    """Note frames from `first` on that are next in a range that grows; return which is not."""
+    for index in range(first, len(handles)):
+        handle = handles[index]
+        if (
+            handle >= len(growing)
+            or growing[handle] != serials[index]
+            or growing_boot[handle] != boots[index]
+            or growing_last[handle] + 1 != sequences[index]
+        ):
+            return index
+        growing_last[handle] = sequences[index]
+    return len(handles)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from itertools import count
 from typing import Final, NamedTuple
 
 from afstand.limits import (
@@ -61,16 +62,30 @@ _LAT_MIN, _LAT_MAX = LAT
 _LON_MIN, _LON_MAX = LON
 HEADING_MAX: Final = 35_999
 BATTERY_MAX: Final = 100
+_SERIALS: Final = count(1)
 
 
 class Device:
-    """A registered device with its key at hand: `tagger`, by which it is also told its acks."""
+    """A registered device with its key at hand: `tagger`, by which it is also told its acks.
 
-    __slots__ = ("_former", "device_id", "handle", "partition", "record", "successor", "tagger")
+    `serial` is another one for every object: a changed record is another object.
+    """
+
+    __slots__ = (
+        "_former",
+        "device_id",
+        "handle",
+        "partition",
+        "record",
+        "serial",
+        "successor",
+        "tagger",
+    )
 
     def __init__(self, record: DeviceRecord, key: bytes = b"") -> None:
         key = key or record.key
         self.record = record
+        self.serial = next(_SERIALS)
         self.device_id = record.device_id
         self.handle = record.handle
         self.partition = record.partition

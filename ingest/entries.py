@@ -256,7 +256,9 @@ def build_frames(records: Sequence[FrameRecord]) -> bytes:
     return assemble_frames([table], names, payloads)
 
 
-def fixes_table(handles: Sequence[int], received_ms: int, frame_bytes: int) -> npt.NDArray[np.void]:
+def fixes_table(
+    handles: Sequence[int] | npt.NDArray[np.int64], received_ms: int, frame_bytes: int
+) -> npt.NDArray[np.void]:
     """Return the table of proven fix frames of one size that arrived at one moment."""
     table = np.zeros(len(handles), RECORD)
     table["handle"] = handles

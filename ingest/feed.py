@@ -295,7 +295,7 @@ class Feed:
     def _block_durable(self, block: Block, lanes: Counter[LaneCode], now_ms: int) -> None:
         for fixes in block.fixes:
             lanes[LaneCode.FIX] += len(fixes.devices)
-            self._core.acks.durable_fixes(fixes.devices, fixes.boots, fixes.sequences, now_ms)
+            self._core.acks.durable_fixes(fixes, now_ms)
         for row in block.rows:
             lanes[row.record.lane] += 1
             self._durable(row.device, row.boot, row.sequence, now_ms)

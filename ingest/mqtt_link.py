@@ -24,12 +24,27 @@ from ingest.mqtt_codec import (
 )
 from ingest.scan import PLAIN_BYTES, Run, Scanner
 
-_TICK_S_MIN: Final = 0.004
-_TICK_S_MAX: Final = 0.008
-_TICK_ABOVE_PER_S: Final = 400
-_TICK_BELOW_PER_S: Final = 200
-_TICK_LONGEST_PER_S: Final = 10_000
+# Up to the first rate a fix is as fast as the budget of proximity wants it; above, rounds grow.
+_TICK_S_MIN: Final = 0.008
+_TICK_S_MAX: Final = 0.024
+_TICK_ABOVE_PER_S: Final = 100
+_TICK_BELOW_PER_S: Final = 50
+_LOADED_PER_S: Final = 10_000
+_TICK_LONGEST_PER_S: Final = 20_000
+# Half of what the shipped broker sends without an acknowledgement: the other half is being written.
+_TICK_MESSAGES_MAX: Final = 500
 _RATE_WINDOW_S: Final = 0.1
+
+
+def tick_s(rate_per_s: float) -> float:
+    """Return how long to let messages gather at a rate (docs/adr/0040).
+
+    A round costs intake, store and each watch as much as many fixes do, so long ticks are cheap;
+    presses have a connection of their own, which never waits.
+    """
+    share = (rate_per_s - _LOADED_PER_S) / (_TICK_LONGEST_PER_S - _LOADED_PER_S)
+    longest_s = _TICK_S_MIN + (_TICK_S_MAX - _TICK_S_MIN) * min(1.0, max(0.0, share))
+    return min(longest_s, _TICK_MESSAGES_MAX / max(1.0, rate_per_s))
 
 
 class Pace:
@@ -53,10 +68,7 @@ class Pace:
         if elapsed_s >= _RATE_WINDOW_S:
             rate = self._count / elapsed_s
             self.ticking = rate > (_TICK_BELOW_PER_S if self.ticking else _TICK_ABOVE_PER_S)
-            # A round costs the intake and each watch about as much as ten fixes do; presses have a
-            # connection of their own, which never waits.
-            share = min(1.0, rate / _TICK_LONGEST_PER_S)
-            self.tick_s = _TICK_S_MIN + (_TICK_S_MAX - _TICK_S_MIN) * share
+            self.tick_s = tick_s(rate)
             self._since_s = now_s
             self._count = 0
         return self.ticking

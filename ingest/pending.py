@@ -64,8 +64,10 @@ class Fixes(NamedTuple):
     received_ms: int
     packet_ids: npt.NDArray[Any]
     devices: list[Device]
-    boots: list[int]
-    sequences: list[int]
+    handles: npt.NDArray[np.int64]
+    serials: npt.NDArray[np.int64]
+    boots: npt.NDArray[np.int64]
+    sequences: npt.NDArray[np.int64]
     frames: npt.NDArray[np.void]
 
     def message(self, index: int) -> Message:
@@ -107,8 +109,7 @@ class Block:
             table, names, payloads = records_table([row.record for row in self.rows])
             tables.append(table)
         for fixes in self.fixes:
-            handles = [device.handle for device in fixes.devices]
-            tables.append(fixes_table(handles, fixes.received_ms, fixes.frames.itemsize))
+            tables.append(fixes_table(fixes.handles, fixes.received_ms, fixes.frames.itemsize))
             payloads.append(fixes.frames.tobytes())
         self.blob = assemble_frames(tables, names, payloads)
 
@@ -121,7 +122,7 @@ class Block:
                 record = FrameRecord(
                     device.handle, LaneCode.FIX, flags, message.received_ms, message.payload
                 )
-                boot, sequence = fixes.boots[index], fixes.sequences[index]
+                boot, sequence = int(fixes.boots[index]), int(fixes.sequences[index])
                 self.rows.append(Row(record, message, device, boot, sequence))
         self.fixes.clear()
 

@@ -1,5 +1,7 @@
 """What devices are told: nothing that is not durable, everything that is, and not too often."""
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from firmware_contracts.frames import Tagger, decode_acks
 from firmware_contracts.topics import Lane, parse_topic
 from ingest.acks import DeviceAcks
 from ingest.checks import Device
+from ingest.pending import Fixes
 from tests.ingest.devices import NOW_MS, key_of, record
 
 INTERVAL_MS = 10_000
@@ -15,6 +18,16 @@ INTERVAL_MS = 10_000
 
 def device(device_id="d1"):
     return Device(record(device_id))
+
+
+def fixes(one, boot, *sequences):
+    """Fix frames of a device as columns."""
+    count = len(sequences)
+    columns = ([value] * count for value in (one.handle, one.serial, boot))
+    handles, serials, boots = (np.array(column, np.int64) for column in columns)
+    numbers = np.array(sequences, np.int64)
+    ids = np.arange(count)
+    return Fixes(1, 0, ids, [one] * count, handles, serials, boots, numbers, np.zeros(count, "V1"))
 
 
 def ranges(acks, now_ms, limit=100):
@@ -92,6 +105,35 @@ def test_more_ranges_than_a_frame_holds_are_told_in_turn():
     assert told == [(1, n, n) for n in range(1, 401, 2)]
 
 
+def test_fixes_in_bulk_are_told_under_the_key_that_the_device_has_now():
+    acks, one = DeviceAcks(INTERVAL_MS), device()
+    acks.durable_fixes(fixes(one, 1, 1, 2, 3), NOW_MS)
+    changed = Device(msgspec.structs.replace(one.record, key=bytes(16)))
+    acks.durable_fixes(fixes(changed, 1, 4, 5), NOW_MS)
+    (ack,) = acks.take_due(NOW_MS, 10, 0)
+    assert Tagger("d1", bytes(16)).valid(ack.frame)
+    assert [tuple(one) for one in decode_acks(ack.frame)] == [(1, 1, 5)]
+
+
+def test_what_grows_in_bulk_is_told_again_when_it_could_not_be_sent():
+    acks, one = DeviceAcks(INTERVAL_MS), device()
+    acks.durable_fixes(fixes(one, 1, 1, 2, 3), NOW_MS)
+    (ack,) = acks.take_due(NOW_MS, 10, 0)
+    acks.durable_fixes(fixes(one, 1, 4, 5), NOW_MS + 1)
+    acks.not_sent(ack, NOW_MS + 2)
+    acks.durable_fixes(fixes(one, 1, 6), NOW_MS + 2)
+    assert ranges(acks, NOW_MS + 2) == [(1, 1, 6)]
+
+
+@pytest.mark.parametrize("handle", [0, 5_000, (1 << 24) + 1])
+def test_fixes_in_bulk_of_a_device_with_any_handle(handle):
+    acks = DeviceAcks(INTERVAL_MS)
+    one = Device(msgspec.structs.replace(record("d1"), handle=handle))
+    for sequence in range(1, 9):
+        acks.durable_fixes(fixes(one, 1, sequence), NOW_MS)
+    assert ranges(acks, NOW_MS) == [(1, 1, 8)]
+
+
 def test_no_more_than_the_limit_in_one_go():
     acks = DeviceAcks(INTERVAL_MS)
     for n in range(30):
@@ -143,7 +185,7 @@ def test_model(draws, in_bulk):
         now_ms += step_ms
         durable[name].add((boot, sequence))
         if in_bulk and not at_once:
-            acks.durable_fixes([devices[name]], [boot], [sequence], now_ms)
+            acks.durable_fixes(fixes(devices[name], boot, sequence), now_ms)
         else:
             acks.durable(devices[name], boot, sequence, now_ms, at_once=at_once)
             if at_once:

@@ -563,7 +563,7 @@ def test_bulk_passes_the_plain_case():
     passed, rest = bulk.check(run)
     assert (others, rest) == ([], [])
     assert [part.partition for part in passed] == ["p0", "p1"]
-    assert [part.fixes.sequences for part in passed] == [list(range(1, 40))] * 2
+    assert [part.fixes.sequences.tolist() for part in passed] == [list(range(1, 40))] * 2
     assert [part.fixes.packet_ids.tolist() for part in passed] == [
         list(range(1, 79, 2)),
         list(range(2, 80, 2)),

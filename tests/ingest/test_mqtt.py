@@ -12,7 +12,7 @@ from afstand.limits import MQTT_INBOX_MESSAGES_MAX, MQTT_PACKET_BYTES_MAX
 from ingest import mqtt as mqtt_module
 from ingest import mqtt_link
 from ingest.mqtt import Message, MqttClient, MqttSettings, TlsSettings
-from ingest.mqtt_link import Pace
+from ingest.mqtt_link import Pace, tick_s
 from tests.ingest.fake_broker import FakeBroker, Session, serving, until
 
 NOW_MS = 1_790_000_000_000
@@ -370,20 +370,32 @@ def test_tls_files_that_are_not_there_are_an_error_at_once():
 
 def test_ticks_begin_and_end_by_the_rate():
     pace, now_s, modes = Pace(0.0), 0.0, []
-    for rate in (100, 300, 500, 300, 100, 20_000):
+    for rate in (50, 80, 200, 80, 40, 20_000):
         for _ in range(20):
-            now_s += 0.01
-            ticking = pace.count(rate // 100, now_s)
+            now_s += 0.1
+            ticking = pace.count(rate // 10, now_s)
         modes.append((rate, ticking))
     assert modes == [
-        (100, False),
-        (300, False),
-        (500, True),
-        (300, True),  # between the two bounds it stays as it is
-        (100, False),
+        (50, False),
+        (80, False),
+        (200, True),
+        (80, True),  # between the two bounds it stays as it is
+        (40, False),
         (20_000, True),
     ]
-    assert pace.tick_s == pytest.approx(0.008)
+    assert pace.tick_s == pytest.approx(0.024)
+
+
+def test_a_tick_is_short_while_the_rate_is_one_of_the_budget_of_latency():
+    assert [tick_s(rate) for rate in (0, 100, 1_000, 10_000)] == [0.008] * 4
+    assert tick_s(15_000) == pytest.approx(0.016)
+    assert tick_s(20_000) == pytest.approx(0.024)
+
+
+@given(st.floats(0, 1e7))
+def test_in_a_tick_no_more_gathers_than_half_of_what_the_broker_sends(rate):
+    assert 0 < tick_s(rate) <= 0.024
+    assert tick_s(rate) * rate <= 500.1
 
 
 @given(st.lists(st.tuples(st.integers(0, 3000), st.floats(0, 0.5)), max_size=60))
@@ -392,7 +404,7 @@ def test_a_tick_is_never_longer_than_its_bound(reads):
     for count, step_s in reads:
         now_s += step_s
         pace.count(count, now_s)
-        assert 0.004 <= pace.tick_s <= 0.008
+        assert 0 < pace.tick_s <= 0.024
 
 
 def test_the_bounds_fit_together():

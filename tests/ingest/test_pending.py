@@ -28,8 +28,9 @@ def row(payload=b"x", packet_id=1, name=""):
 def fixes_of(device, frames):
     count = len(frames)
     array = np.frombuffer(b"".join(frames), PLAIN)
-    ids, sequences = np.arange(count), list(range(1, count + 1))
-    return Fixes(3, 5, ids, [device] * count, [1] * count, sequences, array)
+    handles, serials = np.full(count, device.handle), np.full(count, device.serial)
+    ids, boots, sequences = np.arange(count), np.ones(count, np.int64), np.arange(1, count + 1)
+    return Fixes(3, 5, ids, [device] * count, handles, serials, boots, sequences, array)
 
 
 def plan(pending, now_ms=NOW_MS):
