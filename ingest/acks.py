@@ -97,7 +97,7 @@ class Fixes(Protocol):
 
 
 class _Growing(NamedTuple):
-    """By handle: whose only range waits to be told and grows, and how far it is.
+    """By handle: whose newest range waits to be told and grows, and how far it is.
 
     `serial` is that of the device; 0 = none of this device does.
     """
@@ -158,29 +158,29 @@ class DeviceAcks:
 
         As `durable`, of devices that have a key, for sequences above 0.
         """
-        handles, serials = fixes.handles, fixes.serials
-        boots, sequences = fixes.boots, fixes.sequences
-        at = 0
-        while True:
-            # The common case: the next one of a row that waits to be told.
-            at = int(_grow(handles, serials, boots, sequences, *self._growing, at))
-            if at == len(handles):
-                return
+        rest = np.empty(len(fixes.handles), np.int64)
+        columns = fixes.handles, fixes.serials, fixes.boots, fixes.sequences
+        # The common case: the next one of a row that waits to be told.
+        left = _grow(*columns, *self._growing, rest)
+        for at in rest[:left].tolist():
             device = fixes.devices[at]
-            self.durable(device, int(boots[at]), int(sequences[at]), now_ms, at_once=False)
+            boot, sequence = int(fixes.boots[at]), int(fixes.sequences[at])
+            self.durable(device, boot, sequence, now_ms, at_once=False)
             self._grow_from_here(self._told[device.device_id])
-            at += 1
 
     def _grow_from_here(self, told: _Told) -> None:
         """Let `_grow` go on with what waits to be told of a device."""
         handle = told.device.handle
-        if told.due_ms is None or len(told.ranges) != 1 or not 0 < handle < _HANDLES_MAX:
+        if told.due_ms is None or not 0 < handle < _HANDLES_MAX:
             return
+        *others, newest = told.ranges
+        if any(one.boot == newest.boot and one.first > newest.last for one in others):
+            return  # it may grow into that one
         if handle >= len(self._growing.last):
             self._growing = self._growing.with_room(handle + 1)
-        growing, only = self._growing, told.ranges[0]
+        growing = self._growing
         growing.serial[handle] = told.device.serial
-        growing.boot[handle], growing.last[handle] = only.boot, only.last
+        growing.boot[handle], growing.last[handle] = newest.boot, newest.last
 
     def _stop_growing(self, told: _Told) -> None:
         """Take over what `_grow` has noted of a device."""
@@ -188,10 +188,10 @@ class DeviceAcks:
         if handle >= len(growing.last) or growing.serial[handle] != told.device.serial:
             return
         growing.serial[handle] = 0
-        only = told.ranges[0]
-        if growing.last[handle] > only.last:
-            only.last = int(growing.last[handle])
-            only.told = False
+        newest = told.ranges[-1]
+        if growing.last[handle] > newest.last:
+            newest.last = int(growing.last[handle])
+            newest.told = False
 
     def receipt(self, topic: str, payload: bytes, now_ms: int) -> None:
         """Note that a packet of a tracker is durable: its bridge is told at once."""
@@ -253,7 +253,7 @@ class DeviceAcks:
 def warm_up() -> None:
     """Compile the kernel."""
     one = np.zeros(1, np.int64)
-    _grow(one, one, one, one, *_Growing.empty(1), 0)
+    _grow(one, one, one, one, *_Growing.empty(1), one)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -265,10 +265,11 @@ def _grow(
     growing: Ints,
     growing_boot: Ints,
     growing_last: Ints,
-    first: int,
+    rest: Ints,
 ) -> int:
-    """Note frames from `first` on that are next in a range that grows; return which is not."""
-    for index in range(first, len(handles)):
+    """Note frames that are next in a range that grows; put the others into `rest`."""
+    left = 0
+    for index in range(len(handles)):
         handle = handles[index]
         if (
             handle >= len(growing)
@@ -276,6 +277,8 @@ def _grow(
             or growing_boot[handle] != boots[index]
             or growing_last[handle] + 1 != sequences[index]
         ):
-            return index
-        growing_last[handle] = sequences[index]
-    return len(handles)
+            rest[left] = index
+            left += 1
+        else:
+            growing_last[handle] = sequences[index]
+    return left

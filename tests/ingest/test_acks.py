@@ -125,6 +125,14 @@ def test_what_grows_in_bulk_is_told_again_when_it_could_not_be_sent():
     assert ranges(acks, NOW_MS + 2) == [(1, 1, 6)]
 
 
+def test_a_range_in_bulk_grows_beside_one_of_an_earlier_boot_and_into_one_above_it():
+    acks, one = DeviceAcks(INTERVAL_MS), device()
+    acks.durable_fixes(fixes(one, 1, 7, 8), NOW_MS)
+    acks.durable_fixes(fixes(one, 2, 5, 6, 1, 2, 3), NOW_MS)
+    acks.durable_fixes(fixes(one, 2, 4, 7), NOW_MS)
+    assert sorted(ranges(acks, NOW_MS)) == [(1, 7, 8), (2, 1, 7)]
+
+
 @pytest.mark.parametrize("handle", [0, 5_000, (1 << 24) + 1])
 def test_fixes_in_bulk_of_a_device_with_any_handle(handle):
     acks = DeviceAcks(INTERVAL_MS)
