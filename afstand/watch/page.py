@@ -39,6 +39,12 @@ _AUTHENTICATED: Final = int(FrameFlag.AUTHENTICATED)
 _LANE_FIRST, _LANE_END = int(LaneCode.FIX), int(LaneCode.OWNTRACKS)
 _FEW_ENTRIES: Final = 512  # more at once are decoded column by column
 _FLAGS_KNOWN: Final = int(~np.uint8(sum(FrameFlag)))
+_NONE_PLAIN: Final = PlainFixes(
+    np.zeros(1, np.bool_),
+    np.zeros(1, np.int64),
+    *np.zeros((len(PlainFixes._fields) - 2, 0), np.int64),
+)
+"""What is found in one entry that holds something else."""
 
 
 class PageFixes(NamedTuple):
@@ -85,6 +91,8 @@ def _at(data: npt.NDArray[np.uint8], dtype: np.dtype[Any], starts: Ints) -> npt.
 def read_page(entries: EntryColumns) -> Page:
     """Decode the plain ones among entries. Never raises for what stands in them."""
     found = plain_fixes(entries) if len(entries) <= _FEW_ENTRIES else None
+    if found is None and len(entries) == 1:
+        return page_of(entries, _NONE_PLAIN)  # by itself it costs less than column by column
     return read_general(entries) if found is None else page_of(entries, found)
 
 

@@ -245,4 +245,5 @@ def test_frames_that_share_their_bytes_do_not_run_over():
     crc = zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "little")
     columns = EntryColumns.of([entry._replace(blob=head + crc + body)])
     assert plain_fixes(columns) is None
-    assert len(read_page(columns).handles) == count
+    assert len(read_general(columns).handles) == count
+    assert not read_page(columns).plain.any(), "by itself it is left to the fold of one entry"
