@@ -125,14 +125,18 @@ class LiftHold(msgspec.Struct, frozen=True, kw_only=True, tag="lift-hold"):
 class CaseErased(msgspec.Struct, frozen=True, kw_only=True, tag="case-erased"):
     """A case was erased in one category: the watches forget these persons and zones as well.
 
-    `keys`: the SHA-256 of the number of each key that was destroyed. `proof`: the SHA-256 of the
-    signed record.
+    `persons` and `orders` are those of no other case that is kept. An order is said as what is left
+    of it: who and which kind, without its terms. `keys`: the SHA-256 of the number of each key that
+    was destroyed. `proof`: the SHA-256 of the signed record.
     """
 
     case_id: str
     category: str
     persons: tuple[str, ...]
     zones: tuple[str, ...] = ()
+    orders: tuple[Order, ...] = ()
+    forget_case: bool = False
+    """The alarm book forgets it too: owners, counters, reminders."""
     by: str
     authority: str
     keys: tuple[str, ...]

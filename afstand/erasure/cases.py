@@ -12,18 +12,22 @@ import msgspec
 from afstand.commands import (
     CaseErased,
     CommandError,
+    DecideOrder,
     DefineOrder,
     HoldCase,
     JournalCommand,
     LiftHold,
+    ProposeOrder,
     decode_command,
 )
-from afstand.erasure.retention import POSITIONS, RECORDS
+from afstand.erasure.retention import RECORDS
 from afstand.erasure.subjects import ZONE, order_persons, persons_of
 from afstand.proof.past import Columns
+from afstand.watch.proposals import Proposals
 from alerting.book.case_words import Review, ReviewOutcome
 from alerting.book.types import DefineCase
 from geofence.orders import Order
+from geofence.verdicts import OrderKind
 from ingest.archive.chain import StreamName
 from ingest.archive.keys import Key
 from ingest.columns import KIND_CODES
@@ -112,23 +116,54 @@ class Room(NamedTuple):
         }
         return tuple(sorted(own - others - shared))
 
-    def persons_gone(self, case: Kept) -> tuple[str, ...]:
+    def persons_gone(self, case: Kept, category: str) -> tuple[str, ...]:
         """Return the persons of a case that are in no other case that is kept."""
-        return tuple(one for one in case.persons if not self.lives((one,), case, POSITIONS))
+        return tuple(one for one in case.persons if not self.lives((one,), case, category))
+
+    def orders_gone(self, case: Kept) -> tuple[Order, ...]:
+        """Return what is left of the orders of no other case that is kept."""
+        kept = {
+            order_id
+            for one in self.cases.values()
+            if one is not case and not one.gone(RECORDS)
+            for order_id in one.orders
+        }
+        return tuple(_left_of(one) for key, one in sorted(case.orders.items()) if key not in kept)
+
+
+def _left_of(order: Order) -> Order:
+    """An order without its terms: whom it tied by which ids, and that it is over."""
+    contact = order.kind is OrderKind.CONTACT_BAN
+    return Order(
+        id=order.id,
+        version=order.version + 1,
+        kind=order.kind,
+        wearer_id=order.wearer_id,
+        protected_ids=order.protected_ids,
+        zone_ids=order.zone_ids,
+        radius_m=1 if contact else 0,
+        valid_from_ms=0,
+        valid_to_ms=1,
+        plan_id="erased",
+    )
 
 
 async def read_room(past: Columns) -> Room:
     """Read all definitions of a partition. Raises what `past` raises."""
     cases: dict[str, Kept] = {}
     orders: dict[str, tuple[int, Order]] = {}
+    proposals = Proposals()
     async for part in past.columns(StreamName.JOURNAL):
         for index in (part.kind == _COMMAND).nonzero()[0].tolist():
             try:
                 command = decode_command(part.blob(index))
             except CommandError:
                 continue  # rejected then, or erased
-            if isinstance(command, DefineOrder):
-                orders[command.order.id] = part.id(index).ms, command.order
+            order = _order_of(command, proposals, part.id(index).ms)
+            if order is not None:
+                known = orders.get(order.id)
+                if known is None or order.version >= known[1].version:
+                    orders[order.id] = part.id(index).ms, order
             else:
                 _note(cases, command, part.id(index))
     for at_ms, order in orders.values():
@@ -140,6 +175,21 @@ async def read_room(past: Columns) -> Room:
                 case.orders[order.id] = order
                 case.said_ms = max(case.said_ms, at_ms)
     return Room(cases)
+
+
+def _order_of(command: JournalCommand, proposals: Proposals, at_ms: int) -> Order | None:
+    """The order that a command makes count: imported, or drawn and approved by a second person."""
+    match command:
+        case DefineOrder():
+            return command.order
+        case ProposeOrder():
+            proposals.propose(command, at_ms)
+        case DecideOrder():
+            approved = proposals.decide(command)
+            return approved.order if isinstance(approved, ProposeOrder) else None
+        case _:
+            pass
+    return None
 
 
 def _note(cases: dict[str, Kept], command: JournalCommand, at: EntryId) -> None:

@@ -26,6 +26,8 @@ from afstand.erasure.retention import (
 )
 from afstand.erasure.subjects import Subjects
 from afstand.limits import ARCHIVE_READ_ENTRIES_MAX, REWRITE_WAIT_S
+from afstand.watch.envelope import decode_envelope
+from alerting.book.types import IncidentRecord, IncidentState
 from ingest.archive.chain import StreamName
 from ingest.archive.files import read_file
 from ingest.archive.folder import ArchiveFolder
@@ -140,6 +142,22 @@ class Eraser:
                 after = page[-1].id
         return ""
 
+    async def still_open(self, case: Kept, gone: set[str]) -> str:
+        """Return an incident of a case, or of persons who go, that is open; empty for none."""
+        found: dict[str, None] = {}
+        async for entries in self._history.outbox():
+            for entry in entries:
+                for output in decode_envelope(entry.blob).outputs:
+                    if not isinstance(output, IncidentRecord):
+                        continue
+                    tied = {output.wearer_id, output.protected_id}
+                    of_it = output.case_id == case.case_id or bool(gone & tied)
+                    if output.state is IncidentState.OPEN and of_it:
+                        found[output.incident_id] = None
+                    else:
+                        found.pop(output.incident_id, None)
+        return next(iter(found), "")
+
     async def erase(
         self, room: Room, due: Due, order: Order, key: Ed25519PrivateKey, now_ms: int
     ) -> Proof:
@@ -147,8 +165,11 @@ class Eraser:
         if due.against:
             raise ValueError(due.against)
         case, category = due.case, due.category
-        persons = room.persons_gone(case) if category == POSITIONS else case.persons
+        persons = room.persons_gone(case, category)
         zones = room.zones_of(case) if category == RECORDS else ()
+        orders = room.orders_gone(case) if category == RECORDS else ()
+        if category == RECORDS and (incident_id := await self.still_open(case, set(persons))):
+            raise ValueError(f"incident {incident_id} is still open: close it first")
         concerned = [one for key in due.keys for one in key.persons]
         if concerned and (where := await self.in_clear(concerned, category)):
             raise ValueError(where)
@@ -161,6 +182,7 @@ class Eraser:
             ended_ms=case.ended_ms,
             persons=persons,
             zones=zones,
+            orders=orders,
             by=order.by,
             authority=order.authority,
             reason=order.reason,
@@ -182,6 +204,8 @@ class Eraser:
             category=proof.category,
             persons=proof.persons,
             zones=proof.zones,
+            orders=proof.orders,
+            forget_case=proof.category == RECORDS,
             by=proof.by,
             authority=proof.authority,
             keys=proof.keys,

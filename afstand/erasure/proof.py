@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from afstand import __version__
 from afstand.proof.signing import public_hex
+from geofence.orders import Order
 from ingest.archive.keys import Key
 from ingest.archive.names import sync_folder
 
@@ -41,6 +42,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     ended_ms: int | None
     persons: tuple[str, ...]
     zones: tuple[str, ...]
+    orders: tuple[Order, ...] = ()
+    """What is left of them: ids and kind."""
     by: str
     authority: str
     reason: str

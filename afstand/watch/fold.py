@@ -9,6 +9,7 @@ it was when they raise, so the entry is done again in parts, the part that canno
 aside with a reason, and a SYSTEM alarm says so. Nothing stops.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -457,8 +458,16 @@ class Watch:
             work.inputs.append(command)
 
     def _forget(self, command: CaseErased, work: Work) -> None:
-        """Where these persons were, and where their zones lay, goes out of the state."""
+        """Where persons were, where zones lay and what orders said goes out of the state."""
         self._engine.forget_persons(command.persons)
+        for order in command.orders:
+            with contextlib.suppress(OrderRejected):  # it was never taken here
+                work.inputs += self._engine.put_order(order, work.now_ms)
+        if command.forget_case:
+            orders = [order.id for order in command.orders]
+            against = self._book.forget_case(command.case_id, command.persons, orders)
+            if against:
+                work.rejected(RejectReason.BAD_COMMAND, "erasure", command.case_id, against)
         for zone_id in command.zones:
             version = self._engine.zone_version(zone_id)
             if version is not None:

@@ -19,6 +19,7 @@ from alerting.book import (
     conditions,
     decisions,
     devices,
+    erasing,
     findings,
     floods,
     incidents,
@@ -182,6 +183,16 @@ class Book:
         Raises ValueError, with the state as before, for one of another version.
         """
         self._at_once(lambda: moving.take(self._state, raw))
+
+    def forget_case(self, case_id: str, persons: Sequence[str], orders: Sequence[str]) -> str:
+        """Forget a case, and persons and orders that are in no other one.
+
+        Returns why it cannot be now, "" when it was done.
+        """
+        against = erasing.in_the_way(self._state, case_id, persons)
+        if not against:
+            self._at_once(lambda: erasing.forget(self._state, case_id, persons, orders))
+        return against
 
     def _at_once(self, change: Callable[[], T]) -> T:
         try:

@@ -94,7 +94,17 @@ def in_the_way(state: State, members: Members) -> str:
 
 def give(state: State, members: Members) -> bytes:
     """Take a group out and return it. Nothing may be in its way. The caller keeps the log."""
-    chosen = _chosen(state, members)
+    cases = {case for one in members.persons for case in state.person_cases.get(one) or ()}
+    rows = take_out(state, members, cases)
+    for name in _SHARED:
+        getattr(rows, name).update(getattr(state, name).rows)
+    group = BookGroup(DUMP_FORMAT, BOOK_VERSION, state.numbers.get(_NOW) or 0, _sorted(rows))
+    return msgspec.msgpack.encode(group)
+
+
+def take_out(state: State, members: Members, cases: set[str]) -> Rows:
+    """Drop every row and timer about a group and these cases, and return them."""
+    chosen = _chosen(state, members, cases)
     rows = Rows()
     for name, keys in chosen.items():
         table: Table[Any] = getattr(state, name)
@@ -107,10 +117,7 @@ def give(state: State, members: Members) -> bytes:
         if rest in getattr(rows, table_name, ()) or (kind == "test" and rest in members.devices):
             rows.timers[timer] = state.timers.rows[timer]
             state.timers.clear(timer)
-    for name in _SHARED:
-        getattr(rows, name).update(getattr(state, name).rows)
-    group = BookGroup(DUMP_FORMAT, BOOK_VERSION, state.numbers.get(_NOW) or 0, _sorted(rows))
-    return msgspec.msgpack.encode(group)
+    return rows
 
 
 def take(state: State, raw: bytes) -> None:
@@ -147,10 +154,9 @@ def _take_shared(state: State, rows: Rows) -> None:
             state.rosters.put(roster_id, roster)
 
 
-def _chosen(state: State, members: Members) -> dict[str, list[str]]:
+def _chosen(state: State, members: Members, cases: set[str]) -> dict[str, list[str]]:
     """The keys of the group's rows, by table."""
     persons, devices, orders = members.persons, members.devices, members.orders
-    cases = {case for one in persons for case in state.person_cases.get(one) or ()}
     ids = persons | devices | orders | cases
 
     def about(facts: Facts) -> bool:

@@ -8,18 +8,45 @@ import zlib
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from afstand.cli import main
-from afstand.commands import CaseErased, DefineOrder, decode_command, define_zone
+from afstand.commands import (
+    CaseErased,
+    DecideOrder,
+    DefineOrder,
+    DefinePerson,
+    ProposeOrder,
+    decode_command,
+    define_zone,
+)
+from afstand.erasure.cases import Kept, read_room
 from afstand.erasure.erase import Eraser
 from afstand.erasure.proof import Proofs
 from afstand.erasure.retention import CATEGORIES, RetentionError, read_retention
 from afstand.erasure.subjects import Subjects
+from afstand.watch.envelope import decode_envelope
 from afstand.watch.fold import Watch
 from afstand.watch.snapshots import Snapshot, Snapshots
-from geofence.orders import CircleShape, Zone
+from alerting.book.types import (
+    CaseOwner,
+    Countersign,
+    Decide,
+    Decision,
+    DefineCase,
+    Dispose,
+    Disposition,
+    IncidentRecord,
+    IncidentState,
+    LogbookEntry,
+    Rejected,
+    Review,
+    ReviewOutcome,
+)
+from alerting.book.types import Role as BookRole
+from geofence.orders import CircleShape, Role, Zone
 from geofence.verdicts import OrderKind
 from ingest.archive import archiver as archiver_module
 from ingest.archive.archiver import PartitionArchiver
@@ -27,9 +54,10 @@ from ingest.archive.chain import StreamName
 from ingest.archive.keys import Keys
 from ingest.archive.mover import Ages
 from ingest.archive.verify import verify_stream
+from ingest.columns import KIND_CODES, Item
 from ingest.entries import Entry, EntryKind, FrameBatch
 from ingest.readers import Readers
-from ingest.store import EntryId, connect_store
+from ingest.store import BEGINNING, EntryId, connect_store
 from tests.afstand.journal import LAT_E7, LON_E7, METRE_E7, Journal, fold, order
 from tests.afstand.proof_site import PARTITION, PROTECTED_NORTH_M, two_cases
 from tests.afstand.test_proof import configured
@@ -39,6 +67,8 @@ from tests.test_house import ROOT
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 HER = LAT_E7 + round(PROTECTED_NORTH_M * METRE_E7)
+NUMBER, TITLE, AUTHORITY = "09/123456-26", "38v of the old days", "rechtbank Oldtown"
+OWNER, CONTACT, WORDS = "M. de Ree", "the woman at the desk", "he stood at the school"
 HOME = (LAT_E7 + 123_457, LON_E7 + 654_321)
 ORDER = ("--by", "privacy officer", "--authority", "rechtbank 26/77", "--reason", "term is over")
 
@@ -51,6 +81,13 @@ def past() -> Journal:
     home = CircleShape(lat_e7=HOME[0], lon_e7=HOME[1], radius_m=150)
     journal.command(define_zone(Zone(id="home", circle=home)))
     journal.command(DefineOrder(order=order(id="ban-home", zone_ids=("home",))))
+    journal.command(
+        DefineCase(
+            case_id="case", wearer_id="wim", protected_ids=("vera",), contact=CONTACT,
+            owners=(CaseOwner(name=OWNER, target="desk", side=BookRole.WEARER),),
+        )
+    )  # fmt: skip
+    journal.command(LogbookEntry(case_id="case", person_id="vera", text=WORDS, happened_ms=1))
     for minute in range(12):
         journal.pass_s(60)
         journal.frames(
@@ -64,8 +101,35 @@ def past() -> Journal:
     journal.command(DefineOrder(order=order(id="ban-home", zone_ids=("home",), **ends)))
     journal.command(DefineOrder(order=order(
         id="contact", kind=OrderKind.CONTACT_BAN, zone_ids=(), protected_ids=("vera",),
-        radius_m=1_000, warning_m=2_000, case_number="09/123456-26", **ends)))  # fmt: skip
+        radius_m=1_741, warning_m=2_000, title=TITLE, authority=AUTHORITY,
+        case_number=NUMBER, **ends)))  # fmt: skip
     journal.pass_s(3600)
+    end = ReviewOutcome.END
+    for order_id, protected_id in (("contact", "vera"), ("ban", None), ("ban-home", None)):
+        journal.command(
+            Decide(order_id=order_id, protected_id=protected_id, by="om", note="warned by letter",
+                   decision=Decision.WARNED)
+        )  # fmt: skip
+    journal.command(Review(case_id="case", by="desk", outcome=end, note="the orders have ended"))
+    journal.tick()
+    return journal
+
+
+def closed(journal: Journal) -> Journal:
+    """Whatever is still open is closed, by two people."""
+    watch, found = Watch(PARTITION), {}
+    for _, blob in fold(watch, journal.entries):
+        for one in decode_envelope(blob).outputs:
+            if isinstance(one, IncidentRecord):
+                found[one.incident_id] = one.state
+    assert found
+    for incident_id, state in found.items():
+        if state is IncidentState.OPEN:
+            journal.command(
+                Dispose(incident_id=incident_id, by="op", note="it is over",
+                        disposition=Disposition.HANDLED, despite_active=True)
+            )  # fmt: skip
+            journal.command(Countersign(incident_id=incident_id, by="op-2"))
     journal.tick()
     return journal
 
@@ -80,6 +144,8 @@ def planted() -> dict[str, bytes]:
         found[f"{name}, big"] = struct.pack(">i", e7)
         found[f"{name}, text"] = str(e7).encode()
         found[f"{name}, degrees"] = f"{e7 / 1e7:.6f}"[:-1].encode()
+    for what in (NUMBER, TITLE, AUTHORITY, OWNER, CONTACT, WORDS):
+        found[what] = what.encode()
     return found
 
 
@@ -117,7 +183,7 @@ def there(raw: bytes) -> set[str]:
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """A store, an archive that has everything, snapshots; and the configuration."""
-    journal = past()
+    journal = closed(past())
     end_ms = max(journal.now_ms, time.time_ns() // 1_000_000) + 10**7
 
     async def late(_store):
@@ -228,6 +294,14 @@ def test_a_case_that_is_erased_is_in_no_byte_and_the_chain_still_holds(site, cap
         at = type(last)(last.ms + number, 0)
         snapshots.write(Snapshot(at, "test", watch.dump()))
     assert there(content(folder)) == set()
+    book = watch._book._state
+    assert book.cases.get("case") is None
+    assert book.cases.get("strangers") is not None
+    assert not {"wim", "vera"} & set(book.rows.person_cases)
+    left = [one for one in decode_proofs(root) if one.category == "records"]
+    assert [(one.id, one.case_number, one.valid_to_ms) for one in left[0].orders] == [
+        ("ban", "", 1), ("ban-home", "", 1), ("contact", "", 1),
+    ]  # fmt: skip
 
     # The chain is whole; everybody else's frames are as they were, to the byte.
     assert said == []
@@ -250,9 +324,112 @@ def test_a_case_that_is_erased_is_in_no_byte_and_the_chain_still_holds(site, cap
     out = capsys.readouterr().out
     assert "rechtbank 26/77" in out
     gone = [key for key in Keys(root, PARTITION).all() if key.destroyed]
-    proofs = Proofs(root, PARTITION).all()
+    proofs = decode_proofs(root)
     assert sorted(k for one in proofs for k in one.keys) == sorted(key.digest for key in gone)
     assert all("other" not in key.persons for key in gone)
+
+
+def decode_proofs(root):
+    return Proofs(root, PARTITION).all()
+
+
+def test_records_stay_while_an_incident_of_the_case_is_open():
+    """Whoever erases is told, and a watch that is asked all the same forgets nothing."""
+    journal, watch = past(), Watch(PARTITION)
+    fold(watch, journal.entries)
+    said = CaseErased(case_id="case", category="records", persons=("wim", "vera"), by="b",
+                      forget_case=True, authority="a", keys=(), proof="p")  # fmt: skip
+    answer = watch.step(journal.command(said)).outputs
+    (refused,) = [one for one in answer if isinstance(one, Rejected)]
+    assert "is open" in refused.detail
+    assert watch._book.case("case") is not None
+
+    class Past:
+        async def outbox(self):
+            again = Watch(PARTITION)
+            yield [
+                Item(entry_id, "outputs", blob) for entry_id, blob in fold(again, journal.entries)
+            ]
+
+    eraser = Eraser.__new__(Eraser)
+    eraser._history = Past()  # type: ignore[assignment]
+    case = Kept(case_id="case", persons=("vera", "wim"))
+    assert asyncio.run(eraser.still_open(case, {"wim", "vera"})).startswith("i-")
+    assert asyncio.run(eraser.still_open(Kept(case_id="x", persons=()), set())) == ""
+
+
+async def test_an_order_that_was_drawn_in_the_console_keeps_its_case():
+    """A case has not ended while an order that two people made counts."""
+    drawn = order(id="drawn", wearer_id="wim", zone_ids=("home",))
+    propose = ProposeOrder(proposal_id="v-1", order=drawn, zones=(), by="a", reason="hearing")
+    commands = [
+        DefineCase(case_id="case", wearer_id="wim", protected_ids=("vera",)),
+        DefineOrder(order=order(valid_to_ms=5)),
+        propose,
+    ]
+    for decided, orders in (
+        ([], {"ban"}),
+        ([DecideOrder(proposal_id="v-1", by="a", approved=True)], {"ban"}),
+        ([DecideOrder(proposal_id="v-1", by="b", approved=False)], {"ban"}),
+        ([DecideOrder(proposal_id="v-1", by="b", approved=True)], {"ban", "drawn"}),
+    ):
+        room = await read_room(Told([*commands, *decided]))
+        assert set(room.cases["case"].orders) == orders
+        assert (room.cases["case"].ended_ms is None) == ("drawn" in orders)
+
+
+class Told:
+    """Columns of a journal that holds these commands."""
+
+    def __init__(self, commands):
+        journal = Journal()
+        self._entries = [journal.command(command) for command in commands]
+
+    async def columns(self, stream, after=BEGINNING, until=None):
+        yield self
+
+    @property
+    def kind(self):
+        return np.full(len(self._entries), KIND_CODES["command"])
+
+    def blob(self, index):
+        return self._entries[index].blob
+
+    def id(self, index):
+        return self._entries[index].id
+
+
+def test_what_a_wearer_has_in_another_case_stays():
+    """Of a wearer of two cases the watch forgets what one of them said, and nothing else."""
+    journal = past()
+    for command in (
+        DefinePerson(person_id="eva", role=Role.PROTECTED),
+        DefineCase(case_id="second", wearer_id="wim", protected_ids=("eva",)),
+        DefineOrder(order=order(id="second-ban", zone_ids=("home",))),
+    ):
+        journal.command(command)
+    watch = Watch(PARTITION)
+    fold(watch, closed(journal).entries)
+    commands = [decode_command(one.blob) for one in journal.entries if one.kind == "command"]
+    room = asyncio.run(read_room(Told(commands)))
+    case = room.cases["case"]
+    assert room.persons_gone(case, "records") == ("vera",)
+    assert [one.id for one in room.orders_gone(case)] == ["contact"]
+    where = watch._engine.last_position("wim")
+    assert where is not None
+    said = CaseErased(case_id="case", category="records", persons=("vera",), by="b",
+                      orders=room.orders_gone(case), forget_case=True, authority="a", keys=(),
+                      proof="p")  # fmt: skip
+    answer = watch.step(journal.command(said)).outputs
+    assert [type(one) for one in answer if isinstance(one, Rejected)] == []
+    book = watch._book._state
+    assert (watch._book.case("case"), book.person_cases.get("wim")) == (None, ("second",))
+    assert watch._book.case("second") is not None
+    assert watch._engine.last_position("wim") == where
+    assert watch._engine.last_position("vera") is None
+    whole = _unpacked(watch.dump())
+    assert [one for one in (NUMBER, AUTHORITY, OWNER, CONTACT) if one.encode() in whole] == []
+    assert Watch.load(PARTITION, watch.dump()).dump() == watch.dump()
 
 
 def test_a_proof_that_was_changed_is_found_and_one_unfinished_is_finished(site, capsys):
