@@ -93,7 +93,13 @@ class Room(NamedTuple):
         ]  # fmt: skip
 
     def _goes(self, persons: tuple[str, ...], case: Kept, category: str) -> bool:
-        return set(persons) <= set(case.persons) and not self.lives(persons, case, category)
+        gone = (one.persons for one in self.cases.values() if one.gone(category))
+        # A group that moved is of several cases: its key goes with the last of them.
+        return (
+            bool(set(persons) & set(case.persons))
+            and set(persons) <= {*case.persons, *(person for one in gone for person in one)}
+            and not self.lives(persons, case, category)
+        )
 
     def zones_of(self, case: Kept) -> tuple[str, ...]:
         """Return the zones that only orders of this case name."""
@@ -148,24 +154,29 @@ def _left_of(order: Order) -> Order:
     )
 
 
-async def read_room(past: Columns) -> Room:
-    """Read all definitions of a partition. Raises what `past` raises."""
+async def read_room(past: Columns, others: Sequence[Columns] = ()) -> Room:
+    """Read all definitions of a partition. Raises what `past` raises.
+
+    What is said of its cases in the `others` counts too: who moved is kept in both partitions, and
+    an order that goes on, or a hold, holds in both. What is erased is erased in each.
+    """
+    told = await _commands(past)
+    mine = {one.case_id for _, one in told if isinstance(one, DefineCase | CaseErased)}
+    for other in others:
+        told += [one for one in await _commands(other) if not isinstance(one[1], CaseErased)]
+    told.sort(key=lambda one: one[0])
     cases: dict[str, Kept] = {}
     orders: dict[str, tuple[int, Order]] = {}
     proposals = Proposals()
-    async for part in past.columns(StreamName.JOURNAL):
-        for index in (part.kind == _COMMAND).nonzero()[0].tolist():
-            try:
-                command = decode_command(part.blob(index))
-            except CommandError:
-                continue  # rejected then, or erased
-            order = _order_of(command, proposals, part.id(index).ms)
-            if order is not None:
-                known = orders.get(order.id)
-                if known is None or order.version >= known[1].version:
-                    orders[order.id] = part.id(index).ms, order
-            else:
-                _note(cases, command, part.id(index))
+    for at, command in told:
+        order = _order_of(command, proposals, at.ms)
+        if order is None:
+            _note(cases, command, at)
+            continue
+        known = orders.get(order.id)
+        if known is None or order.version >= known[1].version:
+            orders[order.id] = at.ms, order
+    cases = {case_id: case for case_id, case in cases.items() if case_id in mine}
     for at_ms, order in orders.values():
         for case in cases.values():
             tied = order_persons(order)
@@ -175,6 +186,17 @@ async def read_room(past: Columns) -> Room:
                 case.orders[order.id] = order
                 case.said_ms = max(case.said_ms, at_ms)
     return Room(cases)
+
+
+async def _commands(past: Columns) -> list[tuple[EntryId, JournalCommand]]:
+    found = []
+    async for part in past.columns(StreamName.JOURNAL):
+        for index in (part.kind == _COMMAND).nonzero()[0].tolist():
+            try:
+                found.append((part.id(index), decode_command(part.blob(index))))
+            except CommandError:
+                continue  # rejected then, or erased
+    return found
 
 
 def _order_of(command: JournalCommand, proposals: Proposals, at_ms: int) -> Order | None:

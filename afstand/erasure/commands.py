@@ -51,7 +51,8 @@ def _erasers(config: Config, store: Store) -> list[Eraser]:
     path = config.archive.retention
     retention = read_retention(Path(path) if path else None)
     root = Path(config.archive.dir)
-    return [Eraser(store, root, partition, retention) for partition in config.partitions]
+    names = config.partitions
+    return [Eraser(store, root, partition, retention, names) for partition in names]
 
 
 async def _partition(

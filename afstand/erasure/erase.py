@@ -74,7 +74,16 @@ class Order(NamedTuple):
 class Eraser:
     """The erasure of one partition."""
 
-    def __init__(self, store: Store, root: Path, partition: str, retention: Retention) -> None:
+    def __init__(
+        self,
+        store: Store,
+        root: Path,
+        partition: str,
+        retention: Retention,
+        others: Sequence[str] = (),
+    ) -> None:
+        """`others`: the other partitions, in which cases of this one may have been, or be."""
+        self._others = [History(store, root, one) for one in others if one != partition]
         self._store = store
         self._root = root
         self.partition = partition
@@ -85,7 +94,7 @@ class Eraser:
 
     async def room(self) -> Room:
         """Return the cases. Raises what `History` raises."""
-        return await read_room(self._history)
+        return await read_room(self._history, self._others)
 
     def due(self, room: Room, now_ms: int, early: tuple[str, str] | None = None) -> list[Due]:
         """Return what is due; `early`: a case and a category that are to go before their term."""

@@ -16,7 +16,9 @@ from afstand.commands import (
     DefinePerson,
     DefineZone,
     JournalCommand,
+    MovePersons,
     ProposeOrder,
+    TakeGroup,
     decode_command,
 )
 from afstand.erasure.retention import POSITIONS, RECORDS
@@ -70,6 +72,8 @@ class Subjects:
             if len(outputs) + HEADER_PARTS[OUTPUTS] == len(parts):
                 return [None, *(_record(self._about(one)) for one in outputs)]
         if item.kind == "command" and (command := _command(item.blob)) is not None:
+            if isinstance(command, TakeGroup):  # where everybody of the group was last
+                return [Subject(POSITIONS, _some(*command.persons))]
             return [_record(self._commanded(command))]
         return [None] * len(parts)
 
@@ -95,6 +99,8 @@ class Subjects:
                 return order_persons(command.order)
             case DefineCase():
                 return persons_of(command)
+            case MovePersons():
+                return _some(*command.person_ids)
             case CaseErased():
                 return ()  # what is left when the rest is gone
         return self._referred(command)

@@ -158,6 +158,7 @@ def _add_case(
     command.add_argument("case")
     command.add_argument("--config", type=Path, help="the configuration, a TOML file")
     add_range(command)
+    command.add_argument("--partition", help="of a case that moved: what was there")
     command.add_argument(
         "--from-beginning", action="store_true", help="believe no snapshot; takes longer"
     )

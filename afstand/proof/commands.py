@@ -29,6 +29,7 @@ from console.ports import Consultation
 from geofence.schedule import time_zone
 from ingest.archive.history import History
 from ingest.archive.names import ArchiveError, GapError
+from ingest.journal import Journal
 from ingest.store import BEGINNING, EntryId, Store, StoreUnavailableError
 
 _REFUSED = (ProofError, ConsultationError, ArchiveError, GapError, StoreUnavailableError)
@@ -48,22 +49,40 @@ class Found(msgspec.Struct, frozen=True):
 
 
 async def find_case(
-    config: Config, store: Store, case_id: str, until: EntryId | None = None
+    config: Config,
+    store: Store,
+    case_id: str,
+    until: EntryId | None = None,
+    partition: str | None = None,
 ) -> Found:
-    """Return the partition that knows a case. Raises ProofError."""
-    for partition in config.partitions:
-        history = History(store, Path(config.archive.dir), partition)
+    """Return the partition that a case is in at an instant, or the one that is asked for.
+
+    A case that moved was in several: the one it came to last, and a word about the others on
+    stderr, each of which has its own part of the past. Raises ProofError.
+    """
+    found: list[Found] = []
+    for name in config.partitions if partition is None else (partition,):
+        history = History(store, Path(config.archive.dir), name)
         definitions = await read_definitions(history, case_id, until)
         if definitions is not None:
-            return Found(partition, history, definitions)
-    raise ProofError(f"no partition knows a case {case_id!r} at that time")
+            found.append(Found(name, history, definitions))
+    if not found:
+        raise ProofError(f"no partition knows a case {case_id!r} at that time")
+    found.sort(key=lambda one: one.definitions.came)
+    for before in found[:-1]:
+        print(
+            f"case {case_id} came to {found[-1].partition} by entry {found[-1].definitions.came}; "
+            f"what was before is in {before.partition}: --partition {before.partition}",
+            file=sys.stderr,
+        )
+    return found[-1]
 
 
 async def replay_case(config: Config, options: argparse.Namespace) -> int:
     """Compute a period of a case again; 0 only when it is bit for bit what it was."""
     try:
         async with open_store(config) as store:
-            found = await find_case(config, store, options.case, options.until)
+            found = await find_case(config, store, options.case, options.until, options.partition)
             result = await _replayed(config, found, options)
     except ProofError as error:
         print(error, file=sys.stderr)
@@ -136,8 +155,11 @@ async def bundle_case(config: Config, options: argparse.Namespace) -> int:
     try:
         key = read_key(config.secret("evidence.signing_key", config.evidence.signing_key))
         async with open_store(config) as store:
-            found = await find_case(config, store, options.case, options.until)
+            found = await find_case(config, store, options.case, options.until, options.partition)
             made_ms = time.time_ns() // 1_000_000
+            # Without a period: from what first defined the case to the newest entry.
+            options.since = options.since or found.definitions.commands[0].at
+            options.until = options.until or await Journal(store).last_id(found.partition)
             wanted = Wanted(
                 partition=found.partition,
                 since=options.since,

@@ -15,6 +15,7 @@ from afstand.commands import (
     DefineOrder,
     DefineZone,
     JournalCommand,
+    TakeGroup,
     decode_command,
 )
 from afstand.proof.scope import Scope
@@ -49,6 +50,8 @@ class Definitions(NamedTuple):
     commands: list[Definition]
     handles: dict[int, DefineDevice]
     """Devices of the case by the number that their frames are journalled under."""
+    came: EntryId = BEGINNING
+    """When its persons came from another partition; the beginning: it was defined here."""
 
 
 class Folded(NamedTuple):
@@ -107,7 +110,14 @@ def _of_case(case: DefineCase, read: Sequence[Definition]) -> Definitions:
             found.append(one)
     found += [one for zone_id in scope.zones for one in zones.get(zone_id, ())]
     found.sort(key=lambda one: one.at)
-    return Definitions(scope, found, handles)
+    came = [
+        one.at
+        for one in read
+        if isinstance(one.command, TakeGroup)
+        and one.command.engine  # without a state it only asks
+        and set(one.command.persons) & set(scope.persons)
+    ]
+    return Definitions(scope, found, handles, max(came, default=BEGINNING))
 
 
 def orders_of(definitions: Definitions) -> list[DefineOrder]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from afstand.commands import (
+    CaseErased,
     DefineDevice,
     DefineOrder,
     DefinePerson,
@@ -225,6 +226,8 @@ class Moving:
 
     def _where(self, command: JournalCommand) -> str | None:
         match command:
+            case CaseErased():
+                return None  # of this partition's archive: each erases its own
             case DefineDevice() | DefinePerson():
                 return self.persons.get(command.person_id or "")
             case DefineOrder(order=order):

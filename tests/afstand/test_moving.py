@@ -21,7 +21,17 @@ from afstand.commands import (
 from afstand.watch.envelope import decode_envelope
 from afstand.watch.fold import Watch
 from afstand.watch.moving import Passed
-from alerting.book.types import AlarmClass, Defined, Notice, Rejected, RejectReason
+from alerting.book.types import (
+    Acknowledge,
+    AlarmClass,
+    Countersign,
+    Defined,
+    Dispose,
+    Disposition,
+    Notice,
+    Rejected,
+    RejectReason,
+)
 from firmware_contracts import EventCode
 from geofence.orders import CircleShape, Role, Zone
 from ingest.columns import EntryColumns
@@ -200,7 +210,7 @@ def test_all_who_are_tied_by_orders_or_cases_move_together_and_asking_again_is_h
     assert set(notices) == {("b", AlarmClass.AREA_BREACH)}
 
 
-def test_a_group_with_an_open_incident_stays():
+def test_a_group_with_an_open_incident_stays_until_it_is_closed():
     parts, journal = one_group()
     journal.frames(journal.event("victim-2", 2, EventCode.PANIC))
     journal.command(MovePersons(person_ids=("wim",), to="b", by="x"))
@@ -208,6 +218,19 @@ def test_a_group_with_an_open_incident_stays():
     ((partition, reason, detail),) = answers(parts)
     assert (partition, reason) == ("a", RejectReason.CONDITION_STILL_ACTIVE)
     assert "of vera is open" in detail
+    # Whoever asked is told which incident; once that is closed the same goes through.
+    incident_id = detail.split()[1]
+    for command in (
+        Acknowledge(incident_id=incident_id, by="ans"),
+        Dispose(incident_id=incident_id, disposition=Disposition.HANDLED, by="ans", note="call 12"),
+        Countersign(incident_id=incident_id, by="bas"),
+        MovePersons(person_ids=("wim",), to="b", by="x"),
+    ):
+        parts.now(journal.now_ms + 1_000)
+        parts.outputs.clear()
+        journal.command(command)
+        parts.turn()
+    assert [one[:2] for one in answers(parts)][:2] == [("a", "left"), ("b", "arrived")]
 
 
 def test_a_group_that_cannot_be_taken_goes_back_and_is_watched():
