@@ -99,6 +99,8 @@ def site(tmp_path_factory):
             data_dir = "{folder / "data"}"
             [registry]
             master_key = "file:{folder / "master"}"
+            [consultations]
+            pseudonym_key = "file:{folder / "master"}"
             [evidence]
             signing_key = "file:{folder / "key.pem"}"
         """)
