@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +19,10 @@ from afstand.site import Site, TargetSpec, new_secret, write_config
 from afstand.tail import Tail
 from afstand.tools import command_and_answer
 from afstand.watch.envelope import decode_envelope, output_key
+from afstand.watch.fold import Watch
 from alerting.book.types import Output
 from ingest.archive.history import History
-from ingest.entries import EntryKind, FrameBatch
+from ingest.entries import Entry, EntryKind, FrameBatch
 from ingest.journal import Journal
 from ingest.outbox import Outbox
 from ingest.registry import KeyBox, Registry
@@ -186,3 +189,35 @@ async def running_service(
         finally:
             for receiver in receivers.values():
                 await receiver.stop()
+
+
+async def afstand(service: Service, *arguments: str) -> tuple[int, str]:
+    """Run the command; gives exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "afstand", *arguments),
+        *("--config", str(service.site.config_file)),
+        env={**os.environ, **service.site.environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+def history(service: Service) -> History:
+    return History(service.store, Path(service.site.config.archive.dir), service.partition)
+
+
+async def whole_journal(service: Service) -> list[Entry]:
+    found: list[Entry] = []
+    async for page in history(service).journal():
+        found += page
+    return found
+
+
+def folded(entries: list[Entry], partition: str) -> list[tuple]:
+    """The outbox of one uninterrupted fold."""
+    watch = Watch(partition)
+    steps = [(entry.id, watch.step(entry).blob) for entry in entries]
+    return [(entry_id, blob) for entry_id, blob in steps if blob is not None]

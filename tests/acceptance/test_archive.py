@@ -11,16 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from afstand.watch.fold import Watch
 from alerting.book.types import IncidentChange, IncidentRecord
 from firmware_contracts import EventCode
-from ingest.archive.history import History
-from ingest.entries import Entry
 from ingest.journal import Journal
 from ingest.outbox import Outbox
 from ingest.store import BEGINNING
-from tests.acceptance.service import Service, running_service
-from tests.acceptance.test_command_line import afstand
+from tests.acceptance.service import (
+    Service,
+    afstand,
+    folded,
+    history,
+    running_service,
+    whole_journal,
+)
 from tests.afstand.journal import Journal as Maker
 from tests.afstand.journal import definitions
 from tests.afstand.test_fold import random_entries
@@ -39,29 +42,11 @@ async def journal_all(service: Service, maker: Maker) -> None:
             await asyncio.sleep(0.1)
 
 
-async def whole_journal(service: Service) -> list[Entry]:
-    found: list[Entry] = []
-    async for page in history(service).journal():
-        found += page
-    return found
-
-
 async def whole_outbox(service: Service) -> list[tuple]:
     found: list[tuple] = []
     async for page in history(service).outbox():
         found += [(entry.id, entry.blob) for entry in page]
     return found
-
-
-def history(service: Service) -> History:
-    return History(service.store, Path(service.site.config.archive.dir), service.partition)
-
-
-def folded(entries: list[Entry], partition: str) -> list[tuple]:
-    """The outbox of one uninterrupted fold."""
-    watch = Watch(partition)
-    steps = [(entry.id, watch.step(entry).blob) for entry in entries]
-    return [(entry_id, blob) for entry_id, blob in steps if blob is not None]
 
 
 @pytest.mark.slow

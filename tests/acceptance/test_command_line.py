@@ -1,8 +1,6 @@
 """An engineer and an operator at the command line, on a real broker and a real Redis."""
 
 import asyncio
-import os
-import sys
 import time
 
 import aiomqtt
@@ -12,7 +10,7 @@ import pytest
 from firmware_contracts import EventCode
 from firmware_contracts.frames import encode_event
 from firmware_contracts.topics import event_topic
-from tests.acceptance.service import Service, running_service
+from tests.acceptance.service import afstand, running_service
 
 KEY = bytes(range(16))
 DOCUMENT = {
@@ -28,20 +26,6 @@ DOCUMENT = {
     ],
     "cases": [{"id": "case-vera", "protected": ["vera"], "plan": "aware"}],
 }
-
-
-async def afstand(service: Service, *arguments: str) -> tuple[int, str]:
-    """Run the command; gives exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "afstand", *arguments),
-        *("--config", str(service.site.config_file)),
-        env={**os.environ, **service.site.environ},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
 
 
 @pytest.mark.slow

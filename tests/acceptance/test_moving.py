@@ -9,7 +9,6 @@ import asyncio
 import random
 import re
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,13 +18,11 @@ from afstand.embedded import Endpoint, free_port
 from afstand.moving import MoveError, move
 from afstand.roles import open_store
 from afstand.site import Site, TargetSpec, new_secret, write_config
-from afstand.watch.envelope import decode_envelope
 from alerting.book.types import IncidentChange, IncidentRecord
 from firmware_contracts import Kind
 from firmware_contracts.frames import read_header
 from ingest.entries import EntryKind, FrameBatch
 from ingest.journal import Journal
-from ingest.outbox import Outbox
 from ingest.registry import KeyBox, Registry
 from ingest.store import BEGINNING, Store
 from simulators.client import Broker
@@ -35,7 +32,7 @@ from simulators.happenings import Pressed, Strap
 from simulators.receivers import Kind as ReceiverKind
 from simulators.receivers import Receiver
 from simulators.scenario import parse_scenario
-from tests.acceptance.test_scale_out import PLAN, let_go, until
+from tests.acceptance.partitioned import PLAN, let_go, outputs_of, until
 from tests.conftest import run_seed
 from tests.servers import MosquittoServer, RedisServer
 
@@ -90,16 +87,9 @@ async def frames_of(store: Store, names: dict[int, str]) -> dict[tuple[str, int,
 
 
 async def incidents_opened(store: Store) -> list[str]:
-    found: list[Any] = []
-    for partition in PARTITIONS:
-        after = BEGINNING
-        while entries := await Outbox(store).read(partition, after, 500):
-            after = entries[-1].id
-            for entry in entries:
-                found += decode_envelope(entry.blob).outputs
     return [
         one.subject.removeprefix("person/")
-        for one in found
+        for one in await outputs_of(store, PARTITIONS)
         if isinstance(one, IncidentRecord) and one.change is IncidentChange.OPENED
     ]
 

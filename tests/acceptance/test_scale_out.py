@@ -17,16 +17,14 @@ from afstand.cases import check_cases, dump_json, import_cases
 from afstand.embedded import Endpoint, free_port
 from afstand.roles import open_store
 from afstand.site import Site, TargetSpec, new_secret, write_config
-from afstand.watch.envelope import decode_envelope
 from afstand.watch.fold import Watch
 from alerting.book.types import IncidentChange, IncidentRecord
 from firmware_contracts import Kind
 from firmware_contracts.frames import read_header
 from ingest.entries import Entry, EntryKind, FrameBatch
 from ingest.journal import Journal
-from ingest.outbox import Outbox
 from ingest.registry import KeyBox, Registry
-from ingest.store import BEGINNING, Store, StoreUnavailableError, journal_key
+from ingest.store import BEGINNING, Store, journal_key
 from simulators.client import Broker
 from simulators.clock import RealClock
 from simulators.demo import build_demo
@@ -35,6 +33,7 @@ from simulators.happenings import Pressed, Strap
 from simulators.receivers import Kind as ReceiverKind
 from simulators.receivers import Receiver
 from simulators.scenario import parse_scenario
+from tests.acceptance.partitioned import PLAN, let_go, outputs_of, until
 from tests.cluster_servers import ClusterServers
 from tests.conftest import run_seed
 from tests.servers import MosquittoServer
@@ -42,12 +41,6 @@ from tests.servers import MosquittoServer
 PARTITIONS = ("p0", "p1", "p2", "p3")
 BUTTONS, WEARERS, CUTS = 16, 8, 4
 WATCHES = ("watch-0", "watch-1")
-PLAN = {
-    "format": "afstand.plan/1",
-    "id": "aware",
-    "steps": [{"audience": "police", "targets": ["meldkamer"], "deadline_s": 3_600}],
-    "acknowledgement_expires_s": 36_000,
-}
 
 
 def scenario(seed: int) -> bytes:
@@ -102,20 +95,6 @@ def fleets(world: Any, brokers: list[MosquittoServer]) -> list[Fleet]:
     ]
 
 
-async def until(done: Any, what: str, within_s: float = 60.0) -> None:
-    try:
-        async with asyncio.timeout(within_s):
-            while True:
-                try:
-                    if await done():
-                        return
-                except StoreUnavailableError:
-                    pass
-                await asyncio.sleep(0.2)
-    except TimeoutError:
-        raise AssertionError(f"not within {within_s} s: {what}") from None
-
-
 async def journals(store: Store) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     for name in PARTITIONS:
@@ -136,14 +115,7 @@ def opened(outputs: Any) -> Counter[tuple[str, str]]:
 
 
 async def incidents(store: Store) -> Counter[tuple[str, str]]:
-    found: list[Any] = []
-    for name in PARTITIONS:
-        after = BEGINNING
-        while entries := await Outbox(store).read(name, after, 500):
-            after = entries[-1].id
-            for entry in entries:
-                found += decode_envelope(entry.blob).outputs
-    return opened(found)
+    return opened(await outputs_of(store, PARTITIONS))
 
 
 def of_one_process(entries: dict[str, list[Entry]]) -> Counter[tuple[str, str]]:
@@ -153,17 +125,6 @@ def of_one_process(entries: dict[str, list[Entry]]) -> Counter[tuple[str, str]]:
         if entry.kind is not EntryKind.RECEIPT:  # of notices with the keys of the partitions
             found += watch.step(entry).outputs
     return opened(found)
-
-
-def let_go(all_fleets: list[Fleet]) -> set[tuple[str, int, int]]:
-    """Every frame that a device made and keeps no more: it holds an acknowledgement."""
-    gone: set[tuple[str, int, int]] = set()
-    for fleet in all_fleets:
-        for name, carrier in fleet.carriers.items():
-            device = carrier.device
-            gone |= {(name, device.boot, n) for n in range(1, device.sequence + 1)}
-            gone -= {(name, *frame.key) for frame in device.ring.frames()}
-    return gone
 
 
 @pytest.mark.slow

@@ -22,7 +22,6 @@ from afstand.commands import JournalCommand, encode_command
 from afstand.embedded import Endpoint
 from afstand.roles import open_store
 from afstand.site import Site, TargetSpec, new_secret, write_config
-from afstand.watch.envelope import decode_envelope
 from afstand.watch.fold import Watch
 from alerting.book.types import AlarmClass, Notice
 from firmware_contracts.frames import encode_event, encode_fixes, fix_records
@@ -37,13 +36,14 @@ from ingest.entries import (
     entry_fields,
 )
 from ingest.journal import Journal
-from ingest.outbox import Outbox
-from ingest.store import BEGINNING, EntryId, Store, journal_key, pipeline
+from ingest.store import EntryId, Store, journal_key, pipeline
 from simulators.suite import Play, Run, boundaries, coincidences, long_days, queensland
-from tests.acceptance.test_scale_out import PARTITIONS, PLAN, WATCHES, until
+from tests.acceptance.partitioned import PLAN, outputs_of, until
 from tests.afstand.test_cases import _Journal, _Registry
 from tests.cluster_servers import ClusterServers
 
+PARTITIONS = ("p0", "p1", "p2", "p3")
+WATCHES = ("watch-0", "watch-1")
 SEED = 3
 KEY = bytes(range(16))
 TURN_MS = 5_000
@@ -185,17 +185,6 @@ async def write(store: Store, journals: Journals) -> None:
         assert await Journal(store).length(name) == len(entries)
 
 
-async def outputs_of(store: Store) -> list[Any]:
-    found: list[Any] = []
-    for name in PARTITIONS:
-        after = BEGINNING
-        while entries := await Outbox(store).read(name, after, 500):
-            after = entries[-1].id
-            for entry in entries:
-                found += decode_envelope(entry.blob).outputs
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.servers
 @pytest.mark.timeout(900)
@@ -235,11 +224,11 @@ async def test_the_suite_on_a_cluster_gives_the_alarms_of_one_process(tmp_path):
                 await site.ready(WATCHES)
 
                 async def all_folded() -> bool:
-                    found = told(await outputs_of(store), end_ms)
+                    found = told(await outputs_of(store, PARTITIONS), end_ms)
                     return found.total() >= expected.total()
 
                 await until(all_folded, "the watches have told what one process tells")
-                assert told(await outputs_of(store), end_ms) == expected
+                assert told(await outputs_of(store, PARTITIONS), end_ms) == expected
         finally:
             await site.stop()
     classes = {alarm[1] for alarm in expected}

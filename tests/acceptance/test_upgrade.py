@@ -19,8 +19,7 @@ from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.outbox import Outbox
 from ingest.store import BEGINNING
-from tests.acceptance.service import Service, running_service
-from tests.acceptance.test_archive import folded, whole_journal
+from tests.acceptance.service import Service, folded, running_service, whole_journal
 from tests.afstand.journal import Journal as Maker
 from tests.afstand.journal import definitions
 from tests.afstand.test_fold import random_entries
