@@ -553,8 +553,10 @@ def _check_config(options: argparse.Namespace) -> int:
 
 def _warm_up(_: argparse.Namespace) -> int:
     from afstand.watch.warming import warm_up
+    from ingest.bulk import warm_up as warm_up_intake
 
     started = time.perf_counter()
     warm_up()
+    warm_up_intake()
     print(f"kernels ready in {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return 0
