@@ -246,7 +246,6 @@ async def at_the_page(
         shares = {name: 100 * (at - spent_s.get(name, 0.0)) / for_s
                   for name, at in processor_s().items()}  # fmt: skip
         shares["(others)"] = 100 * (machine_s() - busy_s) / for_s - sum(shares.values())
-        peak_mb = memory_mb()
         await asyncio.to_thread(load.join)
         await asyncio.sleep(2.0)
         drawn = await page.evaluate("() => drawnAt")
@@ -254,13 +253,23 @@ async def at_the_page(
         took = await page.evaluate("() => took")
         shown = await page.locator("#queue-list [data-incident]").count()
         heap = await page.evaluate("() => performance.memory.usedJSHeapSize")
+        # Last: to count its memory holds the page's process up.
+        held_mb = memory_mb()
     return {
         "drawn_ms": [at - born(one) for one, at in drawn.items() if born(one) >= count_ms],
+        "slowest": sorted(
+            (
+                (at - born(one), (born(one) - count_ms) / 1000)
+                for one, at in drawn.items()
+                if born(one) >= count_ms
+            ),
+            reverse=True,
+        )[:3],
         "heard_ms": [at - born(one) for one, at in heard.items() if born(one) >= count_ms],
         "took": took,
         "shares": shares,
         "open": shown,
-        "memory_mb": peak_mb,
+        "memory_mb": held_mb,
         "heap_mb": heap / 2**20,
         "wanted": round(PRESSES_PER_S * seconds),
     }
@@ -325,5 +334,7 @@ def main(argv: list[str]) -> int:
     print("\nprocessor, % of one core, meanwhile:")
     for name, share in sorted(seen["shares"].items(), key=lambda one: -one[1]):
         print(f"  {name:24} {share:6.1f}")
+    slowest = ", ".join(f"{ms} ms at {at_s:.1f} s" for ms, at_s in seen["slowest"])
+    print(f"drawn last: {slowest} of {args.seconds:.0f} s")
     common.report("console", figures, rows, plot, args)
     return 1 if missing else 0
