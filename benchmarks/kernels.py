@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from afstand.compile import jit
 from benchmarks.common import data_folder, parser, report
 from benchmarks.oracle import (
     REPAIRS,
@@ -31,7 +32,6 @@ from benchmarks.oracle import (
 )
 from benchmarks.peers import postgis_rows, redis_rows
 from geofence.kernels.batch import contains_many, signed_distance_many
-from geofence.kernels.compile import jit
 from geofence.kernels.edges import bits_of, float_of, nearest_and_crossings
 from geofence.zones import build
 

@@ -8,6 +8,7 @@ are not at rest, are measured.
 import math
 from typing import Any, NamedTuple
 
+from afstand.compile import jit_hot, jit_inline, jit_part
 from geofence import codes
 from geofence.clearing import (
     BANS,
@@ -32,7 +33,6 @@ from geofence.decision import (
 )
 from geofence.integers import wide
 from geofence.kernels.arrays import EXACT
-from geofence.kernels.compile import jit_inline, jit_part
 from geofence.kernels.distance import is_rd, project, signed_distance
 from geofence.kernels.projection import rd_from_wgs84
 from geofence.kernels.segment import segment_depth
@@ -73,7 +73,6 @@ from geofence.parameters import (
     SPEED_UNKNOWN,
     STILL_MM_S,
 )
-from geofence.parts import jit_hot
 
 FAR_MM = -(10**10)
 _POOR_MM = 100_000

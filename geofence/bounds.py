@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from afstand.compile import jit
 from geofence.integers import wide
-from geofence.kernels.compile import jit
 from geofence.kernels.elementary import sin_cos_degrees
 from geofence.layout import Rows
 

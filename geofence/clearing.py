@@ -14,11 +14,10 @@ change of legs.
 import math
 from typing import Final
 
+from afstand.compile import jit_hot, jit_inline, jit_part
 from geofence.integers import wide
-from geofence.kernels.compile import jit_inline, jit_part
 from geofence.layout import AREA, World
 from geofence.motion import cosine
-from geofence.parts import jit_hot
 
 # Two boxes, degrees x 1e7: of the bans, then of the homes. South above north is no clearing.
 BANS: Final = 0

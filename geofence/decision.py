@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from geofence.kernels.compile import jit_inline
+from afstand.compile import jit_inline
 from geofence.layout import LEAP, MOVED
 from geofence.parameters import (
     ACCURACY_FLOOR_MM,

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from afstand.compile import jit_hot, jit_inline, jit_part
 from geofence import codes
 from geofence.areas import new_fix, observe_units
 from geofence.clearing import BANS, CLEARING_COLUMNS, HOMES, in_clearing
 from geofence.history import observe_past_pairs, observe_past_units
 from geofence.integers import wide
 from geofence.kernels.arrays import HEAD_COLUMNS
-from geofence.kernels.compile import jit_inline, jit_part
+from geofence.kernels.prefetch import prefetch
 from geofence.layout import (
     CACHE_LINE_BYTES,
     DOUBTED,
@@ -47,7 +48,6 @@ from geofence.parameters import (
     SPEED_UNKNOWN,
     STILL_MM_S,
 )
-from geofence.parts import jit_hot, prefetch
 from geofence.silence import has_room
 
 _LAT_MAX = 900_000_000

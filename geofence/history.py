@@ -9,6 +9,7 @@ asked outside of the kernel, once a run.
 import math
 from typing import Any
 
+from afstand.compile import jit_part
 from geofence import codes
 from geofence.areas import (
     PRESENT_1024,
@@ -31,7 +32,6 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
-from geofence.kernels.compile import jit_part
 from geofence.kernels.projection import chord_mm
 from geofence.layout import AREA, MOVED, NONE_MS, PAIR_EVENT, UNIT_EVENT, Ledger, World
 from geofence.ledger import keep_pair, keep_unit, new_event, protected_at, wearer_at

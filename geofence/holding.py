@@ -7,6 +7,7 @@ positions of its person.
 
 from typing import Any
 
+from afstand.compile import jit_part
 from geofence import codes
 from geofence.areas import (
     PRESENT_1024,
@@ -29,7 +30,6 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
-from geofence.kernels.compile import jit_part
 from geofence.layout import (
     LABEL_HELD,
     MOVED,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from geofence.kernels.compile import jit_inline
+from afstand.compile import jit_inline
 
 
 @jit_inline

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from afstand.compile import jit
 from geofence.fold import fold_fixes
 from geofence.holding import (
     ask_edge,
@@ -20,7 +21,6 @@ from geofence.holding import (
 )
 from geofence.integers import wide
 from geofence.kernels.arrays import ZoneArrays
-from geofence.kernels.compile import jit
 from geofence.layout import Integers, Ledger, World
 from geofence.quiet import QuietEntries, fold_quiet
 from geofence.silence import fire_silences

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
+from afstand.compile import jit_hot, jit_inline, jit_part
 from geofence.decision import believed_accuracy_mm
 from geofence.integers import wide
-from geofence.kernels.compile import jit_inline, jit_part
 from geofence.layout import (
     BLOCK,
     EVENTS,
@@ -25,7 +25,6 @@ from geofence.parameters import (
     TRACK_POINTS,
     TRACK_SPACING_MS,
 )
-from geofence.parts import jit_hot
 
 _HOUR_MS = 3_600_000
 EVIDENCE_SHIFT: Final = 6

@@ -2,9 +2,9 @@
 
 import math
 
+from afstand.compile import jit_hot, jit_inline
 from geofence.decision import sigma_mm
 from geofence.integers import wide
-from geofence.kernels.compile import jit_inline
 from geofence.kernels.projection import chord_mm
 from geofence.layout import NONE_MS, World
 from geofence.parameters import (
@@ -14,7 +14,6 @@ from geofence.parameters import (
     SPEED_MAX_MM_PER_MS,
     SPEED_UNKNOWN,
 )
-from geofence.parts import jit_hot
 
 _MM_PER_E7_MIN = 11
 """A ten-millionth of a degree of latitude is 11.06 to 11.17 mm."""

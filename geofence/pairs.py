@@ -8,6 +8,7 @@ to the radius over the closing speed.
 import math
 from typing import Any, NamedTuple
 
+from afstand.compile import jit_inline, jit_part
 from geofence import codes
 from geofence.areas import Fix, remember_stay
 from geofence.decision import (
@@ -24,7 +25,6 @@ from geofence.decision import (
     weight,
 )
 from geofence.integers import wide
-from geofence.kernels.compile import jit_inline, jit_part
 from geofence.kernels.projection import chord_mm
 from geofence.layout import (
     ALIKE_TOLD,

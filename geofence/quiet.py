@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from afstand.compile import jit_part
 from geofence.fold import fetch_ahead, fold_fixes
 from geofence.integers import wide
-from geofence.kernels.compile import jit_part
 from geofence.layout import (
     BLOCK,
     EVENTS,

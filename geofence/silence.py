@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from afstand.compile import jit_hot, jit_inline, jit_part
 from geofence import codes
 from geofence.areas import Fix, explain, instant, is_quiet, new_fix
 from geofence.decision import held_sigma_mm
 from geofence.integers import wide
-from geofence.kernels.compile import jit_inline, jit_part
 from geofence.layout import (
     BLOCK,
     EVENTS,
@@ -33,7 +33,6 @@ from geofence.layout import (
 from geofence.ledger import keep_person, keep_unit, new_event, set_due, show_evidence
 from geofence.pairs import is_stale, judge_pair
 from geofence.parameters import REVIEW_MS, REVIEWS_MAX
-from geofence.parts import jit_hot
 
 
 def next_due(world: World, persons: int) -> int:

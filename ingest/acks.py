@@ -14,8 +14,8 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from afstand.compile import jit
 from afstand.limits import ACK_RANGES_KEPT, FRAME_RECORDS_MAX
 from firmware_contracts.frames import seal_acks
 from firmware_contracts.topics import ack_topic
@@ -256,7 +256,7 @@ def warm_up() -> None:
     _grow(one, one, one, one, *_Growing.empty(1), one)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _grow(
     handles: Ints,
     serials: Ints,

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from afstand.compile import jit, jit_call
 from afstand.limits import (
     BULK_READ_BYTES,
     BULK_READ_ENTRIES_MAX,
@@ -236,7 +236,7 @@ def warm_up() -> None:
     scan_entries(np.zeros(1, np.uint8), 0, 0, _Rows.empty(1))
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit_call
 def _number(raw: Raw, at: int) -> tuple[int, int]:
     """The number that ends with CR LF, and the place behind; -1, -1: not all there or none."""
     value = 0
@@ -249,7 +249,7 @@ def _number(raw: Raw, at: int) -> tuple[int, int]:
     return value, at + 2
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit_call
 def _same(raw: Raw, at: int, text: Raw) -> bool:
     if at + len(text) > len(raw):
         return False
@@ -259,7 +259,7 @@ def _same(raw: Raw, at: int, text: Raw) -> bool:
     return True
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit_call
 def _entry_end(raw: Raw, at: int) -> int:
     """Where the fields of an entry end, whatever they are; -1: not all there."""
     if at >= len(raw) or raw[at] != 42:
@@ -275,7 +275,7 @@ def _entry_end(raw: Raw, at: int) -> int:
     return at
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit_call
 def _entry_id(raw: Raw, at: int, end: int) -> tuple[int, int]:
     """The id that stands there; -1, -1: none does."""
     ms = value = 0
@@ -290,7 +290,7 @@ def _entry_id(raw: Raw, at: int, end: int) -> tuple[int, int]:
     return (ms, value) if parts == 2 else (-1, -1)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit_call
 def _known_kind(
     raw: Raw, at: int, size: int, kind_bytes: Raw, kind_ends: Ints, kind_codes: Ints
 ) -> int:
@@ -302,7 +302,7 @@ def _known_kind(
     return ODD
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit
 def _scan(
     raw: Raw,
     at: int,

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from afstand.compile import jit, jit_inline
 from firmware_contracts.table import (
     FIX,
     HEADER,
@@ -68,7 +68,7 @@ def judge(frames: npt.NDArray[np.void], latest_ms: int) -> Judged:
     return judged
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@jit_inline
 def _unsigned(raw: npt.NDArray[np.uint8], row: int, at: int, width: int) -> int:
     value = 0
     for index in range(width):
@@ -76,13 +76,13 @@ def _unsigned(raw: npt.NDArray[np.uint8], row: int, at: int, width: int) -> int:
     return value
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@jit_inline
 def _signed32(raw: npt.NDArray[np.uint8], row: int, at: int) -> int:
     value = _unsigned(raw, row, at, 4)
     return value - ((value >> 31) << 32)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _judge(
     raw: npt.NDArray[np.uint8],
     latest_ms: int,

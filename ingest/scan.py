@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from afstand.compile import jit
 from firmware_contracts.codes import MAGIC, MAJOR, MINOR, TAG_BYTES, Kind
 from firmware_contracts.table import HEADER_DTYPE, dtype_of
 from ingest.mqtt_codec import Message
@@ -126,7 +126,7 @@ def warm_up() -> None:
     Scanner(properties=True).scan(memoryview(bytes(1)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _scan(
     raw: npt.NDArray[np.uint8],
     properties: bool,

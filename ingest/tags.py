@@ -15,10 +15,11 @@ import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from afstand.compile import jit
 from firmware_contracts.codes import TAG_BYTES
 from firmware_contracts.frames import Tagger
 from firmware_contracts.topics import DEVICE_ID_CHARACTERS_MAX
@@ -147,7 +148,7 @@ def _encrypting(_: Any, keys: Any, row: Any, block: Any) -> Any:
 _aes: Any = intrinsic(_encrypting)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _prepare(key: Raw, sbox: Raw, secret: Raw) -> None:
     """Expand a key (FIPS 197, 5.2) and derive the two subkeys (RFC 4493, 2.3)."""
     secret[:16] = key
@@ -172,7 +173,7 @@ def _prepare(key: Raw, sbox: Raw, secret: Raw) -> None:
         secret[_SUBKEY_AT + 16 * subkey : _SUBKEY_AT + 16 * subkey + 16] = block
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _valid(
     secrets: Raw, rows: npt.NDArray[np.int64], frames: Raw, found: npt.NDArray[np.bool_]
 ) -> None:

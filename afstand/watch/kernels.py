@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from afstand.compile import jit
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint32]
@@ -62,7 +63,7 @@ def warm_up() -> None:
     note_in_order(one, one, one, np.zeros(1, np.bool_), one, one, 0)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit
 def _part(data: Raw, at: int, end: int, crc: np.uint32, tables: Words) -> np.uint32:
     while at + 8 <= end:
         crc = (
@@ -82,7 +83,7 @@ def _part(data: Raw, at: int, end: int, crc: np.uint32, tables: Words) -> np.uin
     return np.uint32(crc)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit
 def crc_of(
     data: Raw, start: int, length: int, skip: int, skip_end: int, tables: Words
 ) -> np.uint32:
@@ -92,7 +93,7 @@ def crc_of(
     return np.uint32(crc ^ np.uint32(0xFFFFFFFF))
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit
 def _checksums(
     data: Raw, starts: Ints, lengths: Ints, skip: int, skip_end: int, tables: Words, found: Words
 ) -> None:
@@ -100,7 +101,7 @@ def _checksums(
         found[k] = crc_of(data, starts[k], lengths[k], skip, skip_end, tables)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit
 def _note_in_order(
     handles: Ints,
     boots: Ints,

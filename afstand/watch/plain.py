@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from afstand.compile import jit, jit_inline
 from afstand.limits import JOURNAL_FRAMES_MAX
 from afstand.watch.kernels import TABLES, crc_of
 from firmware_contracts.codes import MAGIC, MAJOR, MINOR, TAG_BYTES, Kind, Mechanism
@@ -140,7 +140,7 @@ def warm_up() -> None:
     plain_fixes(EntryColumns.of([]))
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@jit_inline
 def _unsigned(data: Raw, at: int, width: int) -> int:
     value = 0
     for k in range(width):
@@ -148,13 +148,13 @@ def _unsigned(data: Raw, at: int, width: int) -> int:
     return value
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@jit_inline
 def _signed(data: Raw, at: int) -> int:
     value = _unsigned(data, at, 4)
     return value - ((value >> 31) << 32)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@jit
 def _plain_fixes(
     data: Raw,
     kinds: Raw,

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from afstand.compile import jit, jit_inline, jit_part
 from geofence.kernels.arrays import (
     C_REF,
     C_SD,
@@ -25,8 +26,8 @@ from geofence.kernels.arrays import (
     RUN_EDGES_MAX,
     ZoneArrays,
 )
-from geofence.kernels.compile import jit, jit_inline, jit_part, prefetch
 from geofence.kernels.distance import certain, child_cell, far, limit_of, near, root_cell, side
+from geofence.kernels.prefetch import prefetch
 
 _Int64 = npt.NDArray[np.int64]
 _Float64 = npt.NDArray[np.float64]
@@ -89,7 +90,7 @@ def _descend(
                 cell, in_x, in_y, shift = child_cell(
                     head[H_CELL], ref, notes[n, _N_IN_X], notes[n, _N_IN_Y], notes[n, _N_SHIFT]
                 )
-                prefetch(data, cell)
+                prefetch(data, cell, 0)
                 _note(notes, at, cell, in_x, in_y, shift)
                 notes[np.uintp(deeper), _N_DEEPER] = at
                 deeper += 1
@@ -111,12 +112,12 @@ def _ask_for_edges(data: npt.NDArray[np.int32], head: _Int64, packed: int) -> No
     first = packed >> COUNT_BITS
     edges = packed & RUN_EDGES_MAX
     if edges == 0:
-        prefetch(data, head[H_RUN] + RUN_COLUMNS * first)
+        prefetch(data, head[H_RUN] + RUN_COLUMNS * first, 0)
         return
-    prefetch(data, head[H_VX] + first)
-    prefetch(data, head[H_VX] + first + edges)
-    prefetch(data, head[H_VY] + first)
-    prefetch(data, head[H_VY] + first + edges)
+    prefetch(data, head[H_VX] + first, 0)
+    prefetch(data, head[H_VX] + first + edges, 0)
+    prefetch(data, head[H_VY] + first, 0)
+    prefetch(data, head[H_VY] + first + edges, 0)
 
 
 @jit
@@ -141,7 +142,7 @@ def signed_distance_many(
             distance_mm[k] = answer
             if not decided:
                 cell, in_x, in_y, shift = root_cell(zones, index[k], x_mm[k], y_mm[k])
-                prefetch(zones.data, max(cell, 0))
+                prefetch(zones.data, max(cell, 0), 0)
                 notes[np.uintp(count), _N_CHECK] = i
                 _note(notes, count, cell, in_x, in_y, shift)
                 scales[count] = scale
@@ -194,7 +195,7 @@ def contains_many(
                 cell, in_x, in_y, shift = root_cell(zones, index[k], x_mm[k], y_mm[k])
                 if cell < 0:
                     continue
-                prefetch(zones.data, cell)
+                prefetch(zones.data, cell, 0)
             notes[np.uintp(count), _N_CHECK] = i
             _note(notes, count, cell, in_x, in_y, shift)
             count += 1

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from afstand.compile import jit, jit_inline
 from geofence.kernels.arrays import (
     C_REF,
     C_SD,
@@ -26,7 +27,6 @@ from geofence.kernels.arrays import (
     NOWHERE_MM,
     ZoneArrays,
 )
-from geofence.kernels.compile import jit, jit_inline
 from geofence.kernels.edges import bits_of, float_of
 from geofence.kernels.projection import (
     P_CENTRE_X,

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from geofence.kernels.compile import jit_inline
+from afstand.compile import jit_inline
 
 # Below every product of an edge and a half-integer: decides points exactly on an edge, and nothing
 # else.

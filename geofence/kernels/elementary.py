@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from geofence.kernels.compile import jit_inline
+from afstand.compile import jit_inline
 
 _RADIANS: Final = math.pi / 180.0
 _HALF_PI: Final = math.pi / 2.0

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from afstand.compile import jit_inline, jit_part
 from geofence.kernels.arrays import (
     B_COUNT,
     B_FIRST,
@@ -35,7 +36,6 @@ from geofence.kernels.arrays import (
     RUN_COLUMNS,
     RUN_EDGES_MAX,
 )
-from geofence.kernels.compile import jit_inline, jit_part
 from geofence.kernels.edges import bits_of, crosses, float_of, squared_distance
 
 _Int32 = npt.NDArray[np.int32]

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from afstand.compile import jit, jit_part
 from afstand.limits import ZONE_CHAIN_VERTICES_MAX, ZONE_EXTENT_KM_MAX
 from geofence.kernels.arrays import (
     BOX_COLUMNS,
@@ -33,7 +34,6 @@ from geofence.kernels.arrays import (
     KIND_POLYGON,
     RUN_COLUMNS,
 )
-from geofence.kernels.compile import jit, jit_part
 from geofence.kernels.grid import (
     CELLS_PER_VERTEX_MAX,
     CELLS_SPARE,

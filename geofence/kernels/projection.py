@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from geofence.kernels.compile import jit, jit_inline
+from afstand.compile import jit, jit_inline
 from geofence.kernels.elementary import arctan2, log, sin_cos_degrees
 
 # Columns of a plane.

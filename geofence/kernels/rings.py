@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from geofence.kernels.compile import jit
+from afstand.compile import jit
 
 _Float64 = npt.NDArray[np.float64]
 

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from afstand.compile import jit, jit_call, jit_inline, jit_part
 from geofence.kernels.arrays import (
     B_COUNT,
     B_FIRST,
@@ -33,7 +34,6 @@ from geofence.kernels.arrays import (
     NOWHERE_MM,
     ZoneArrays,
 )
-from geofence.kernels.compile import jit, jit_call, jit_inline, jit_part
 from geofence.kernels.distance import (
     from_grid,
     project,

@@ -14,6 +14,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afstand.compile import jit
 from benchmarks.oracle import (
     REPAIRS,
     features,
@@ -28,7 +29,6 @@ from benchmarks.signs import check
 from geofence.geojson import GeoJSONError
 from geofence.kernels.arrays import BOXES, C_REF, CELL_COLUMNS, H_STATE, H_VX, NOWHERE_MM
 from geofence.kernels.batch import contains_many
-from geofence.kernels.compile import jit
 from geofence.kernels.distance import (
     contains,
     project,

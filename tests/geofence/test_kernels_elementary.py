@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afstand.compile import jit
 from geofence.kernels import elementary
-from geofence.kernels.compile import jit
 
 NAMES = ("log", "exp", "tanh", "normal_cdf")
 ULP = 2.0**-52

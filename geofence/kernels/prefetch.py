@@ -1,33 +1,11 @@
-"""What every fix runs through: helpers that become part of their caller, and rows fetched ahead.
+"""A hint to the processor: rows that are needed soon are fetched while other work goes on."""
 
-Handing over all tables to a function of its own costs as much as a cache miss.
-"""
-
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
-from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-# numba's own annotations do not know every option that it takes.
-_njit: Any = numba.njit
-
-
-def jit_hot(function: _Function) -> _Function:
-    """Compile a helper that only kernels call into each of them; otherwise as jit_part."""
-    compiled: _Function = _njit(
-        forceinline=True,
-        nogil=True,
-        error_model="numpy",
-        _nrt=False,
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-    )(function)
-    return compiled
 
 
 def _no_prefetch(_rows: Any, _index: int, _offset: int) -> None:

@@ -1,8 +1,8 @@
 """The numba decorators of the house, defined once.
 
-`jit` compiles a kernel that Python calls; `jit_inline` a helper that becomes part of the kernel
-that calls it; `jit_call` and `jit_part` a large helper that stays a function of its own. All
-release the GIL; `jit` keeps its machine code on disk. `error_model="numpy"` makes a division by
+`jit` compiles a kernel that Python calls; `jit_inline` and `jit_hot` a helper that becomes part of
+the kernel that calls it; `jit_call` and `jit_part` a large helper that stays a function of its own.
+All release the GIL; `jit` keeps its machine code on disk. `error_model="numpy"` makes a division by
 zero give inf or nan instead of a branch to an exception. Neither fastmath nor parallel is ever
 set: an answer is evidence and has to be the same on every run.
 
@@ -28,32 +28,34 @@ from importlib import resources
 from typing import Any, Final, TypeVar
 
 import numba
-import numpy as np
-import numpy.typing as npt
-from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
-from numba.core import types
-from numba.extending import intrinsic
 
 from afstand import limits
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # numba's own annotations do not know every option that it takes.
 _njit: Any = numba.njit
-_config: Any = numba.config
 
 _IMPORT: Final = re.compile(
-    rb"^[ \t]*(?:from|import)[ \t]+((?:geofence|afstand)[\w.]*)"
+    rb"^[ \t]*(?:from|import)[ \t]+((?:afstand|firmware_contracts|geofence|ingest)[\w.]*)"
     rb"(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n]*))?",
     re.MULTILINE,
 )
 _NAME: Final = re.compile(rb"\w+")
+PACKAGES: Final = (
+    "afstand",
+    "afstand.watch",
+    "firmware_contracts",
+    "geofence",
+    "geofence.kernels",
+    "ingest",
+)
 
 
 @lru_cache(maxsize=1)
 def _sources() -> dict[str, bytes]:
     """Return the sources of all modules that kernels may be made of, by name."""
     found = {}
-    for package in ("geofence", "geofence.kernels"):
+    for package in PACKAGES:
         for entry in resources.files(package).iterdir():
             name = entry.name.removesuffix(".py")
             if name != entry.name:
@@ -142,25 +144,14 @@ def jit_part(function: _Function) -> _Function:
     return compiled
 
 
-def _no_prefetch(_data: npt.NDArray[np.int32], _index: int) -> None:
-    """Nothing: a hint has no effect on any answer."""
-
-
-def _prefetch(_typing: Any, data: Any, index: Any) -> Any:
-    """Ask for the cache line of data[index] while other work goes on; changes no answer."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        place = builder.gep(array.data, [arguments[1]])
-        byte = builder.bitcast(place, ir.IntType(8).as_pointer())
-        word = ir.IntType(32)
-        shape = ir.FunctionType(ir.VoidType(), [byte.type, word, word, word])
-        name = "llvm.prefetch.p0"
-        hint = builder.module.globals.get(name) or ir.Function(builder.module, shape, name)
-        builder.call(hint, [byte, word(0), word(3), word(1)])
-        return context.get_dummy_value()
-
-    return types.void(data, index), generate
-
-
-prefetch: Any = _no_prefetch if _config.DISABLE_JIT else intrinsic(_prefetch)
+def jit_hot(function: _Function) -> _Function:
+    """Compile a helper that only kernels call into each of them; otherwise as jit_part."""
+    compiled: _Function = _njit(
+        forceinline=True,
+        nogil=True,
+        error_model="numpy",
+        _nrt=False,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )(function)
+    return compiled
