@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from afstand.commands import (
+    CaseErased,
     CommandError,
     DecideOrder,
     DefineDevice,
@@ -24,6 +25,7 @@ from afstand.commands import (
 from afstand.watch.envelope import ENVELOPE_FORMAT
 from alerting.book.types import OUTPUT_FORMAT, DefineCase, DefinePlan, DefineRoster, Output
 from console.model.inputs import (
+    CaseGone,
     DeviceDefined,
     DeviceSaid,
     DeviceStatus,
@@ -139,6 +141,14 @@ def _room_fact(command: JournalCommand) -> JournalFact | None:
             return OrderDecided(command.proposal_id, command.by, command.approved, command.reason)
         case HandOverShift():
             return ShiftHandedOver(command.by, command.to, command.text, command.incidents)
+        case CaseErased():
+            return CaseGone(
+                command.case_id,
+                command.forget_case,
+                command.persons,
+                command.zones,
+                command.orders,
+            )
         case _:
             return None
 

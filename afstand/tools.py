@@ -144,19 +144,21 @@ async def explain(config: Config, options: argparse.Namespace) -> int:
 async def _log_look(
     config: Config, store: Store, options: argparse.Namespace, gathered: Gathered
 ) -> None:
-    """Who is refused the log is refused the positions. Raises ConsultationError."""
-    persons = {
-        person
-        for taken in gathered.verdicts
-        for person in (taken.verdict.wearer_id, taken.verdict.protected_id)
-        if person
-    }
+    """Who is refused the log is refused the positions. Raises ConsultationError.
+
+    What is about nobody has no position to show, and nobody to log a look at.
+    """
+    pairs = [(one.wearer_id, one.protected_id) for one in gathered.incidents]
+    pairs += [(one.verdict.wearer_id, one.verdict.protected_id) for one in gathered.verdicts]
+    persons = {person for pair in pairs for person in pair if person}
+    if not persons:
+        return
     said = Consultation(
         at_ms=time.time_ns() // 1_000_000,
         by=options.by,
         role="explain",
         what="positions",
-        persons=tuple(sorted(persons)) or (gathered.name.incident_id,),
+        persons=tuple(sorted(persons)),
         reason=options.reason,
     )
     await log_consultation(store, config.pseudonym_key(), said)

@@ -47,8 +47,8 @@ class Kept(msgspec.Struct, kw_only=True):
     """The last command about it."""
     ended_by_review: bool = False
     holds: list[HoldCase] = []
-    erased: set[str] = set()
-    """Categories that are gone."""
+    erased: dict[str, EntryId] = {}
+    """Categories that are gone, and where the watches were told last."""
 
     @property
     def ended_ms(self) -> int | None:
@@ -227,7 +227,7 @@ def _note(cases: dict[str, Kept], command: JournalCommand, at: EntryId) -> None:
         if case is None:  # its definition went with it
             case = Kept(case_id=command.case_id, persons=command.persons)
             cases[command.case_id] = case
-        case.erased = {*case.erased, command.category}
+        case.erased = {**case.erased, command.category: at}
         return
     if case is None:
         return

@@ -65,6 +65,15 @@ async def _partition(
         print(f"finished: case {proof.case_id}, {proof.category}")
     room = await eraser.room()
     refused = 0
+    for proof, why in await eraser.refused(room):
+        said = f"case {proof.case_id}, {proof.category}: the watches have not forgotten it: {why}"
+        case = room.cases[proof.case_id]
+        if order is None or case.holds or await eraser.still_open(case, set(proof.persons)):
+            print(said, file=sys.stderr)
+            refused = 1
+            continue
+        await eraser.finish(proof)
+        print(f"{said}; they were told again")
     for due in eraser.due(room, now_ms, early):
         if order is None:
             print(f"{_line(due)}{': ' + due.against if due.against else ''}")

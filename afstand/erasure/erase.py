@@ -27,7 +27,7 @@ from afstand.erasure.retention import (
 from afstand.erasure.subjects import Subjects
 from afstand.limits import ARCHIVE_READ_ENTRIES_MAX, REWRITE_WAIT_S
 from afstand.watch.envelope import decode_envelope
-from alerting.book.types import IncidentRecord, IncidentState
+from alerting.book.types import IncidentRecord, IncidentState, Rejected
 from ingest.archive.chain import StreamName
 from ingest.archive.files import read_file
 from ingest.archive.folder import ArchiveFolder
@@ -230,6 +230,27 @@ class Eraser:
             for one in self.proofs.all()
             if one.case_id not in room.cases or not room.cases[one.case_id].gone(one.category)
         ]
+
+    async def refused(self, room: Room) -> list[tuple[Proof, str]]:
+        """Return the proofs that the watches were told of in vain, and why.
+
+        An incident of the case opened after the eraser had looked. Its keys are gone all the same;
+        the watches have the case yet, and are told again once nothing is open.
+        """
+        told = {case.erased[RECORDS]: case for case in room.cases.values() if case.gone(RECORDS)}
+        if not told:
+            return []
+        why: dict[str, str] = {}
+        before = EntryId(min(told).ms - 1, 0)
+        async for entries in self._history.outbox(before, max(told)):
+            for entry in entries:
+                if entry.id not in told:
+                    continue
+                for one in decode_envelope(entry.blob).outputs:
+                    if isinstance(one, Rejected) and one.what == "erasure":
+                        why[told[entry.id].case_id] = one.detail
+        last = {one.case_id: one for one in self.proofs.all() if one.category == RECORDS}
+        return [(last[case_id], said) for case_id, said in why.items() if case_id in last]
 
     async def trim(self, now_ms: int) -> dict[str, int]:
         """Trim the streams whose entries have a term of their own; return how many went."""

@@ -458,16 +458,20 @@ class Watch:
             work.inputs.append(command)
 
     def _forget(self, command: CaseErased, work: Work) -> None:
-        """Where persons were, where zones lay and what orders said goes out of the state."""
-        self._engine.forget_persons(command.persons)
-        for order in command.orders:
-            with contextlib.suppress(OrderRejected):  # it was never taken here
-                work.inputs += self._engine.put_order(order, work.now_ms)
+        """Where persons were, where zones lay and what orders said goes out of the state.
+
+        All of it or, while an incident is open, nothing: the book is asked first.
+        """
         if command.forget_case:
             orders = [order.id for order in command.orders]
             against = self._book.forget_case(command.case_id, command.persons, orders)
             if against:
                 work.rejected(RejectReason.BAD_COMMAND, "erasure", command.case_id, against)
+                return
+        self._engine.forget_persons(command.persons)
+        for order in command.orders:
+            with contextlib.suppress(OrderRejected):  # it was never taken here
+                work.inputs += self._engine.put_order(order, work.now_ms)
         for zone_id in command.zones:
             version = self._engine.zone_version(zone_id)
             if version is not None:

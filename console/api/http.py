@@ -147,7 +147,9 @@ def endpoint(
             if route is None:
                 response.headers["Allow"] = ", ".join(sorted(routes))
         except Exception as error:
-            log.error("request failed", path=request.url.path, error=type(error).__name__)
+            # The route: a path can hold the id of a person.
+            asked = route or next(iter(routes.values()))
+            log.error("request failed", route=asked.path, error=type(error).__name__)
             if services.debug:
                 raise
             response = Problem(Code.FAULT).response(request.url.path)

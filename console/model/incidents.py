@@ -5,6 +5,7 @@ because its beginning is not known.
 """
 
 import re
+from collections.abc import Container
 from typing import Final
 
 from afstand.limits import (
@@ -164,6 +165,17 @@ class Incidents:
             row.closed_by = said.by
             row.countersigned_by = said.countersigned_by
             self._bound_closed(row.incident_id)
+
+    def forget(self, partition: str, case_id: str, persons: Container[str], until_ms: int) -> None:
+        """Forget the incidents of a case, and of persons, that were closed up to a time."""
+        for incident_id in list(self.closed):
+            row = self.rows[incident_id]
+            tied = row.wearer_id in persons or row.protected_id in persons
+            of_it = tied or row.case_id == case_id
+            if of_it and row.partition == partition and (row.closed_ms or 0) <= until_ms:
+                del self.closed[incident_id]
+                del self.rows[incident_id]
+                self.changed[partition].pop(incident_id, None)
 
     def _bound_closed(self, incident_id: str) -> None:
         self.closed[incident_id] = None

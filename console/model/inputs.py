@@ -87,6 +87,20 @@ class OrderDecided(NamedTuple):
     reason: str
 
 
+class CaseGone(NamedTuple):
+    """A case was erased in one category, with persons, zones and orders of no case that is kept.
+
+    `records`: with what orders said and what happened; else only where these persons were. `orders`
+    are what is left of each.
+    """
+
+    case_id: str
+    records: bool
+    persons: tuple[str, ...]
+    zones: tuple[str, ...]
+    orders: tuple[Order, ...]
+
+
 class ShiftHandedOver(NamedTuple):
     """One shift gives the room to the next."""
 
@@ -107,6 +121,7 @@ JournalFact = (
     | OrderProposed
     | OrderDecided
     | ShiftHandedOver
+    | CaseGone
 )
 
 Column = npt.NDArray[Any]

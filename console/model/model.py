@@ -18,6 +18,7 @@ from alerting.book.types import AlarmRecord, CommandRecord, DeviceCommand, Obser
 from console.model.incidents import Incidents, about_device
 from console.model.indicators import Answer, Load, Page
 from console.model.inputs import (
+    CaseGone,
     DeviceSaid,
     FactSeen,
     FramesSeen,
@@ -49,6 +50,16 @@ class Refusal(msgspec.Struct, frozen=True):
         return f"{self.what} {self.ref}: {self.reason}: {self.detail}"
 
 
+class _Going(msgspec.Struct, frozen=True):
+    """An erasure that the watch has not said to have taken yet.
+
+    `devices`: handle, id and until when a person who goes had it.
+    """
+
+    gone: CaseGone
+    devices: list[tuple[int, str, int]]
+
+
 class _Dump(msgspec.Struct, kw_only=True):
     format: int
     outbox_at: dict[str, Place]
@@ -66,6 +77,7 @@ class _Dump(msgspec.Struct, kw_only=True):
     logs: dict[str, list[Entry]]
     refusals: dict[str, Refusal]
     notes: dict[str, int]
+    going: dict[str, dict[str, _Going]] = {}
 
 
 class Model:
@@ -81,6 +93,7 @@ class Model:
         self.outbox_at: dict[str, Place] = {}
         self.journal_at: dict[str, Place] = {}
         self.notes: Counter[str] = Counter()
+        self.going: dict[str, dict[str, _Going]] = {}
         self._logged = 0
 
     def fold(self, said: ModelInput) -> list[IncidentRow]:
@@ -91,13 +104,18 @@ class Model:
                 if at <= self.outbox_at.get(said.partition, START):
                     return []
                 self.outbox_at[said.partition] = at
-                return self._outbox(said, at)
+                changed = self._outbox(said, at)
+                self._settle(said.partition)
+                return changed
             case FramesSeen():
                 if self._passed(said.partition, at):
                     return []
                 self._frames(said)
             case FactSeen():
                 if self._passed(said.partition, at):
+                    return []
+                if isinstance(said.fact, CaseGone):
+                    self._erase(said.partition, at, said.fact)
                     return []
                 refusal = self.refusals.get(f"{said.partition}-{at}")
                 why = None if refusal is None else refusal.words
@@ -214,6 +232,48 @@ class Model:
             self._logged -= len(self.logs.pop(next(iter(self.logs))))
             self.notes["logs-forgotten"] += 1
 
+    # --- erasure ------------------------------------------------------------------------------
+
+    def _erase(self, partition: str, at: Place, gone: CaseGone) -> None:
+        devices = []
+        for handle, until_ms in self.world.had_by(gone.persons):
+            self.positions.forget(handle, until_ms)
+            device_id = self.world.devices[handle].device_id
+            devices.append((handle, device_id, at.ms if until_ms is None else until_ms))
+        self.going.setdefault(partition, {})[str(at)] = _Going(gone, devices)
+        self._settle(partition)
+
+    def _settle(self, partition: str) -> None:
+        """Forget what the watch has forgotten, as soon as the outbox says that it did.
+
+        So it is the same whichever stream is read first; what the watch refused stays.
+        """
+        waiting = self.going.get(partition, {})
+        for place in list(waiting):
+            at = Place.parse(place)
+            if at > self.outbox_at.get(partition, START):
+                continue
+            going = waiting.pop(place)
+            refusal = self.refusals.get(f"{partition}-{place}")
+            if refusal is not None and refusal.what == "erasure":
+                continue
+            for person_id in going.gone.persons:
+                self._unlog(f"person/{person_id}", at.ms)
+            for handle, device_id, until_ms in going.devices:
+                self._unlog(f"handle/{handle}", until_ms)
+                self._unlog(f"device/{device_id}", until_ms)
+            if going.gone.records:
+                persons = frozenset(going.gone.persons)
+                self.incidents.forget(partition, going.gone.case_id, persons, at.ms)
+                self.world.forget(partition, at, going.gone)
+
+    def _unlog(self, subject: str, until_ms: int) -> None:
+        entries = self.logs.pop(subject, [])
+        kept = [entry for entry in entries if entry.at_ms > until_ms]
+        self._logged -= len(entries) - len(kept)
+        if kept:
+            self.logs[subject] = kept
+
     # --- dumps --------------------------------------------------------------------------------
 
     def dump(self) -> bytes:
@@ -237,6 +297,7 @@ class Model:
                 logs=self.logs,
                 refusals=self.refusals,
                 notes=dict(self.notes),
+                going=self.going,
             )
         )
 
@@ -264,6 +325,7 @@ class Model:
         model.logs, model.refusals = dumped.logs, dumped.refusals
         model.outbox_at, model.journal_at = dumped.outbox_at, dumped.journal_at
         model.notes = Counter(dumped.notes)
+        model.going = dumped.going
         model._logged = sum(len(entries) for entries in dumped.logs.values())
         return model
 

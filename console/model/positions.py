@@ -96,6 +96,17 @@ class Positions:
             self._last[name][at] = getattr(fixes, name)[rows]
         self._last["seen_ms"][at] = seen_ms
 
+    def forget(self, handle: int, until_ms: int | None = None) -> None:
+        """Forget where a device was, up to a time; None: all, its health with it."""
+        if until_ms is None:
+            self.statuses.pop(handle, None)
+        if handle < len(self._track):
+            rows = self._track[handle]
+            rows[slice(None) if until_ms is None else rows["time_ms"] <= until_ms] = 0
+        if handle < len(self._last):
+            row = self._last[handle : handle + 1]
+            row[slice(None) if until_ms is None else row["seen_ms"] <= until_ms] = 0
+
     def status(self, said: DeviceStatus) -> None:
         """Take the health of a device."""
         self.statuses[said.handle] = said

@@ -15,6 +15,7 @@ from alerting.book.plans import BUILT_IN_PLANS, Plan, PlanError, parse_plan
 from alerting.book.rosters import Roster, RosterError, parse_roster
 from alerting.book.types import DefineCase
 from console.model.inputs import (
+    CaseGone,
     DeviceDefined,
     JournalFact,
     OrderDecided,
@@ -26,7 +27,7 @@ from console.model.inputs import (
     ShiftHandedOver,
     ZoneDefined,
 )
-from console.model.rows import Place
+from console.model.rows import START, Place
 from geofence.orders import Order, Role, Zone
 
 VERSIONS_KEPT: Final = 10
@@ -124,6 +125,9 @@ class World(msgspec.Struct, kw_only=True):
     handle_of_device: dict[str, int] = {}
     orders_of_person: dict[str, tuple[str, ...]] = {}
     cases_of_person: dict[str, tuple[str, ...]] = {}
+    cases_at: dict[str, Place] = {}
+    carried: dict[int, dict[str, int]] = {}
+    """Who had a device before, and until when."""
 
     def define(
         self, partition: str, at: Place, fact: JournalFact, refused: str | None = None
@@ -140,7 +144,7 @@ class World(msgspec.Struct, kw_only=True):
             case PersonDefined():
                 self.persons[fact.person_id] = PersonRow(fact.person_id, fact.role, partition)
             case DeviceDefined():
-                self._device(partition, fact)
+                self._device(partition, at, fact)
             case ZoneDefined():
                 self._zone(ZoneRow(fact.zone, partition, at))
             case OrderDefined():
@@ -151,6 +155,7 @@ class World(msgspec.Struct, kw_only=True):
                 self._roster(fact.roster)
             case DefineCase():
                 self._case(fact)
+                self.cases_at[fact.case_id] = at
             case OrderProposed():
                 self._propose(partition, at, fact)
             case OrderDecided():
@@ -197,11 +202,58 @@ class World(msgspec.Struct, kw_only=True):
                     proposal, state=ProposalState.REFUSED, decision_reason=reason
                 )
 
-    def _device(self, partition: str, fact: DeviceDefined) -> None:
+    def had_by(self, persons: Iterable[str]) -> list[tuple[int, int | None]]:
+        """The devices of persons, now (None) or until when."""
+        wanted = set(persons)
+        found: list[tuple[int, int | None]] = [
+            (device.handle, None) for one in sorted(wanted) for device in self.devices_of(one)
+        ]
+        for handle, had in self.carried.items():
+            found += [(handle, until_ms) for one, until_ms in had.items() if one in wanted]
+        return found
+
+    def forget(self, partition: str, at: Place, gone: CaseGone) -> None:
+        """Forget a case and what orders, zones and proposals said up to a place.
+
+        Of an order its rest stays; a proposal that nobody has decided stays, as in the watch.
+        """
+
+        def old(row: OrderRow | ZoneRow | ProposalRow) -> bool:
+            return row.partition == partition and row.at <= at
+
+        left = {order.id: order for order in gone.orders}
+        for order_id in left.keys() & self.orders.keys():
+            self.orders[order_id] = [
+                msgspec.structs.replace(row, order=left[order_id]) if old(row) else row
+                for row in self.orders[order_id]
+            ]
+        for zone_id in gone.zones:
+            _keep(self.zones, zone_id, [row for row in self.zones.get(zone_id, ()) if not old(row)])
+        for proposal in list(self.proposals.values()):
+            decided = proposal.state is not ProposalState.PROPOSED
+            tied = {proposal.order.wearer_id, *proposal.order.protected_ids}
+            of_it = proposal.order.id in left or bool(tied & set(gone.persons))
+            if of_it and decided and old(proposal) and (proposal.decided_at or at) <= at:
+                del self.proposals[proposal.proposal_id]
+        if gone.case_id not in self.cases or self.cases_at.get(gone.case_id, START) > at:
+            return  # defined anew since
+        del self.cases[gone.case_id]
+        self.cases_at.pop(gone.case_id, None)
+        for person, cases in list(self.cases_of_person.items()):
+            kept = tuple(one for one in cases if one != gone.case_id)
+            if kept:
+                self.cases_of_person[person] = kept
+            else:
+                del self.cases_of_person[person]
+
+    def _device(self, partition: str, at: Place, fact: DeviceDefined) -> None:
         before = self.devices.get(fact.handle)
         if before is not None and before.person_id is not None:
             left = self.handles_of_person.get(before.person_id, ())
             self.handles_of_person[before.person_id] = tuple(h for h in left if h != fact.handle)
+            if before.person_id != fact.person_id:
+                had = self.carried.setdefault(fact.handle, {})
+                had[before.person_id] = at.ms
         self.devices[fact.handle] = DeviceRow(
             fact.handle, fact.device_id, fact.person_id, fact.role, fact.enabled, partition
         )
@@ -287,7 +339,15 @@ def _add(table: dict[str, tuple[str, ...]], key: str, value: str) -> None:
 
 def _without(table: dict[str, list[_Row]], partition: str, at: Place) -> None:
     """Take versions of a place out of a table of versions."""
-    for name, versions in table.items():
+    for name, versions in list(table.items()):
         kept = [row for row in versions if (row.partition, row.at) != (partition, at)]
         if len(kept) != len(versions):
-            table[name] = kept
+            _keep(table, name, kept)
+
+
+def _keep(table: dict[str, list[_Row]], name: str, versions: list[_Row]) -> None:
+    """Keep these versions and no other; what has none is not there."""
+    if versions:
+        table[name] = versions
+    else:
+        table.pop(name, None)

@@ -11,6 +11,7 @@ from afstand.commands import decode_command
 from afstand.config import load
 from afstand.console_link import StoreLink
 from afstand.watch.envelope import decode_envelope, encode_envelope
+from afstand.watch.fold import Watch
 from alerting.book.book import Book
 from alerting.book.types import (
     ActivationStep,
@@ -25,7 +26,8 @@ from alerting.book.types import (
     TellCause,
 )
 from console.ports import Consultation
-from ingest.entries import EntryKind
+from firmware_contracts import EventCode
+from ingest.entries import EntryKind, FrameFlag
 from ingest.store import connect_store, journal_key
 from tests.afstand.journal import START_MS, Journal, definitions
 from tests.alerting.story import verdict
@@ -187,6 +189,17 @@ def test_positions_are_explained_only_when_the_look_is_logged(site, capsys):
     assert lines[0].endswith("vraag van de officier")
 
 
+def test_what_is_about_nobody_is_explained_and_logs_no_look_at_anybody(site, capsys):
+    """A press of a button that is nobody's: its incident is no person."""
+    name = asyncio.run(nobodys(site))
+    look = ["explain", name, "--positions", "--by", "op-7", "--reason", REASON]
+    assert main([*look, "--config", str(site)]) == 0
+    assert capsys.readouterr().out
+    for asked in (["--by", "op-7"], ["--person", name]):
+        assert main(["consultations", *asked, "--config", str(site)]) == 0
+        assert capsys.readouterr().out == ""
+
+
 def test_the_logboek_has_one_pseudonym_for_looks_by_command_and_by_console(site, capsys):
     def logboek(person):
         asked = ["consultations", "--logboek", "--person", person, "--config", str(site)]
@@ -218,6 +231,24 @@ async def look_by_console(site):
     )
     await StoreLink(store, config.pseudonym_key()).log_consultation(said)
     await store.aclose()
+
+
+async def nobodys(site) -> str:
+    """An incident of a button that nobody is registered for, later than all else."""
+    journal = Journal()
+    journal.pass_s(60)
+    press = journal.event("button-9", 0, EventCode.PANIC, flags=FrameFlag(0))
+    step = Watch("p").step(journal.frames(press))
+    assert step.blob is not None
+    store = connect_store(tomllib.loads(site.read_text())["store"]["url"])
+    entry_id = str(journal.entries[-1].id)
+    await store.execute_command("XADD", "outbox:{p}", entry_id, "v", "1", "b", step.blob)
+    await store.aclose()
+    (incident,) = [
+        one for one in decode_envelope(step.blob).outputs if isinstance(one, IncidentRecord)
+    ]
+    assert (incident.wearer_id, incident.protected_id) == (None, None)
+    return incident.incident_id
 
 
 async def incident_of(site) -> str:

@@ -46,6 +46,7 @@ from alerting.book.types import (
     ReviewOutcome,
 )
 from alerting.book.types import Role as BookRole
+from firmware_contracts import EventCode
 from geofence.orders import CircleShape, Role, Zone
 from geofence.verdicts import OrderKind
 from ingest.archive import archiver as archiver_module
@@ -356,6 +357,88 @@ def test_records_stay_while_an_incident_of_the_case_is_open():
     case = Kept(case_id="case", persons=("vera", "wim"))
     assert asyncio.run(eraser.still_open(case, {"wim", "vera"})).startswith("i-")
     assert asyncio.run(eraser.still_open(Kept(case_id="x", persons=()), set())) == ""
+
+
+def test_an_erasure_that_the_watch_refuses_is_said_and_tried_again(site, capsys):
+    """An incident opens after the eraser has looked, and before the watch is told."""
+    folder, url, path, journal, watch, *_ = site
+    root = folder / "archive"
+    run = ["erasure", "run", "--case", "case", "--apply", *ORDER, "--config", str(path)]
+    assert main(run) == 0
+    asyncio.run(archive(url, root))
+    assert main([*run, "--category", "records"]) == 0
+
+    async def say(entries):
+        """The watch takes entries, and its outputs stand in the outbox."""
+        store, said = connect_store(url), []
+        for entry in entries:
+            step = watch.step(entry)
+            if step.blob is None:
+                continue
+            said += decode_envelope(step.blob).outputs
+            key = StreamName.OUTBOX.key(PARTITION)
+            await store.execute_command("XADD", key, str(entry.id), "v", "1", "b", step.blob)
+        await store.aclose()
+        return said
+
+    def told():
+        """The erasures of records that the watch has not read yet."""
+        found, _, _ = asyncio.run(everything(url, root))
+        entries = []
+        for one in found[StreamName.JOURNAL]:
+            if one.kind != "command" or not one.blob or one.id <= seen[-1]:
+                continue
+            command = decode_command(one.blob)
+            if isinstance(command, CaseErased) and command.category == "records":
+                entries.append(Entry(one.id, EntryKind.COMMAND, one.blob))
+        seen.extend(one.id for one in entries)
+        return entries
+
+    seen = [journal.entries[-1].id]
+    (erased,) = told()
+    before = EntryId(erased.id.ms - 1, 0)
+    press = journal.frames(journal.event("victim-2", 2, EventCode.PANIC))
+    said = asyncio.run(say([Entry(before, press.kind, press.blob), erased]))
+    (refused,) = [one for one in said if isinstance(one, Rejected)]
+    opened = [one for one in said if isinstance(one, IncidentRecord)]
+    assert refused.detail in {f"incident {one.incident_id} of vera is open" for one in opened}
+    assert watch._book.case("case") is not None
+    assert TITLE.encode() in _unpacked(watch.dump())  # all of it or nothing
+
+    capsys.readouterr()
+    for asked in (run, ["erasure", "run", "--config", str(path)]):
+        assert main(asked) == 1
+        heard = capsys.readouterr().err
+        assert f"the watches have not forgotten it: {refused.detail}" in heard
+    assert told() == []
+
+    ends = []
+    for incident_id in dict.fromkeys(one.incident_id for one in opened):
+        ends += [
+            Dispose(incident_id=incident_id, by="op", note="it is over",
+                    disposition=Disposition.HANDLED, despite_active=True),
+            Countersign(incident_id=incident_id, by="op-2"),
+        ]  # fmt: skip
+    commands = [journal.command(one) for one in ends]
+    later = [
+        Entry(EntryId(erased.id.ms, erased.id.seq + 1 + number), one.kind, one.blob)
+        for number, one in enumerate(commands)
+    ]
+    asyncio.run(say(later))
+    hold = ["case", *ORDER, "--config", str(path)]
+    assert main(["erasure", "hold", *hold]) == 0
+    assert main(run) == 1
+    assert told() == []
+    assert main(["erasure", "lift", *hold]) == 0
+    assert main(run) == 0
+    assert "they were told again" in capsys.readouterr().out
+    (again,) = told()
+    said = asyncio.run(say([again]))
+    assert [one for one in said if isinstance(one, Rejected)] == []
+    assert watch._book.case("case") is None
+    assert main(run) == 0
+    assert "told again" not in capsys.readouterr().out
+    assert told() == []
 
 
 async def test_an_order_that_was_drawn_in_the_console_keeps_its_case():

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from redis.crc import key_slot
+from structlog.testing import capture_logs
 
 import console.api
 from afstand.console_link import StoreLink
@@ -84,6 +85,19 @@ def with_log(site: ConsoleSite, url: str) -> None:
     link.url = url
     site.link = site.services.link = link
     site.services.consultations._link = link
+
+
+def test_a_request_that_fails_is_logged_by_its_route_and_names_nobody(room):
+    async def broken(said):
+        raise RuntimeError("a bug")
+
+    lead = room.as_role(Role.SHIFT_LEAD)
+    room.link.log_consultation = broken
+    with capture_logs() as logs:
+        assert lead.get(f"/v1/persons/vera/positions?reason={REASON}").status_code == 500
+    (line,) = [one for one in logs if one["event"] == "request failed"]
+    assert line["route"] == "/v1/persons/{person_id}/positions"
+    assert "vera" not in str(logs)
 
 
 @pytest.mark.servers
