@@ -1,5 +1,8 @@
 """Units and manifests: each names only what exists."""
 
+import argparse
+import asyncio
+import contextlib
 import inspect
 import re
 import shutil
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from afstand import config as configuration
 from afstand import roles
 from afstand.archiving import archiver
 from afstand.auditing import auditor
@@ -19,7 +23,22 @@ from afstand.console_role import console
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-ROLES = ("intake", "watch", "notify", "archiver", "auditor")
+NOT_OF_A_SITE = {"simulate", "servers"}  # to try things out
+OPTIONAL = {"trackers"}  # only where there are such devices: nobody starts it unasked
+AT_THE_BROKER = {"intake", "notify", "trackers"}
+
+
+def command_roles():
+    """Whatever `afstand` runs until it is told to stop."""
+    (commands,) = [one for one in _parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    actions = {name: one.get_default("action") for name, one in commands.choices.items()}
+    found = [
+        name for name, one in actions.items() if one and "_run_role(" in inspect.getsource(one)
+    ]
+    return sorted(set(found) - NOT_OF_A_SITE)
+
+
+ROLES = command_roles()
 
 
 def documents(path):
@@ -30,6 +49,10 @@ def command_of(role, line):
     """The arguments after `afstand`, with the pod's number filled in."""
     words = line.replace("${POD_NAME##*-}", "1").split()
     return words[words.index("afstand") + 1 :]
+
+
+def test_the_roles_of_the_command_line_are_found():
+    assert {"intake", "watch", "notify", "archiver", "auditor", "console", "trackers"} <= set(ROLES)
 
 
 def accepts(arguments):
@@ -48,14 +71,16 @@ def unit_lines(name):
 def test_every_unit_starts_a_role_that_there_is():
     wanted = [line for line in unit_lines("afstand.target") if line.startswith("Wants=")]
     units = [unit for line in wanted for unit in line.removeprefix("Wants=").split()]
-    assert len(units) == 7
+    started = []
     for unit in units:
         template, _, instance = unit.removesuffix(".service").partition("@")
         lines = unit_lines(f"{template}@.service")
         start = next(line for line in lines if line.startswith("ExecStart="))
         words = start.replace("%i", instance).split()
+        started.append(words[1])
         assert words[0] == "ExecStart=/opt/afstand/bin/afstand"
         accepts(words[1:])
+    assert sorted(started) == sorted([*set(ROLES) - OPTIONAL, "watch"])  # two watches
 
 
 @pytest.mark.parametrize(
@@ -93,7 +118,7 @@ def test_systemd_understands_the_units(tmp_path):
             text = path.read_text().replace("/opt/afstand/bin/afstand", "/bin/true")
             (tmp_path / path.name).write_text(change(text))
         for name, instances in (
-            ("afstand", (*ROLES, "console")),
+            ("afstand", ROLES),
             ("afstand-watch", "01"),
         ):
             for instance in instances:
@@ -131,8 +156,13 @@ def test_the_compose_file_starts_every_role_on_what_is_shipped():
     services = compose["services"]
     roles = {name: one for name, one in services.items() if name not in ("store", "broker")}
     assert {one["command"][0] for one in roles.values()} == set(ROLES)
+    assert {one["command"][0] for one in roles.values() if "profiles" in one} == OPTIONAL
     for one in roles.values():
         accepts(one["command"])
+        named = [mount.split(":")[1] for mount in one["volumes"]]
+        certs = {path for path in named if path.startswith("/etc/afstand/certs")}
+        given = environment_of(one.get("environment", {})).values()
+        assert certs == {path for path in given if path.startswith("/etc/afstand/certs")}
         configured(environment_of(one.get("environment", {})))
         assert one["restart"] == "always"
     for name, one in services.items():
@@ -146,13 +176,21 @@ def test_the_compose_file_starts_every_role_on_what_is_shipped():
     # Nobody outside reaches the store.
     assert services["store"]["networks"] == ["inside"]
     assert compose["networks"]["inside"] == {"internal": True}
+    for name in ("broker", "trackers"):
+        assert "inside" not in services[name]["networks"], name
+    example = tomllib.loads((DEPLOY / "afstand.example.toml").read_text())
+    mounts = services["console"]["volumes"]
+    assert f"console:{example['console']['data_dir']}" in mounts
+    image = (DEPLOY / "compose/Dockerfile").read_text()
+    # A new volume takes its owner from the image.
+    assert re.search(rf"chown afstand .*{example['console']['data_dir']}\b", image)
     assert "ports" not in services["store"]
     assert "/etc/redis/redis.conf" in services["store"]["command"]
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_manifest_runs_its_role(role):
-    stateful, service, budget = documents(DEPLOY / f"kubernetes/{role}.yaml")
+    stateful, service, budget, *policies = documents(DEPLOY / f"kubernetes/{role}.yaml")
     assert [one["kind"] for one in (stateful, service, budget)] == [
         "StatefulSet", "Service", "PodDisruptionBudget",
     ]  # fmt: skip
@@ -162,7 +200,20 @@ def test_a_manifest_runs_its_role(role):
         assert selector["matchLabels"] == labels
     assert service["spec"]["selector"] == labels
     assert spec["serviceName"] == service["metadata"]["name"]
-    (container,) = spec["template"]["spec"]["containers"]
+    for policy in policies:
+        assert policy["kind"] == "NetworkPolicy"
+        assert policy["spec"]["podSelector"]["matchLabels"] == labels
+    pod = spec["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        assert container[probe]["httpGet"]["port"] == "health"
     (line,) = container["args"]
     assert accepts(command_of(role, line)).config == Path("/etc/afstand/afstand.toml")
     assert command_of(role, line)[0] == role
@@ -177,10 +228,115 @@ def test_a_manifest_runs_its_role(role):
         assert getattr(configured(environ), section).health_port == health
     for found in re.findall(r"(AFSTAND_[A-Z]+__[A-Z_]+)=", line):
         configured({found: "9109" if found.endswith("PORT") else "a-name"})
-    volumes = {one["name"] for one in spec["template"]["spec"]["volumes"]}
-    volumes |= {one["metadata"]["name"] for one in spec["volumeClaimTemplates"]}
-    assert {one["name"] for one in container["volumeMounts"]} <= volumes
-    assert spec["replicas"] == (1 if role in ("archiver", "auditor") else 2)
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    claims = {one["metadata"]["name"] for one in spec.get("volumeClaimTemplates", ())}
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    assert set(mounts) == set(volumes) | claims
+    # Of the certificates those that its own variables name, and no other role's key.
+    files = (
+        {one["path"] for one in volumes["certs"]["secret"]["items"]} if "certs" in mounts else ()
+    )
+    named = {path for path in environ.values() if path.startswith("/etc/afstand/certs/")}
+    assert {f"/etc/afstand/certs/{file}" for file in files} == named
+    assert bool(named) == (role in AT_THE_BROKER | {"console"})
+    # A disk for what it writes: a claim that nobody needs ties a role to a place.
+    example = tomllib.loads((DEPLOY / "afstand.example.toml").read_text())
+    written = {
+        "watch": {example["watch"]["data_dir"], example["archive"]["dir"]},
+        "archiver": {example["archive"]["dir"]},
+        "console": {example["console"]["data_dir"]},
+    }
+    kept = claims | {name for name, one in volumes.items() if "persistentVolumeClaim" in one}
+    assert {mounts[name] for name in kept} == written.get(role, set())
+    assert spec["replicas"] == (2 if role in ("intake", "watch", "notify") else 1)
+    assert [one["secretRef"] for one in container["envFrom"]] == [{"name": "afstand"}]
+
+
+def test_the_manifests_of_all_roles_are_applied():
+    (made,) = documents(DEPLOY / "kubernetes/kustomization.yaml")
+    roles = {name.removesuffix(".yaml") for name in made["resources"]}
+    assert roles == {"common", "store", "broker"} | set(ROLES) - OPTIONAL
+
+
+def test_what_devices_reach_does_not_reach_the_store():
+    (policy,) = [
+        one for one in documents(DEPLOY / "kubernetes/store.yaml") if one["kind"] == "NetworkPolicy"
+    ]
+    (rule,) = policy["spec"]["ingress"]
+    (pods,) = rule["from"]
+    (expression,) = pods["podSelector"]["matchExpressions"]
+    assert expression["operator"] == "NotIn"
+    assert expression["values"] == ["broker", "trackers"]
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def keys_in_the_manifest(role):
+    """Variables that come from the secret of keys, without those that may be absent."""
+    stateful = documents(DEPLOY / f"kubernetes/{role}.yaml")[0]
+    (container,) = stateful["spec"]["template"]["spec"]["containers"]
+    found = {}
+    for one in container["env"]:
+        key = one.get("valueFrom", {}).get("secretKeyRef")
+        if key and not key.get("optional"):
+            assert (key["name"], key["key"]) == ("afstand-keys", one["name"])
+            found[one["name"]] = key
+    return set(found)
+
+
+def keys_in_the_compose_file(role):
+    """Variables of the files of secrets that a service gets, as the head of the file lists them."""
+    path = DEPLOY / "compose/compose.yaml"
+    head = " ".join(line.lstrip("# ") for line in path.read_text().split("name:")[0].splitlines())
+    listed = {file: set(names.split(", ")) for file, names in
+              re.findall(r"(\w+\.env) \(([A-Z_]+(?:, [A-Z_]+)*)\)", head)}  # fmt: skip
+    services = documents(path)[0]["services"].values()
+    (files, *more) = [
+        [one["env_file"]] if isinstance(one["env_file"], str) else one["env_file"]
+        for one in services
+        if one.get("command", [""])[0] == role
+    ]
+    assert all(other == files for other in more)
+    assert files[0] == "secrets.env"
+    return set().union(*(listed[file] for file in files[1:]))
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_is_given_the_keys_that_it_asks_for_and_no_other(role, tmp_path, monkeypatch):
+    text = (DEPLOY / "afstand.example.toml").read_text()
+    for name in re.findall(r'"env:([A-Z_]+)"', text):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/" if name.endswith("URL") else "ab" * 32)
+        if name.endswith("_SECRET"):
+            monkeypatch.setenv(name, "whsec_" + "A" * 32)
+    ports = ("INTAKE", "WATCH", "ARCHIVE", "NOTIFY", "TRACKERS", "AUDIT", "CONSOLE")
+    quiet = {f"AFSTAND_{name}__HEALTH_PORT": "0" for name in ports}
+    quiet |= {f"AFSTAND_{name}__PORT": "0" for name in ("NOTIFY", "TRACKERS", "CONSOLE")}
+    quiet |= {"AFSTAND_STORE__URL": "redis://127.0.0.1:1/0", "AFSTAND_BROKER__TLS": "false"}
+    quiet |= {"AFSTAND_BROKER__PORT": "1", "AFSTAND_ARCHIVE__DIR": str(tmp_path / "archive")}
+    quiet |= {f"AFSTAND_{name}__DATA_DIR": str(tmp_path / name) for name in ("WATCH", "CONSOLE")}
+    for name in ("CA_FILE", "CERT_FILE", "KEY_FILE"):
+        quiet[f"AFSTAND_BROKER__{name}"] = ""
+    config = load(DEPLOY / "afstand.example.toml", quiet)
+    asked = set()
+    read = configuration.resolve_secret
+
+    def reading(source, key, reference):
+        asked.add(reference.removeprefix("env:"))
+        return read(source, key, reference)
+
+    monkeypatch.setattr(configuration, "resolve_secret", reading)
+    monkeypatch.setattr(roles, "warm_up", lambda: None)
+    starts = {
+        "intake": roles.intake, "notify": roles.notify, "trackers": roles.trackers,
+        "watch": lambda config, stop: roles.watch(config, 0, stop),
+        "archiver": archiver, "auditor": auditor, "console": console,
+    }  # fmt: skip
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await starts[role](config, asyncio.Event())
+    assert asked == keys_in_the_manifest(role)
+    assert asked == keys_in_the_compose_file(role)
 
 
 @pytest.mark.slow
@@ -198,7 +354,7 @@ def test_the_manifests_come_together(tmp_path):
     assert made.returncode == 0, made.stderr
     found = [one for one in yaml.safe_load_all(made.stdout) if one]
     stateful = {one["metadata"]["name"]: one for one in found if one["kind"] == "StatefulSet"}
-    assert set(stateful) == {*ROLES, "store", "broker"}
+    assert set(stateful) == set(ROLES) - OPTIONAL | {"store", "broker"}
     maps = {one["metadata"]["name"]: one["data"] for one in found if one["kind"] == "ConfigMap"}
     for one in stateful.values():
         pod = one["spec"]["template"]["spec"]
