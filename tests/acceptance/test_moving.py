@@ -8,6 +8,7 @@ is lost, and every press and cut is one incident.
 import asyncio
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -58,22 +59,32 @@ def scenario(seed: int) -> bytes:
     )
 
 
-def sites(folder: Path, url: str, broker: MosquittoServer, target: TargetSpec) -> list[Site]:
+def sites(
+    folder: Path,
+    url: str,
+    broker: MosquittoServer,
+    target: TargetSpec,
+    partitions: Sequence[str] = PARTITIONS,
+    **more: str,
+) -> list[Site]:
     """One configuration, and an intake more of the same group, under a name of its own."""
     at = Endpoint("mosquitto", broker.port, "5")
     first = write_config(folder, url, at, [target], snapshot_entries=100)
     file = first.config_file
-    file.write_text(f"partitions = {msgspec.json.encode(PARTITIONS).decode()}\n" + file.read_text())
+    file.write_text(f"partitions = {msgspec.json.encode(partitions).decode()}\n" + file.read_text())
     (folder / "b").mkdir()
     other = {"AFSTAND_INTAKE__CLIENT_ID": "afstand-intake-2"}
-    second = Site(folder / "b", file, first.environ | other, {"intake": free_port()})
-    return [Site(folder, file, first.environ, first.health_ports), second]
+    environ = first.environ | more
+    second = Site(folder / "b", file, environ | other, {"intake": free_port()})
+    return [Site(folder, file, environ, first.health_ports), second]
 
 
-async def frames_of(store: Store, names: dict[int, str]) -> dict[tuple[str, int, int], set[str]]:
+async def frames_of(
+    store: Store, names: dict[int, str], partitions: Sequence[str] = PARTITIONS
+) -> dict[tuple[str, int, int], set[str]]:
     """Every frame of the journals, and in which it stands."""
     found: dict[tuple[str, int, int], set[str]] = {}
-    for partition in PARTITIONS:
+    for partition in partitions:
         after = BEGINNING
         while entries := await Journal(store).read(partition, after, 500):
             after = entries[-1].id
@@ -86,10 +97,10 @@ async def frames_of(store: Store, names: dict[int, str]) -> dict[tuple[str, int,
     return found
 
 
-async def incidents_opened(store: Store) -> list[str]:
+async def incidents_opened(store: Store, partitions: Sequence[str] = PARTITIONS) -> list[str]:
     return [
         one.subject.removeprefix("person/")
-        for one in await outputs_of(store, PARTITIONS)
+        for one in await outputs_of(store, partitions)
         if isinstance(one, IncidentRecord) and one.change is IncidentChange.OPENED
     ]
 
