@@ -252,6 +252,28 @@ def test_a_manifest_runs_its_role(role):
     assert [one["secretRef"] for one in container["envFrom"]] == [{"name": "afstand"}]
 
 
+@pytest.mark.parametrize("role", ["intake", "watch"])
+def test_a_role_with_kernels_starts_with_those_of_the_image(role, tmp_path):
+    pod = documents(DEPLOY / f"kubernetes/{role}.yaml")[0]["spec"]["template"]["spec"]
+    (first,), (container,) = pod["initContainers"], pod["containers"]
+    assert (first["image"], first["securityContext"]) == (
+        container["image"],
+        container["securityContext"],
+    )
+    image = (DEPLOY / "compose/Dockerfile").read_text()
+    (cache,) = re.findall(r"^ENV NUMBA_CACHE_DIR=(.+)$", image, re.MULTILINE)
+    assert first["volumeMounts"] == [{"name": "cache", "mountPath": "/cache"}]
+    assert {"name": "cache", "mountPath": cache} in container["volumeMounts"]
+    compiled, given = tmp_path / "image", tmp_path / "volume"
+    (compiled / "geofence_1").mkdir(parents=True)
+    (compiled / "geofence_1/kernel.nbi").write_bytes(b"index")
+    given.mkdir()
+    *shell, line = first["command"]
+    line = line.replace(f"{cache}/", f"{compiled}/").replace(" /cache", f" {given}")
+    subprocess.run([*shell, line], check=True, timeout=20)
+    assert (given / "geofence_1/kernel.nbi").read_bytes() == b"index"
+
+
 def test_the_manifests_of_all_roles_are_applied():
     (made,) = documents(DEPLOY / "kubernetes/kustomization.yaml")
     roles = {name.removesuffix(".yaml") for name in made["resources"]}
