@@ -44,6 +44,7 @@ FIELDS: Final[dict[str, str]] = {
     "problem": "what store, broker, disk or library said",
     "reader": "name of a reader of the store",
     "reason": "an enumerated reason, or what a library said",
+    "route": "which kind of request, without what stood in its place holders",
     "shared": "whether the broker shares the subscription",
     "spans": "how many spans of traces",
     "stream": "journal or outbox",
