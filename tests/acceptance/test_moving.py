@@ -8,38 +8,36 @@ is lost, and every press and cut is one incident.
 import asyncio
 import random
 import re
-from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from afstand.cases import check_cases, dump_json, import_cases
-from afstand.embedded import Endpoint, free_port
 from afstand.moving import MoveError, move
 from afstand.roles import open_store
-from afstand.site import Site, TargetSpec, new_secret, write_config
-from alerting.book.types import IncidentChange, IncidentRecord
-from firmware_contracts import Kind
-from firmware_contracts.frames import read_header
-from ingest.entries import EntryKind, FrameBatch
 from ingest.journal import Journal
 from ingest.registry import KeyBox, Registry
-from ingest.store import BEGINNING, Store
 from simulators.client import Broker
 from simulators.clock import RealClock
 from simulators.demo import build_demo
 from simulators.happenings import Pressed, Strap
-from simulators.receivers import Kind as ReceiverKind
-from simulators.receivers import Receiver
 from simulators.scenario import parse_scenario
-from tests.acceptance.partitioned import PLAN, let_go, outputs_of, until
+from tests.acceptance.partitioned import (
+    PLAN,
+    ROLES,
+    frames_of,
+    incidents_opened,
+    keep_events,
+    let_go,
+    meldkamer,
+    sites,
+    until,
+)
 from tests.conftest import run_seed
 from tests.servers import MosquittoServer, RedisServer
 
 PARTITIONS = ("p0", "p1")
 BUTTONS, WEARERS = 8, 6
-ROLES = ("intake", "watch-0", "watch-1", "notify")
 
 
 def scenario(seed: int) -> bytes:
@@ -59,66 +57,15 @@ def scenario(seed: int) -> bytes:
     )
 
 
-def sites(
-    folder: Path,
-    url: str,
-    broker: MosquittoServer,
-    target: TargetSpec,
-    partitions: Sequence[str] = PARTITIONS,
-    **more: str,
-) -> list[Site]:
-    """One configuration, and an intake more of the same group, under a name of its own."""
-    at = Endpoint("mosquitto", broker.port, "5")
-    first = write_config(folder, url, at, [target], snapshot_entries=100)
-    file = first.config_file
-    file.write_text(f"partitions = {msgspec.json.encode(partitions).decode()}\n" + file.read_text())
-    (folder / "b").mkdir()
-    other = {"AFSTAND_INTAKE__CLIENT_ID": "afstand-intake-2"}
-    environ = first.environ | more
-    second = Site(folder / "b", file, environ | other, {"intake": free_port()})
-    return [Site(folder, file, environ, first.health_ports), second]
-
-
-async def frames_of(
-    store: Store, names: dict[int, str], partitions: Sequence[str] = PARTITIONS
-) -> dict[tuple[str, int, int], set[str]]:
-    """Every frame of the journals, and in which it stands."""
-    found: dict[tuple[str, int, int], set[str]] = {}
-    for partition in partitions:
-        after = BEGINNING
-        while entries := await Journal(store).read(partition, after, 500):
-            after = entries[-1].id
-            for entry in entries:
-                if entry.kind is EntryKind.FRAMES:
-                    for record in FrameBatch.read(entry.blob).records():
-                        header = read_header(record.payload)
-                        frame = (names[record.handle], header.boot, header.sequence)
-                        found.setdefault(frame, set()).add(partition)
-    return found
-
-
-async def incidents_opened(store: Store, partitions: Sequence[str] = PARTITIONS) -> list[str]:
-    return [
-        one.subject.removeprefix("person/")
-        for one in await outputs_of(store, partitions)
-        if isinstance(one, IncidentRecord) and one.change is IncidentChange.OPENED
-    ]
-
-
 @pytest.mark.slow
 @pytest.mark.servers
 async def test_people_move_and_an_intake_dies_and_nothing_is_lost_or_told_twice(tmp_path):
     seed = run_seed()
     draw = random.Random(seed)
     world = build_demo(parse_scenario(scenario(seed), "moving"), RealClock().now_ms())
-    secret = new_secret()
-    receiver = Receiver("meldkamer", ReceiverKind.CAP, [secret], acknowledge_in_answer=True)
-    target = TargetSpec(
-        name="meldkamer", kind="cap", url=await receiver.start(), secret=secret,
-        audiences=("police",), extra={"sender": "test@afstand.example"},
-    )  # fmt: skip
+    receiver, target = await meldkamer()
     with MosquittoServer(tmp_path / "broker") as broker, RedisServer(tmp_path / "redis") as redis:
-        first, second = sites(tmp_path, f"{redis.url}/0", broker, target)
+        first, second = sites(tmp_path, f"{redis.url}/0", broker, target, PARTITIONS)
         try:
             async with open_store(first.config) as store:
                 registry = Registry(store, KeyBox(first.master_key))
@@ -157,11 +104,7 @@ async def test_people_move_and_an_intake_dies_and_nothing_is_lost_or_told_twice(
                 assert len(moved) > 2, f"seed {seed}: too few moved"
 
                 async def nothing_kept() -> bool:
-                    return not any(
-                        frame.kind is Kind.EVENT
-                        for carrier in fleet.carriers.values()
-                        for frame in carrier.device.ring.frames()
-                    )
+                    return not keep_events([fleet])
 
                 async def all_heard() -> bool:
                     return len({arrival.incident for arrival in receiver.arrivals}) >= len(names)
@@ -171,7 +114,7 @@ async def test_people_move_and_an_intake_dies_and_nothing_is_lost_or_told_twice(
 
                 async def served_there() -> bool:
                     """Whoever moved is served by the other partition alone in the end."""
-                    there = await frames_of(store, names_of)
+                    there = await frames_of(store, names_of, PARTITIONS)
                     newest = {
                         name: max(frame for frame in there if frame[0] == name) for name in moved
                     }
@@ -188,9 +131,9 @@ async def test_people_move_and_an_intake_dies_and_nothing_is_lost_or_told_twice(
                 await first.ready(("watch-0", "watch-1"))
 
                 assert second.children["intake"].starts >= 2
-                there = await frames_of(store, names_of)
+                there = await frames_of(store, names_of, PARTITIONS)
                 assert not gone - there.keys(), f"seed {seed}: acknowledged, in no journal"
-                opened = await incidents_opened(store)
+                opened = await incidents_opened(store, PARTITIONS)
                 assert sorted(opened) == sorted(names), f"seed {seed}"
         finally:
             await asyncio.gather(first.stop(), second.stop())

@@ -14,8 +14,6 @@ import pytest
 from afstand.cases import check_cases, dump_json, import_cases
 from afstand.moving import MoveError, move
 from afstand.roles import open_store
-from afstand.site import TargetSpec, new_secret
-from firmware_contracts import Kind
 from ingest.journal import Journal
 from ingest.registry import KeyBox, Registry
 from ingest.store import Store, StoreUnavailableError, journal_key
@@ -23,11 +21,18 @@ from simulators.client import Broker
 from simulators.clock import RealClock
 from simulators.demo import build_demo
 from simulators.happenings import Pressed, Strap
-from simulators.receivers import Kind as ReceiverKind
-from simulators.receivers import Receiver
 from simulators.scenario import parse_scenario
-from tests.acceptance.partitioned import PLAN, let_go, until
-from tests.acceptance.test_moving import ROLES, frames_of, incidents_opened, sites
+from tests.acceptance.partitioned import (
+    PLAN,
+    ROLES,
+    frames_of,
+    incidents_opened,
+    keep_events,
+    let_go,
+    meldkamer,
+    sites,
+    until,
+)
 from tests.cluster_servers import ClusterServers
 from tests.conftest import run_seed
 from tests.servers import MosquittoServer
@@ -80,12 +85,7 @@ async def test_groups_move_between_nodes_while_one_dies_and_nothing_is_lost_or_t
     seed = run_seed()
     draw = random.Random(seed)
     world = build_demo(parse_scenario(scenario(seed), "moving"), RealClock().now_ms())
-    secret = new_secret()
-    receiver = Receiver("meldkamer", ReceiverKind.CAP, [secret], acknowledge_in_answer=True)
-    target = TargetSpec(
-        name="meldkamer", kind="cap", url=await receiver.start(), secret=secret,
-        audiences=("police",), extra={"sender": "test@afstand.example"},
-    )  # fmt: skip
+    receiver, target = await meldkamer()
     on_cluster = {"AFSTAND_STORE__CLUSTER": "true", "AFSTAND_STORE__COPIES": "1"}
     with (
         ClusterServers(tmp_path / "cluster") as cluster,
@@ -150,11 +150,7 @@ async def test_groups_move_between_nodes_while_one_dies_and_nothing_is_lost_or_t
                 assert len(moved) > 3, f"seed {seed}: too few moved"
 
                 async def nothing_kept() -> bool:
-                    return not any(
-                        frame.kind is Kind.EVENT
-                        for carrier in fleet.carriers.values()
-                        for frame in carrier.device.ring.frames()
-                    )
+                    return not keep_events([fleet])
 
                 async def all_heard() -> bool:
                     return len({arrival.incident for arrival in receiver.arrivals}) >= len(names)

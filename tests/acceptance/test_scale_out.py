@@ -16,10 +16,9 @@ import pytest
 from afstand.cases import check_cases, dump_json, import_cases
 from afstand.embedded import Endpoint, free_port
 from afstand.roles import open_store
-from afstand.site import Site, TargetSpec, new_secret, write_config
+from afstand.site import Site, TargetSpec, write_config
 from afstand.watch.fold import Watch
 from alerting.book.types import IncidentChange, IncidentRecord
-from firmware_contracts import Kind
 from firmware_contracts.frames import read_header
 from ingest.entries import Entry, EntryKind, FrameBatch
 from ingest.journal import Journal
@@ -30,10 +29,8 @@ from simulators.clock import RealClock
 from simulators.demo import build_demo
 from simulators.fleet import Fleet
 from simulators.happenings import Pressed, Strap
-from simulators.receivers import Kind as ReceiverKind
-from simulators.receivers import Receiver
 from simulators.scenario import parse_scenario
-from tests.acceptance.partitioned import PLAN, let_go, outputs_of, until
+from tests.acceptance.partitioned import PLAN, keep_events, let_go, meldkamer, outputs_of, until
 from tests.cluster_servers import ClusterServers
 from tests.conftest import run_seed
 from tests.servers import MosquittoServer
@@ -133,12 +130,7 @@ async def test_partitions_on_a_cluster_give_the_alarms_of_one_process(tmp_path):
     seed = run_seed()
     draw = random.Random(seed)
     world = build_demo(parse_scenario(scenario(seed), "scale"), RealClock().now_ms())
-    secret = new_secret()
-    receiver = Receiver("meldkamer", ReceiverKind.CAP, [secret], acknowledge_in_answer=True)
-    target = TargetSpec(
-        name="meldkamer", kind="cap", url=await receiver.start(), secret=secret,
-        audiences=("police",), extra={"sender": "test@afstand.example"},
-    )  # fmt: skip
+    receiver, target = await meldkamer()
     with (
         ClusterServers(tmp_path / "cluster") as cluster,
         MosquittoServer(tmp_path / "broker-1") as one,
@@ -177,12 +169,7 @@ async def test_partitions_on_a_cluster_give_the_alarms_of_one_process(tmp_path):
                         await asyncio.to_thread(victim.start)
 
                 async def nothing_kept() -> bool:
-                    return not any(
-                        frame.kind is Kind.EVENT
-                        for fleet in both
-                        for carrier in fleet.carriers.values()
-                        for frame in carrier.device.ring.frames()
-                    )
+                    return not keep_events(both)
 
                 async def all_opened() -> bool:
                     return len(await incidents(store)) >= len(names)
