@@ -123,7 +123,7 @@ def _mosquitto_config(port: int, data: Path) -> str:
             "persistence true",
             f"persistence_location {data}/",
             "autosave_interval 10",
-            "max_inflight_messages 1000",
+            "max_inflight_messages 4000",
             "max_queued_messages 1000000",
             "max_queued_bytes 2000000000",
             "set_tcp_nodelay true",

@@ -38,7 +38,7 @@ MQTT_PACKET_KEPT_BYTES: Final = 8_192
 MQTT_BUFFER_BYTES: Final = 262_144  # one read takes at most this
 MQTT_INBOX_MESSAGES_MAX: Final = 8_192  # read and not yet taken: above it reading stops
 MQTT_INBOX_BYTES_MAX: Final = 8 * 1024 * 1024
-MQTT_RECEIVE_MAX: Final = 2_000  # unacknowledged messages the broker may send (MQTT 5)
+MQTT_RECEIVE_MAX: Final = 8_000  # unacknowledged messages the broker may send (MQTT 5)
 MQTT_CONNECT_TIMEOUT_S: Final = 10.0
 MQTT_RECONNECT_DELAY_S_MAX: Final = 5.0
 CLOCK_AHEAD_MS_MAX: Final = 60_000  # a device's clock may be so far ahead of ours
@@ -64,7 +64,8 @@ SIGNAL_DEVICES_MAX: Final = 20  # named in one signal
 ACK_INTERVAL_MS: Final = 10_000  # acknowledgements of fixes, of one device
 ACK_RANGES_KEPT: Final = 4  # of one device, to go on from
 ACK_SEND_MAX: Final = 100  # acknowledgements sealed in one go
-INTAKE_TAKE_MAX: Final = 512  # messages checked in one go: nothing else runs meanwhile
+INTAKE_TAKE_MAX: Final = 2_048  # messages checked in one go: nothing else runs meanwhile
+INTAKE_TAKE_SINGLES_MAX: Final = 512  # of them, those that are checked one by one
 INTAKE_HELD_MAX: Final = (
     10_000  # messages taken and not yet durable, per connection: above it nothing is taken
 )

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from afstand.limits import INTAKE_HELD_MAX, INTAKE_TAKE_MAX
+from afstand.limits import INTAKE_HELD_MAX, INTAKE_TAKE_MAX, INTAKE_TAKE_SINGLES_MAX
 from ingest.acks import DeviceAcks
 from ingest.bulk import Bulk
 from ingest.checks import (
@@ -121,7 +121,7 @@ class Feed:
     def _take(self, limit: int) -> None:
         if limit <= 0:
             return
-        taken = self.client.take(limit)
+        taken = self.client.take(limit, INTAKE_TAKE_SINGLES_MAX)
         count = len(taken)
         if count == 0:
             return

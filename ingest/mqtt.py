@@ -182,17 +182,18 @@ class MqttClient:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def take(self, limit: int) -> Taken:
+    def take(self, limit: int, singles_max: int) -> Taken:
         """Return up to `limit` of the messages that have arrived, oldest first.
 
-        What is taken must be acknowledged in time.
+        Those that are no plain fixes come first, and are at most `singles_max`. What is taken must
+        be acknowledged in time.
         """
         if len(self._left):
-            taken = self._left.take(limit)
+            taken = self._left.take(limit, singles_max)
             if not len(self._left):
                 self._left_taken.set()
             return taken
-        return Taken([], []) if self._link is None else self._link.take(limit)
+        return Taken([], []) if self._link is None else self._link.take(limit, singles_max)
 
     def ack(self, messages: Iterable[Message], runs: Iterable[Acked] = ()) -> int:
         """Acknowledge messages in one write.
@@ -368,7 +369,7 @@ class MqttClient:
     def _end_session(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            self._left.add_taken(link.take(sys.maxsize))
+            self._left.add_taken(link.take(sys.maxsize, sys.maxsize))
             link.write(DISCONNECT)  # the session stays: its expiry was set in CONNECT
             link.close("closed by us")
 

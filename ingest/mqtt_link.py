@@ -32,7 +32,7 @@ _TICK_BELOW_PER_S: Final = 50
 _LOADED_PER_S: Final = 10_000
 _TICK_LONGEST_PER_S: Final = 20_000
 # Half of what the shipped broker sends without an acknowledgement: the other half is being written.
-_TICK_MESSAGES_MAX: Final = 500
+_TICK_MESSAGES_MAX: Final = 2_000
 _RATE_WINDOW_S: Final = 0.1
 
 
@@ -117,10 +117,13 @@ class Inbox:
         for run in taken.runs:
             self.add_run(run)
 
-    def take(self, limit: int) -> Taken:
-        """Return up to `limit` messages, oldest first; those that are no plain fixes come first."""
-        messages = self._messages[:limit]
-        del self._messages[:limit]
+    def take(self, limit: int, singles_max: int) -> Taken:
+        """Return up to `limit` messages, oldest first.
+
+        Those that are no plain fixes come first, and are at most `singles_max`.
+        """
+        messages = self._messages[: min(limit, singles_max)]
+        del self._messages[: len(messages)]
         room = limit - len(messages)
         runs: list[Run] = []
         while room > 0 and self._runs:
@@ -242,9 +245,9 @@ class Link(asyncio.BufferedProtocol):
         """Whether reading is stopped because too much waits to be taken."""
         return self._full
 
-    def take(self, limit: int) -> Taken:
-        """Return up to `limit` messages, oldest first; plain fixes apart."""
-        taken = self._inbox.take(limit)
+    def take(self, limit: int, singles_max: int) -> Taken:
+        """See `Inbox.take`."""
+        taken = self._inbox.take(limit, singles_max)
         if self._full and len(self._inbox) < MQTT_INBOX_MESSAGES_MAX // 2:
             self._full = False
             self._resume()

@@ -2,13 +2,22 @@
 
 import asyncio
 import contextlib
+import re
+from pathlib import Path
 
 import mqtt5
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afstand.limits import MQTT_INBOX_MESSAGES_MAX, MQTT_PACKET_BYTES_MAX
+from afstand.limits import (
+    INTAKE_HELD_MAX,
+    INTAKE_TAKE_MAX,
+    INTAKE_TAKE_SINGLES_MAX,
+    MQTT_INBOX_MESSAGES_MAX,
+    MQTT_PACKET_BYTES_MAX,
+    MQTT_RECEIVE_MAX,
+)
 from ingest import mqtt as mqtt_module
 from ingest import mqtt_link
 from ingest.mqtt import Message, MqttClient, MqttSettings, TlsSettings
@@ -61,7 +70,7 @@ async def take(client, count, within_s=5.0):
     async with asyncio.timeout(within_s):
         while len(got) < count:
             await client.wait()
-            taken = client.take(100)
+            taken = client.take(100, 100)
             got += taken.messages
             for run in taken.runs:
                 got += [run.message(n) for n in range(len(run))]
@@ -221,7 +230,7 @@ async def test_a_backlog_stops_the_reading_and_nothing_is_lost(monkeypatch):
         got: list[Message] = []
         while len(got) < total:
             await client.wait()
-            batch = client.take(150).messages
+            batch = client.take(150, 150).messages
             client.ack(batch)
             got += batch
         assert [int.from_bytes(m.payload[:4], "big") for m in got] == list(range(total))
@@ -332,7 +341,7 @@ async def test_nobody_there(monkeypatch):
     async with client_of(gone) as client:
         await until(lambda: len(client.changes) >= 3)
         assert client.changes[0][1].startswith("connect: ConnectionRefusedError")
-        assert len(client.take(10)) == 0
+        assert len(client.take(10, 10)) == 0
 
 
 async def test_a_broker_that_accepts_and_says_nothing(monkeypatch):
@@ -395,7 +404,10 @@ def test_a_tick_is_short_while_the_rate_is_one_of_the_budget_of_latency():
 @given(st.floats(0, 1e7))
 def test_in_a_tick_no_more_gathers_than_half_of_what_the_broker_sends(rate):
     assert 0 < tick_s(rate) <= 0.024
-    assert tick_s(rate) * rate <= 500.1
+    shipped = Path("deploy/mosquitto/mosquitto.conf").read_text()
+    window = re.search(r"^max_inflight_messages (\d+)$", shipped, re.MULTILINE)
+    assert window is not None
+    assert tick_s(rate) * rate <= int(window[1]) / 2 + 0.1
 
 
 @given(st.lists(st.tuples(st.integers(0, 3000), st.floats(0, 0.5)), max_size=60))
@@ -408,4 +420,5 @@ def test_a_tick_is_never_longer_than_its_bound(reads):
 
 
 def test_the_bounds_fit_together():
-    assert MQTT_INBOX_MESSAGES_MAX > 512
+    assert MQTT_INBOX_MESSAGES_MAX > INTAKE_TAKE_MAX >= INTAKE_TAKE_SINGLES_MAX
+    assert MQTT_RECEIVE_MAX <= INTAKE_HELD_MAX

@@ -149,10 +149,11 @@ def run(first, count):
 
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(1, 9)), max_size=12),
-    st.lists(st.integers(1, 12), max_size=20),
+    st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), max_size=20),
 )
 def test_inbox(added, limits):
     """Everything comes out once and in order, and the counts are right at every step."""
+    singles = sum(count for is_run, count in added if not is_run)
     inbox, next_id = Inbox(), 1
     for is_run, count in added:
         if is_run:
@@ -163,10 +164,11 @@ def test_inbox(added, limits):
         next_id += count
     got: list[int] = []
     by_run: list[int] = []
-    for limit in [*limits, 1000]:
-        before = len(inbox)
-        taken = inbox.take(limit)
-        assert len(taken) == min(limit, before)
+    for limit, singles_max in [*limits, (1000, 1000)]:
+        before, kept_back = len(inbox), max(0, singles - len(got) - singles_max)
+        taken = inbox.take(limit, singles_max)
+        assert len(taken.messages) <= singles_max
+        assert len(taken) == min(limit, before - kept_back)
         assert len(inbox) == before - len(taken)
         got += [one.packet_id for one in taken.messages]
         by_run += [n for part in taken.runs for n in part.rows[:, 2].tolist()]
