@@ -63,6 +63,7 @@ def _many(options: argparse.Namespace) -> int:
     failed: list[Outcome] = []
     done = steps = 0
     simulated_s = 0.0
+    wishes: Counter[str] = Counter()
     troubles: Counter[str] = Counter()
     shown_s = began_s
     context = multiprocessing.get_context("spawn")
@@ -71,6 +72,7 @@ def _many(options: argparse.Namespace) -> int:
             done += 1
             steps += outcome.steps
             troubles.update(outcome.troubles)
+            wishes.update(outcome.wishes)
             simulated_s += outcome.seconds
             if outcome.problem:
                 failed.append(outcome)
@@ -94,6 +96,7 @@ def _many(options: argparse.Namespace) -> int:
         f"{simulated_s / 3600:.1f} h simulated, {len(failed)} failed"
     )
     print("troubles: " + ", ".join(f"{kind} {n}" for kind, n in sorted(troubles.items())))
+    print("moves: " + ", ".join(f"{what} {n}" for what, n in sorted(wishes.items())))
     for outcome in failed:
         print(f"replay: ./run simulate --seed {outcome.seed} --trace")
     return 1 if failed else 0

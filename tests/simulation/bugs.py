@@ -1,12 +1,19 @@
 """Bugs put in on purpose, to see that they are found. They exist in tests alone."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 from unittest import mock
 
+import msgspec
+
+from afstand.limits import STORE_NODE_PATIENCE_S
 from afstand.watch import frames
-from alerting.book import tables
+from afstand.watch.follower import Follower
+from afstand.watch.moving import Moving as WatchMoving
+from afstand.watch.replica import Replica
+from alerting.book import moving, tables
 from ingest import resp
 from ingest.checks import Accept
 from ingest.feed import Feed
@@ -104,6 +111,69 @@ def receipt_before_delivery() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def group_without_its_timers() -> Iterator[None]:
+    """A partition takes a group and forgets what is due about it."""
+    take = moving.take
+
+    def forgetful(state: Any, raw: bytes) -> None:
+        group = msgspec.msgpack.decode(raw, type=moving.BookGroup)
+        group.rows.timers.clear()
+        take(state, msgspec.msgpack.encode(group))
+
+    with mock.patch.object(moving, "take", forgetful):
+        yield
+
+
+@contextlib.contextmanager
+def forgotten_before_taken() -> Iterator[None]:
+    """A replica lets go of what another partition is to get when the store does not answer."""
+    pass_on = Replica._pass_on
+
+    async def forgetful(self: Any) -> None:
+        self._pass_again_s = 0.0
+        try:
+            async with asyncio.timeout(STORE_NODE_PATIENCE_S):
+                while self._passing:
+                    await self._journal.append(*self._passing.popleft())
+        except (StoreUnavailableError, TimeoutError):
+            await pass_on(self)
+
+    with mock.patch.object(Replica, "_pass_on", forgetful):
+        yield
+
+
+@contextlib.contextmanager
+def snapshot_before_passed_on() -> Iterator[None]:
+    """A replica makes a snapshot while something is to be passed on, and dies."""
+    with mock.patch.object(Replica, "_wants_snapshot", Follower._wants_snapshot):
+        yield
+
+
+@contextlib.contextmanager
+def group_without_what_was_seen() -> Iterator[None]:
+    """A partition takes a group's devices and does not know which frames counted before."""
+    take = frames.Devices.take
+
+    def forgetful(self: Any, dumped: Any, row_of: Any) -> None:
+        take(self, msgspec.structs.replace(dumped, seen=[], presses=[]), row_of)
+
+    with mock.patch.object(frames.Devices, "take", forgetful):
+        yield
+
+
+@contextlib.contextmanager
+def late_frames_not_passed_on() -> Iterator[None]:
+    """A partition drops what still comes in of somebody who left."""
+    split = WatchMoving.split
+
+    def careless(self: Any, batch: Any) -> Any:
+        return split(self, batch)[0], []
+
+    with mock.patch.object(WatchMoving, "split", careless):
+        yield
+
+
 BUGS: Final[dict[str, Callable[[], contextlib.AbstractContextManager[None]]]] = {
     bug.__name__: bug
     for bug in (
@@ -113,5 +183,10 @@ BUGS: Final[dict[str, Callable[[], contextlib.AbstractContextManager[None]]]] = 
         lost_timer,
         unknown_taken_for_done,
         receipt_before_delivery,
+        group_without_its_timers,
+        forgotten_before_taken,
+        snapshot_before_passed_on,
+        group_without_what_was_seen,
+        late_frames_not_passed_on,
     )
 }

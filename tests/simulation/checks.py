@@ -1,12 +1,12 @@
 """What must hold, looked at whenever something becomes durable, is acknowledged or is delivered.
 
-The reference is one fold of the durable journal from which every copy of a frame was taken out. So
-"once in effect" means: the outbox that the replicas wrote is the one that follows from each frame
-once.
+The reference is one fold of each durable journal from which every copy of a frame was taken out:
+also of one that was in effect in another partition, before its person moved. So "once in effect"
+means: the outboxes that the replicas wrote are those that follow from each frame once.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,13 +22,12 @@ from alerting.book.types import (
     Receipt,
 )
 from firmware_contracts import FrameError, Kind, read_header
-from ingest.entries import Entry, EntryKind, FrameBatch, FrameRecord, LaneCode, read_entry
-from ingest.store import EntryId, journal_key, outbox_key
+from ingest.entries import Entry, EntryKind, FrameBatch, FrameRecord, read_entry
+from ingest.store import BEGINNING, EntryId, journal_key, outbox_key
+from tests.simulation.people import GROUPS, PARTITIONS, Group
+from tests.simulation.places import Broken, Places
 from tests.simulation.redis_model import raw, text
-from tests.simulation.service import PARTITION
 
-JOURNAL: Final = journal_key(PARTITION)
-OUTBOX: Final = outbox_key(PARTITION)
 ENDS: Final = frozenset({Change.ACKNOWLEDGED, Change.PLAN_ENDED, Change.LAST_RESORT, Change.CLOSED})
 _RAW: Final = msgspec.msgpack.Decoder(tuple[int, int, int, msgspec.Raw])
 _OUTPUTS: Final = msgspec.msgpack.Decoder(list[Output])
@@ -36,30 +35,44 @@ _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _RECEIPT: Final = msgspec.msgpack.Decoder(tuple[int, Receipt])
 
 
-class Broken(AssertionError):  # noqa: N818 it is what a seed ends with
-    """A promise was broken, and how."""
+class Part:
+    """A partition: the entries of its journal, its reference, and the outbox that it must have."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.reference = Watch(name)
+        self.last = BEGINNING  # of the journal
+        self.outbox: list[EntryId] = []
+        self.expected: dict[EntryId, bytes] = {}  # outputs of the reference, by entry
+        self.order: list[EntryId] = []  # of the entries that the outbox must have
 
 
 class Checks:
-    """What is known to be durable, and what follows from it."""
+    """What is known to be durable, and what follows from it.
 
-    def __init__(self) -> None:
+    All journals are folded in the one order in which their entries became durable.
+    """
+
+    def __init__(
+        self, partitions: Sequence[str] = PARTITIONS[:1], groups: Sequence[Group] = GROUPS[:1]
+    ) -> None:
+        self.parts = {name: Part(name) for name in partitions}
+        self._journals = {journal_key(name): part for name, part in self.parts.items()}
+        self._outboxes = {outbox_key(name): part for name, part in self.parts.items()}
+        self.places = Places(groups)
         self.journalled: set[bytes] = set()  # payloads
         self.quarantined: set[bytes] = set()
+        self.in_effect: set[bytes] = set()  # payloads, folded where their person is
         self.made: dict[tuple[str, int, int], bytes] = {}  # what devices sealed
         self.presses: dict[bytes, str] = {}  # sealed presses, by payload: the device
-        self.entries: list[Entry] = []
-        self.outbox: list[tuple[EntryId, bytes]] = []
-        self.expected: dict[EntryId, bytes] = {}  # outputs of the reference, by entry
+        self.entries: list[tuple[Part, Entry]] = []
         self.notices: dict[str, Notice | DeviceCommand] = {}
         self.received: Counter[tuple[str, str]] = Counter()
         self.settled: dict[str, str] = {}
         self.alarms: dict[str, list[AlarmRecord]] = {}
         self.pressed: Counter[str] = Counter()  # presses that opened or renewed an alarm, by device
         self.copies = 0
-        self._reference = Watch(PARTITION)
         self._folded = 0
-        self._order: list[EntryId] = []  # of the entries that the outbox must have
 
     # --- what becomes durable ---------------------------------------------------------------------
 
@@ -68,75 +81,90 @@ class Checks:
         if text(args[0]) != "XADD":
             return
         key = text(args[1])
-        if key == JOURNAL:
+        if (part := self._journals.get(key)) is not None:
             fields = args[3:]
             pairs = {raw(k): raw(v) for k, v in zip(fields[::2], fields[1::2], strict=True)}
-            self._journalled(read_entry(raw(args[2]), pairs))
-        elif key == OUTBOX:
-            self._decided(EntryId.parse(raw(args[2])), raw(args[6]))
+            self._journalled(part, read_entry(raw(args[2]), pairs))
+        elif (part := self._outboxes.get(key)) is not None:
+            self._decided(part, EntryId.parse(raw(args[2])), raw(args[6]))
         elif key == "quarantine":
             fields = args[6:]
             pairs = {raw(k): raw(v) for k, v in zip(fields[::2], fields[1::2], strict=True)}
             self.quarantined.add(pairs[b"payload"])
 
-    def _journalled(self, entry: Entry) -> None:
-        if self.entries and entry.id <= self.entries[-1].id:
-            raise Broken(f"journal: {entry.id} after {self.entries[-1].id}")
+    def _journalled(self, part: Part, entry: Entry) -> None:
+        if entry.id <= part.last:
+            raise Broken(f"journal of {part.name}: {entry.id} after {part.last}")
+        part.last = entry.id
         if entry.kind is EntryKind.INVALID:
-            raise Broken(f"journal: {entry.id} cannot be read: {entry.blob!r}")
+            raise Broken(f"journal of {part.name}: {entry.id} cannot be read: {entry.blob!r}")
         if entry.kind is EntryKind.SIGNAL and b"divergence" in entry.blob:
             raise Broken(f"replicas differ: {entry.blob!r}")
         if entry.kind is EntryKind.RECEIPT:
             receipt = _RECEIPT.decode(entry.blob)[1]
             self.settled.setdefault(receipt.key, receipt.status.value)
-        self.entries.append(self._once(entry) if entry.kind is EntryKind.FRAMES else entry)
+        if entry.kind is EntryKind.FRAMES:
+            batch = FrameBatch.read(entry.blob)
+            self.journalled.update(bytes(batch.frame(index)) for index in range(len(batch)))
+        self.entries.append((part, entry))
 
-    def _once(self, entry: Entry) -> Entry:
-        """The entry without the frames that the journal has already."""
-        records = _records(FrameBatch.read(entry.blob))
+    def _once(self, part: Part, entry: Entry) -> Entry:
+        """The entry without the frames that were in effect before, here or elsewhere.
+
+        What is about somebody who is in another partition stays: it is to be passed on.
+        """
+        records = FrameBatch.read(entry.blob).records()
         fresh: list[FrameRecord] = []
         for record in records:
-            if record.payload in self.journalled and record.handle:
+            if not record.handle or not self.places.is_in(record.handle, part.name):
+                fresh.append(record)
+            elif record.payload in self.in_effect:
                 self.copies += 1
             else:
+                self.in_effect.add(record.payload)
                 fresh.append(record)
-            self.journalled.add(record.payload)
         if len(fresh) == len(records):
             return entry
         if not fresh:
             return Entry(entry.id, EntryKind.TICK, b"")
         return Entry(entry.id, EntryKind.FRAMES, FrameBatch.build(fresh))
 
-    def _decided(self, entry_id: EntryId, blob: bytes) -> None:
-        self.fold_until(entry_id)
-        at = len(self.outbox)
-        due = self._order[at] if at < len(self._order) else None
+    def _decided(self, part: Part, entry_id: EntryId, blob: bytes) -> None:
+        self.fold_until(part, entry_id)
+        at = len(part.outbox)
+        due = part.order[at] if at < len(part.order) else None
         if due != entry_id:
-            raise Broken(f"outbox: {entry_id} where {due} was due")
+            raise Broken(f"outbox of {part.name}: {entry_id} where {due} was due")
         outputs = bytes(_RAW.decode(blob)[3])
-        if outputs != self.expected[entry_id]:
-            mine = _OUTPUTS.decode(self.expected[entry_id])
+        if outputs != part.expected[entry_id]:
+            mine = _OUTPUTS.decode(part.expected[entry_id])
             theirs = _OUTPUTS.decode(outputs)
             odd = [(a, b) for a, b in zip(mine, theirs, strict=False) if a != b][:1]
             raise Broken(
-                f"outbox: {entry_id} is not what follows from each frame once: "
+                f"outbox of {part.name}: {entry_id} is not what follows from each frame once: "
                 f"{len(theirs)} outputs, {len(mine)} expected; {odd}"
             )
-        self.outbox.append((entry_id, outputs))
+        part.outbox.append(entry_id)
 
-    def fold_until(self, entry_id: EntryId | None = None) -> None:
-        """Let the reference go on up to an entry (None: to the end)."""
+    def fold_until(self, until: Part | None = None, entry_id: EntryId = BEGINNING) -> None:
+        """Let the references go on up to an entry of a partition (None: to the end)."""
         while self._folded < len(self.entries):
-            entry = self.entries[self._folded]
-            if entry_id is not None and entry.id > entry_id:
+            part, entry = self.entries[self._folded]
+            if part is until and entry.id > entry_id:
                 return
             self._folded += 1
-            step = self._reference.step(entry)
+            if entry.kind is EntryKind.FRAMES:
+                entry = self._once(part, entry)
+            before = self.places.before(entry, part.reference)
+            step = part.reference.step(entry)
+            self.places.after(part.name, before, step.outputs, part.reference)
             if step.outputs:
-                self.expected[entry.id] = _ENCODER.encode(step.outputs)
-                self._order.append(entry.id)
+                part.expected[entry.id] = _ENCODER.encode(step.outputs)
+                part.order.append(entry.id)
                 for index, output in enumerate(step.outputs):
-                    self._follow(f"{PARTITION}-{entry.id}-{index}", output)
+                    self._follow(f"{part.name}-{entry.id}-{index}", output)
+            if part is until and entry.id == entry_id:
+                return
 
     def _follow(self, key: str, output: Output) -> None:
         if isinstance(output, Notice | DeviceCommand):
@@ -197,8 +225,13 @@ class Checks:
         for payload, who in self.presses.items():
             if payload not in self.journalled:
                 yield f"press of {who} is not journalled"
-        if len(self.outbox) < len(self._order):
-            yield f"outbox: {self._order[len(self.outbox)]} is missing"
+        for part in self.parts.values():
+            if len(part.outbox) < len(part.order):
+                yield f"outbox of {part.name}: {part.order[len(part.outbox)]} is missing"
+        yield from self.places.unfinished()
+        for (device_id, boot, sequence), payload in self.made.items():
+            if payload in self.journalled and payload not in self.in_effect:
+                yield f"{boot}/{sequence} of {device_id} is journalled, and in effect nowhere"
         for key, body in self.notices.items():
             if key not in self.settled and isinstance(body, Notice):
                 yield f"notice {key} to {body.target} is not settled"
@@ -219,17 +252,3 @@ class Checks:
         wanted = Counter(self.presses.values())
         if wanted != Counter({k: v for k, v in self.pressed.items() if k in set(wanted)}):
             raise Broken(f"presses made: {wanted}; presses that count: {self.pressed}")
-
-
-def _records(batch: FrameBatch) -> list[FrameRecord]:
-    return [
-        FrameRecord(
-            int(batch.handles[index]),
-            LaneCode(int(batch.lanes[index])),
-            int(batch.flags[index]),
-            int(batch.received_ms[index]),
-            bytes(batch.frame(index)),
-            batch.name(index) if not batch.handles[index] else "",
-        )
-        for index in range(len(batch))
-    ]

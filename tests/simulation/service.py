@@ -6,7 +6,6 @@ left out.
 """
 
 import asyncio
-import contextlib
 import errno
 import random
 from collections.abc import Callable, Mapping
@@ -35,24 +34,22 @@ from alerting.notify.settings import BrokerSettings, EventsTarget, LaneSettings
 from alerting.notify.signing import Signer
 from alerting.notify.source import MemoryDeliveryLog
 from ingest.bulk_read import BulkReader
-from ingest.devices import Contract, DeviceRecord, Role
 from ingest.intake import IntakeSettings, run_intake
 from ingest.journal import Journal
 from ingest.mqtt import MqttSettings
 from ingest.outbox import Outbox
 from ingest.readers import Readers
-from ingest.registry import KeyBox, Registry
+from ingest.registry import Registry
 from ingest.resp import parse_address
 from ingest.where import OneServer
 from tests.simulation import broker as broker_module
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.loop import Process, settle
+from tests.simulation.moves import Operator
 from tests.simulation.net import Net
+from tests.simulation.people import BOX
 from tests.simulation.store import SimulatedStore, StoreClient
 
-PARTITION: Final = "p0"
-KEY: Final = bytes(range(16))
-BOX: Final = KeyBox(bytes(32))
 SECRET: Final = "whsec_" + "QUJD" * 8
 TARGETS: Final[Mapping[str, Audience]] = {
     "meldkamer": Audience.POLICE,
@@ -64,40 +61,6 @@ TARGETS: Final[Mapping[str, Audience]] = {
 LANE: Final = LaneSettings(age_ms_max=24 * 3_600_000, attempts_max=1_000)
 STORE_URL: Final = "redis://store:6379"
 SNAPSHOT_ENTRIES: Final = 25
-
-
-def device_records() -> list[DeviceRecord]:
-    """Who may speak."""
-    return [
-        DeviceRecord(
-            device_id=name, partition=PARTITION, role=role, contract=Contract.EM1, key=KEY,
-            person_id=person,
-        )
-        for name, role, person in (
-            ("tag-1", Role.WEARER, "wim"),
-            ("victim-2", Role.PROTECTED, "vera"),
-        )
-    ]  # fmt: skip
-
-
-class _Recorder:
-    """A store that only notes what it is asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[Any, ...]] = []
-
-    async def execute_command(self, *args: Any) -> Any:
-        self.asked.append(args)
-        return range(1, 1 + len(device_records()))
-
-
-def registry_commands() -> list[tuple[Any, ...]]:
-    """The commands that register the devices, sealed once."""
-    recorder = _Recorder()
-    putting = Registry(recorder, BOX).put_many(device_records())  # type: ignore[arg-type]
-    with contextlib.suppress(StopIteration):
-        putting.send(None)
-    return recorder.asked
 
 
 class Disk:
@@ -203,12 +166,16 @@ class Service:
         broker: SimulatedBroker,
         receivers: Mapping[str, Any],
         disks: Mapping[str, Disk],
+        partitions: tuple[str, ...],
+        operator: Operator,
     ) -> None:
         self._net = net
         self._store = store
         self._broker = broker
         self._receivers = receivers
         self._disks = disks
+        self._partitions = partitions
+        self._operator = operator
         self.endpoint: tuple[Process, Acknowledgements] | None = None
         self.problems: dict[str, Callable[[], str]] = {}
         """By role: why it is not ready."""
@@ -218,7 +185,7 @@ class Service:
         settings = IntakeSettings(
             mqtt=MqttSettings(host="broker", port=broker_module.PORT, client_id=process.name,
                               protocol="5"),
-            default_partition=PARTITION,
+            default_partition=self._partitions[0],
             store_url=STORE_URL,
             ack_interval_ms=1_000,
         )  # fmt: skip
@@ -230,21 +197,32 @@ class Service:
     async def watch(self, process: Process) -> None:
         """See `afstand.roles.watch`."""
         store = StoreClient(self._net, process, self._store)
-        replica = Replica(
-            PARTITION,
-            int(process.name[-1]),
-            Sources(
-                Journal(store),
-                Outbox(store),
-                readers=Readers(store),
-                bulk=BulkReader(OneServer(parse_address(STORE_URL))),
-            ),
-            DiskSnapshots(self._disks[process.name], PARTITION),
-            WatchMetrics(CollectorRegistry()).of(PARTITION),
-            snapshot_entries=SNAPSHOT_ENTRIES,
-        )
-        self.problems[process.name] = lambda: replica.not_ready
-        await run_until_refused(replica, asyncio.Event())
+        metrics = WatchMetrics(CollectorRegistry())
+        replicas = [
+            Replica(
+                partition,
+                int(process.name[-1]),
+                Sources(
+                    Journal(store),
+                    Outbox(store),
+                    readers=Readers(store),
+                    bulk=BulkReader(OneServer(parse_address(STORE_URL))),
+                ),
+                DiskSnapshots(self._disks[process.name], partition),
+                metrics.of(partition),
+                snapshot_entries=SNAPSHOT_ENTRIES,
+            )
+            for partition in self._partitions
+        ]
+        self.problems[process.name] = lambda: "; ".join(one.not_ready for one in replicas)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for replica in replicas:
+                group.create_task(run_until_refused(replica, stop))
+
+    async def operator(self, process: Process) -> None:
+        """The command line that moves groups."""
+        await self._operator.run(StoreClient(self._net, process, self._store))
 
     async def notify(self, process: Process) -> None:
         """See `afstand.roles.notify`."""
@@ -252,9 +230,9 @@ class Service:
         metrics = NotifyMetrics(CollectorRegistry())
         clock, delivered = SystemClock(), MemoryDeliveryLog()
         keys = DeviceKeys(Registry(store, BOX))
-        source = StreamSource(Outbox(store), (PARTITION,), "notify-1", Readers(store))
+        source = StreamSource(Outbox(store), self._partitions, "notify-1", Readers(store))
         keeping = asyncio.create_task(keys.keep_current())
-        receipts = JournalReceipts(Journal(store), (PARTITION,))
+        receipts = JournalReceipts(Journal(store), self._partitions)
         targets = {
             name: EventsTarget(
                 url="http://localhost/", secrets=(SECRET,), audiences=(audience,), oin="0" * 20

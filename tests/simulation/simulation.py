@@ -22,33 +22,34 @@ import msgspec
 import structlog
 
 from afstand import outbox_source, roles
-from afstand.commands import (
-    DefineDevice,
-    DefineOrder,
-    DefinePerson,
-    JournalCommand,
-    define_zone,
-    encode_command,
-)
 from afstand.watch import replica
-from alerting.book.types import CaseDevice, DefineCase, DefinePlan
-from geofence.orders import CircleShape, Zone
-from geofence.orders import Role as PersonRole
 from ingest import intake
 from ingest.devices import Role
 from ingest.entries import EntryKind, entry_fields
-from tests.afstand.journal import LAT_E7, LON_E7, START_MS, order
+from ingest.store import REGISTRY_DEVICES_KEY, journal_key
+from tests.afstand.journal import START_MS
 from tests.simulation import broker as broker_module
 from tests.simulation import store as store_module
 from tests.simulation.broker import SimulatedBroker
-from tests.simulation.checks import JOURNAL, Broken, Checks
+from tests.simulation.checks import Checks
 from tests.simulation.loop import Process, SimulationLoop
+from tests.simulation.moves import OPERATOR, Operator
 from tests.simulation.net import Net
-from tests.simulation.service import TARGETS, Disk, Service, registry_commands
+from tests.simulation.people import (
+    PARTITIONS,
+    definitions,
+    groups_of,
+    in_the_way,
+    registry_commands,
+)
+from tests.simulation.places import Broken
+from tests.simulation.service import TARGETS, Disk, Service
 from tests.simulation.store import SimulatedStore
 from tests.simulation.troubles import Troubles
 from tests.simulation.world import Carrier, Radio, receivers
 
+PARTITION_COUNTS: Final = (1, 1, 2, 2, 3)
+REFUSES: Final = 0.15  # share of worlds in which one partition cannot take one of the groups
 TROUBLE_S: Final = (20.0, 70.0)
 CALM_S_MAX: Final = 240.0
 """A lane's slowest back-off, the steps of the plan, the default plan behind it, and the greatest
@@ -67,24 +68,6 @@ IDLE: Final[tuple[tuple[Any, str, float], ...]] = (
 )
 ROLES: Final = ("intake-0", "intake-1", "watch-0", "watch-1", "notify-0")
 
-PLAN: Final = {
-    "format": "afstand.plan/1",
-    "id": "plan",
-    "steps": [
-        {"audience": "police", "targets": ["meldkamer"], "deadline_s": 10,
-         "fallback": ["meldkamer-sms"],
-         "classes": ["panic", "proximity", "tamper", "area-breach"]},
-        {"audience": "monitoring-centre", "targets": ["monitoring-centre"], "deadline_s": 10,
-         "on": "missed"},
-        {"audience": "protected-person", "targets": ["protected-device"], "needs": "delivered"},
-        {"audience": "probation", "targets": ["reclassering"], "deadline_s": 15,
-         "needs": "delivered"},
-        {"audience": "shift-lead", "targets": ["shift-lead"], "deadline_s": 15,
-         "classes": ["system"]},
-    ],
-    "acknowledgement_expires_s": 900,
-}  # fmt: skip
-
 
 class Outcome(NamedTuple):
     """What became of a seed."""
@@ -99,35 +82,7 @@ class Outcome(NamedTuple):
     trace: tuple[str, ...]
     role_steps: dict[str, int]  # of the first process of each role
     troubles: dict[str, int]
-
-
-@functools.cache
-def _definitions() -> tuple[bytes, ...]:
-    """Who there is: two persons with a device each, a zone, an order, a plan."""
-    circle = CircleShape(lat_e7=LAT_E7, lon_e7=LON_E7, radius_m=300)
-    commands: list[JournalCommand] = [
-        DefinePerson(person_id="wim", role=PersonRole.WEARER),
-        DefinePerson(person_id="vera", role=PersonRole.PROTECTED),
-        DefineDevice(handle=1, device_id="tag-1", person_id="wim", role=PersonRole.WEARER),
-        DefineDevice(handle=2, device_id="victim-2", person_id="vera", role=PersonRole.PROTECTED),
-        DefinePlan(plan=msgspec.json.encode(PLAN)),
-        DefineCase(
-            case_id="case",
-            wearer_id="wim",
-            protected_ids=("vera",),
-            devices=(
-                CaseDevice(device_id="tag-1", person_id="wim"),
-                CaseDevice(device_id="victim-2", person_id="vera"),
-            ),
-            plan_id="plan",
-        ),
-        define_zone(Zone(id="zone", circle=circle)),
-        DefineOrder(order=order()),
-    ]
-    return tuple(encode_command(command) for command in commands)
-
-
-_registered = functools.cache(registry_commands)
+    wishes: dict[str, int]  # for groups to move, by what became of them
 
 
 class Simulation:
@@ -144,7 +99,9 @@ class Simulation:
         self.draw = draw = random.Random(seed)
         self.say = say
         self.loop = SimulationLoop(random.Random(draw.random()))  # type: ignore[abstract]  # what asyncio uses
-        self.checks = Checks()
+        self.partitions = PARTITIONS[: draw.choice(PARTITION_COUNTS)]
+        self.groups = groups_of(len(self.partitions))
+        self.checks = Checks(self.partitions, self.groups)
         self.net = Net(self.loop, random.Random(draw.random()))
         self.store = SimulatedStore(
             self.loop, random.Random(draw.random()), START_MS, self.checks.written
@@ -158,12 +115,17 @@ class Simulation:
         self.net.listen(broker_module.PORT, broker_module.NAME, self.broker)
         self.receivers = receivers(self.net, draw, self.checks, TARGETS, START_MS)
         self.disks = {role: Disk(folder / role, draw) for role in ROLES}
-        self.service = Service(self.net, self.store, self.broker, self.receivers, self.disks)
+        self.operator = Operator(self)
+        self.service = Service(
+            self.net, self.store, self.broker, self.receivers, self.disks, self.partitions,
+            self.operator,
+        )  # fmt: skip
         for receiver in self.receivers.values():
             receiver.service = self.service
         self.carriers = [
-            Carrier("tag-1", Role.WEARER, self.loop, draw, self.radio, self.checks, START_MS),
-            Carrier("victim-2", Role.PROTECTED, self.loop, draw, self.radio, self.checks, START_MS),
+            Carrier(device, role, self.loop, draw, self.radio, self.checks, START_MS)
+            for group in self.groups
+            for device, role in zip(group.devices, (Role.WEARER, Role.PROTECTED), strict=True)
         ]
         self.processes: dict[str, Process] = {}
         self.firsts: dict[str, Process] = {}
@@ -231,24 +193,37 @@ class Simulation:
                     f"after {CALM_S_MAX} s of calm: {list(itertools.islice(self._unfinished(), 5))}"
                 )
             self.checks.at_the_end()
+            self._registered()
         except Broken as error:
             return str(error)
         return ""
 
     def _prepare(self) -> None:
-        for command in _registered():
+        for command in registry_commands(self.groups):
             self.store.put(*command)
-        for index, blob in enumerate(_definitions()):
-            fields = entry_fields(EntryKind.COMMAND, blob)
-            command = ("XADD", JOURNAL, f"{START_MS - 1000 + index}-0", *fields)
-            self.store.put(*command)
-            self.checks.written(command)
+        for group in self.groups:
+            for blob in definitions(group):
+                self._put(group.begins_in, blob)
+        if len(self.partitions) > 1 and self.draw.random() < REFUSES:
+            # The last partition cannot take the first group: it goes back.
+            self._put(self.partitions[-1], in_the_way(self.groups[0]))
         for carrier in self.carriers:
             self.loop.post(
                 self.loop.world, self.draw.random(), functools.partial(carrier.link, up=True)
             )
-        for role in ROLES:
+        for role in ROLES if len(self.partitions) == 1 else (*ROLES, OPERATOR):
             self.start_role(role)
+
+    def _put(self, partition: str, blob: bytes) -> None:
+        """Put a command into a journal before the run begins."""
+        self._defined += 1
+        fields = entry_fields(EntryKind.COMMAND, blob)
+        entry_id = f"{START_MS - 1000 + self._defined}-0"
+        command = ("XADD", journal_key(partition), entry_id, *fields)
+        self.store.put(*command)
+        self.checks.written(command)
+
+    _defined = 0
 
     def _ended(self) -> bool:
         if self.loop.faults:
@@ -261,7 +236,19 @@ class Simulation:
 
     _look_s = 0.0
 
+    def _registered(self) -> None:
+        """The registry says where a group is: intakes take the short way."""
+        records = self.store.model.hashes[REGISTRY_DEVICES_KEY]
+        for group in self.groups:
+            there = self.checks.places.partition_of(group)
+            for device in group.devices:
+                said = msgspec.msgpack.decode(records[device.encode()])[1]
+                if said != there:
+                    raise Broken(f"{device} is registered in {said} and is in {there}")
+
     def _unfinished(self) -> Iterator[str]:
+        for wish in self.operator.wishes:
+            yield f"{wish.group.persons} are to move to {wish.to}"
         yield from self.checks.unfinished()
         for carrier in self.carriers:
             if len(carrier.device.ring) > 2:
@@ -320,7 +307,7 @@ def simulate(
             seed, problem, world.loop.steps, world.loop.time(), len(checks.entries), checks.copies,
             sum(checks.received.values()), tuple(trace),
             {role: process.steps for role, process in world.firsts.items()},
-            world.troubles.happened,
+            world.troubles.happened, world.operator.outcomes(),
         )  # fmt: skip
     finally:
         logging.disable(logging.NOTSET)

@@ -7,6 +7,7 @@ refuses writes (MISCONF), or dies, as Redis does.
 
 import asyncio
 import random
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -27,6 +28,8 @@ from tests.simulation.redis_model import (
 PORT: Final = 6379
 NAME: Final = "store"
 Args = tuple[Any, ...]
+_KEY_AT: Final = {"XREAD": -2, "XREADGROUP": -2, "XINFO": 2, "XGROUP": 2, "EVAL": 3}
+_OF_PARTITION: Final = re.compile(r"\{(p\d)\}")
 
 
 class Request:
@@ -65,6 +68,7 @@ class SimulatedStore:
         self.disk_full = ""  # "refuse" or "die"
         self.stall_s = 0.0  # what the disk takes beside the usual
         self.stopped = False
+        self.away: set[str] = set()  # partitions whose node of the cluster is not there
         self._log: list[tuple[Args, int]] = []  # the append-only file: what is on disk
         self._unsynced: list[tuple[Args, int]] = []
         self._queue: deque[Request] = deque()
@@ -175,6 +179,8 @@ class SimulatedStore:
 
     def _one(self, args: Args) -> Any:
         now_ms = self.now_ms()
+        if self.away and self._is_away(args):
+            return redis.exceptions.ResponseError("CLUSTERDOWN Hash slot not served")
         writes = text(args[0]) in WRITES
         if writes and self.disk_full == "refuse":
             return redis.exceptions.ResponseError("MISCONF Errors writing to the AOF file")
@@ -187,6 +193,10 @@ class SimulatedStore:
                 args = self._with_id(args, answer)
             self._unsynced.append((args, now_ms))
         return answer
+
+    def _is_away(self, args: Args) -> bool:
+        found = _OF_PARTITION.search(text(args[_KEY_AT.get(text(args[0]), 1)]))
+        return found is not None and found[1] in self.away
 
     def _synced(self, life: int, answered: list[tuple[Request, list[Any]]]) -> None:
         if life != self._life:

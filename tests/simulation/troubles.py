@@ -18,6 +18,7 @@ CLOCK_STEP_MS: Final = 15_000
 """Of the store's clock: journal time stands still for as long as it goes back."""
 KINDS: Final = (
     "kill", "kill-often", "stop", "cut", "store-dies", "store-stops", "store-slow", "disk-full",
+    "node-away",
     "broker-dies", "store-clock", "machine-clock", "device-clock", "receiver", "coverage",
     "reboot", "slow-net", "watch-disk", "junk",
 )  # fmt: skip
@@ -61,13 +62,25 @@ class Troubles:
     def plan_happenings(self, until_s: float) -> None:
         """Draw when buttons are pressed and straps are cut."""
         world, draw = self._world, self._draw
-        tag, victim = world.carriers
-        for _ in range(draw.randrange(1, 4)):
-            carrier = victim if draw.random() < 0.8 else tag
-            code = EventCode.PANIC if draw.random() < 0.8 else EventCode.DURESS
-            self._at(until_s * draw.random(), functools.partial(carrier.press, code))
-        if draw.random() < 0.4:
-            self._at(until_s * draw.random(), tag.cut_strap)
+        for tag, victim in zip(world.carriers[::2], world.carriers[1::2], strict=True):
+            for _ in range(draw.randrange(1, 4)):
+                carrier = victim if draw.random() < 0.8 else tag
+                code = EventCode.PANIC if draw.random() < 0.8 else EventCode.DURESS
+                self._at(until_s * draw.random(), functools.partial(carrier.press, code))
+            if draw.random() < 0.4:
+                self._at(until_s * draw.random(), tag.cut_strap)
+        if len(world.partitions) > 1:
+            for _ in range(draw.randrange(5)):
+                self._at(until_s * draw.random(), self._wish)
+
+    def _wish(self) -> None:
+        """Let a group move, mostly to where it is not going already."""
+        world, draw = self._world, self._draw
+        group = draw.choice(world.groups)
+        going = [wish.to for wish in world.operator.all() if wish.group is group]
+        there = going[-1] if going else group.begins_in
+        others = [one for one in world.partitions if one != there or draw.random() < 0.1]
+        world.operator.wish(group, draw.choice(others), closes=draw.random() < 0.7)
 
     # --- what breaks ------------------------------------------------------------------------------
 
@@ -165,6 +178,12 @@ class Troubles:
             self._store_up()
 
         self._for_a_while(f"disk of the store is full ({store.disk_full})", 20, undo)
+
+    def _node_away(self) -> None:
+        """Of a cluster, the node that has a partition's streams."""
+        store, name = self._world.store, self._draw.choice(self._world.partitions)
+        store.away.add(name)
+        self._for_a_while(f"node of {name} is away", 30, lambda: store.away.discard(name))
 
     def _broker_dies(self) -> None:
         world, draw = self._world, self._draw

@@ -32,10 +32,10 @@ from tests.simulation.broker import SimulatedBroker
 from tests.simulation.checks import Checks
 from tests.simulation.loop import SimulationLoop
 from tests.simulation.net import Net
+from tests.simulation.people import KEY
 from tests.simulation.service import (
     ACKNOWLEDGED,
     DELIVERED,
-    KEY,
     NOT_THERE,
     SECRET,
     Service,
