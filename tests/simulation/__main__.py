@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from tests.simulation.awaits import Point, told
 from tests.simulation.simulation import Outcome, simulate
 
 
@@ -20,12 +21,13 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="tell what happens, with the logs")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at once")
     parser.add_argument("--stop-after", type=int, default=10, help="failures")
+    parser.add_argument("--awaits", action="store_true", help="name those that no death struck")
     parser.add_argument(
         "--every-step", metavar="ROLE", help="kill it at each of its steps, in turn"
     )
     options = parser.parse_args()
     if options.every_step is not None:
-        return _every_step(options.every_step, options.seed or 1)
+        return _every_step(options.every_step, options.seed or 1, names=options.awaits)
     if options.seed is not None:
         return _one(options.seed, trace=options.trace)
     return _many(options)
@@ -37,15 +39,18 @@ def _one(seed: int, *, trace: bool) -> int:
     return 1 if outcome.problem else 0
 
 
-def _every_step(role: str, seed: int) -> int:
+def _every_step(role: str, seed: int, *, names: bool) -> int:
     steps = simulate(seed, kill=(role, 0)).role_steps[role]
     failed = 0
+    struck: set[Point] = set()
     for step in range(1, steps + 1):
         outcome = simulate(seed, kill=(role, step))
+        struck |= outcome.struck
         if outcome.problem:
             failed += 1
             print(f"{role} killed at step {step}: {_line(outcome)}", flush=True)
     print(f"{role} killed at each of {steps} steps of seed {seed}: {failed} failed")
+    print(told(struck, (), names=names))
     return 1 if failed else 0
 
 
@@ -64,6 +69,8 @@ def _many(options: argparse.Namespace) -> int:
     done = steps = 0
     simulated_s = 0.0
     wishes: Counter[str] = Counter()
+    struck: set[Point] = set()
+    seen: set[Point] = set()
     troubles: Counter[str] = Counter()
     shown_s = began_s
     context = multiprocessing.get_context("spawn")
@@ -73,6 +80,8 @@ def _many(options: argparse.Namespace) -> int:
             steps += outcome.steps
             troubles.update(outcome.troubles)
             wishes.update(outcome.wishes)
+            struck |= outcome.struck
+            seen |= outcome.seen
             simulated_s += outcome.seconds
             if outcome.problem:
                 failed.append(outcome)
@@ -97,6 +106,7 @@ def _many(options: argparse.Namespace) -> int:
     )
     print("troubles: " + ", ".join(f"{kind} {n}" for kind, n in sorted(troubles.items())))
     print("moves: " + ", ".join(f"{what} {n}" for what, n in sorted(wishes.items())))
+    print(told(struck, seen, names=options.awaits))
     for outcome in failed:
         print(f"replay: ./run simulate --seed {outcome.seed} --trace")
     return 1 if failed else 0

@@ -29,6 +29,7 @@ class Process:
         self.stopped = False  # SIGSTOP: it is there and does nothing
         self.steps = 0
         self.dies_at: int | None = None  # kill -9 before this step
+        self.eye: Callable[[], None] | None = None  # looks at it after each of its steps
         self.offset_ms = 0  # how wrong the clock of its machine is
         self.ready: deque[Call] = deque()
         self.tasks: list[asyncio.Task[Any]] = []
@@ -283,6 +284,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         except BaseException as error:  # noqa: BLE001 told as asyncio tells it
             self.call_exception_handler({"message": "in a callback", "exception": error})
         self.current = self.world
+        if process.eye is not None:
+            process.eye()
 
 
 def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -13,6 +13,7 @@ import random
 import shutil
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,7 @@ from ingest.store import REGISTRY_DEVICES_KEY, journal_key
 from tests.afstand.journal import START_MS
 from tests.simulation import broker as broker_module
 from tests.simulation import store as store_module
+from tests.simulation.awaits import Point, waiting
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.checks import Checks
 from tests.simulation.loop import Process, SimulationLoop
@@ -83,6 +85,8 @@ class Outcome(NamedTuple):
     role_steps: dict[str, int]  # of the first process of each role
     troubles: dict[str, int]
     wishes: dict[str, int]  # for groups to move, by what became of them
+    struck: frozenset[Point]  # where tasks were that a death ended
+    seen: frozenset[Point]  # where tasks of a process were that was looked at
 
 
 class Simulation:
@@ -130,6 +134,8 @@ class Simulation:
         self.processes: dict[str, Process] = {}
         self.firsts: dict[str, Process] = {}
         self.offsets_ms: dict[str, int] = {}
+        self.struck: set[Point] = set()
+        self.seen: defaultdict[str, set[Point]] = defaultdict(set)  # by role
         self.calm = False
         self.troubles = Troubles(self)
 
@@ -162,6 +168,7 @@ class Simulation:
             self.loop.faults.append(f"{process}: ended by itself")
 
     def _died(self, process: Process) -> None:
+        self.struck.update(waiting(process))
         silently = self.draw.random() < 0.2
         self.say(f"{process} dies{' silently' if silently else ''} at step {process.steps}")
         self.net.process_died(process, silently=silently)
@@ -308,6 +315,7 @@ def simulate(
             sum(checks.received.values()), tuple(trace),
             {role: process.steps for role, process in world.firsts.items()},
             world.troubles.happened, world.operator.outcomes(),
+            frozenset(world.struck), frozenset().union(*world.seen.values()),
         )  # fmt: skip
     finally:
         logging.disable(logging.NOTSET)

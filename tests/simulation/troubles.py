@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from firmware_contracts import EventCode
 from tests.simulation import broker as broker_module
 from tests.simulation import store as store_module
+from tests.simulation.awaits import Eye
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
 CLOCK_STEP_MS: Final = 15_000
 """Of the store's clock: journal time stands still for as long as it goes back."""
 KINDS: Final = (
-    "kill", "kill-often", "stop", "cut", "store-dies", "store-stops", "store-slow", "disk-full",
-    "node-away",
-    "broker-dies", "store-clock", "machine-clock", "device-clock", "receiver", "coverage",
-    "reboot", "slow-net", "watch-disk", "junk",
+    "kill", "kill-anew", "kill-often", "stop", "cut", "store-dies", "store-stops", "store-slow",
+    "disk-full", "node-away", "broker-dies", "store-clock", "machine-clock", "device-clock",
+    "receiver", "coverage", "reboot", "slow-net", "watch-disk", "junk",
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ class Troubles:
         while self._after:
             self._after.pop()()
         for process in world.processes.values():
-            process.dies_at = None
+            process.dies_at = process.eye = None
 
     # --- what people do ---------------------------------------------------------------------------
 
@@ -114,6 +114,17 @@ class Troubles:
     def _kill(self) -> None:
         process = self._world.processes[self._some_role()]
         process.dies_at = process.steps + 1 + int(self._draw.expovariate(1.0) * 60)
+
+    def _kill_anew(self) -> None:
+        """Kill a process where it waits for the first time (`awaits`)."""
+        world, draw = self._world, self._draw
+        process = world.processes[self._some_role()]
+
+        def somewhere_new() -> None:
+            if draw.random() < 0.2:
+                world.loop.kill(process)
+
+        process.eye = Eye(process, world.seen[process.name], somewhere_new, 600)
 
     def _kill_often(self) -> None:
         role = self._some_role()
