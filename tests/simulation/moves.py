@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 OPERATOR: Final = "operator"
-_PAUSE_S: Final = 0.5
+_PAUSE_S: Final = 2.0
 _REFUSALS_MAX: Final = 2  # the incident is closed, and a new one is open: then it is left at that
 
 

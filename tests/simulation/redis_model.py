@@ -68,6 +68,8 @@ def show_id(entry_id: Id) -> bytes:
 
 def text(value: Any) -> str:
     """An argument as text."""
+    if type(value) is str:
+        return value
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

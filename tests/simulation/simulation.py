@@ -62,11 +62,11 @@ AS_SHIPPED_EVERY: Final = 50
 while nothing happens is most of a run's cost.
 """
 IDLE: Final[tuple[tuple[Any, str, float], ...]] = (
-    (replica, "WATCH_QUIET_MS", 1_000),
-    (intake, "_ACK_TURN_S", 0.5),
+    (replica, "WATCH_QUIET_MS", 2_000),
+    (intake, "_ACK_TURN_S", 0.8),
     (intake, "REGISTRY_POLL_MS", 5_000),
     (roles, "REGISTRY_POLL_MS", 5_000),
-    (outbox_source, "OUTBOX_WAIT_S", 1.0),
+    (outbox_source, "OUTBOX_WAIT_S", 2.0),
 )
 ROLES: Final = ("intake-0", "intake-1", "watch-0", "watch-1", "notify-0")
 

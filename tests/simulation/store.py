@@ -38,7 +38,7 @@ class Request:
     `answer` takes their answers, an exception for an error; `fail` is called when none will come.
     """
 
-    __slots__ = ("answer", "commands", "fail")
+    __slots__ = ("answer", "commands", "fail", "key")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Request:
         self.commands = commands
         self.answer = answer
         self.fail = fail
+        self.key = ""  # of the stream that it waits for
 
 
 class SimulatedStore:
@@ -150,8 +151,10 @@ class SimulatedStore:
         for request in self._doing:
             self._do(request, answered)
         if self._unsynced:
+            fresh = {text(args[1]) for args, _ in self._unsynced}
             for request in tuple(self._blocked):
-                self._do_blocked(request, answered)
+                if request.key in fresh:
+                    self._do_blocked(request, answered)
             delay_s = 0.0001 + self._draw.expovariate(1.0) * 0.0005 + self.stall_s
             self._loop.post(self._loop.world, delay_s, self._synced, self._life, answered)
         else:
@@ -159,8 +162,10 @@ class SimulatedStore:
 
     def _do(self, request: Request, answered: list[tuple[Request, list[Any]]]) -> None:
         answers = [self._one(args) for args in request.commands]
-        block_ms = blocks_ms(request.commands[0]) if len(answers) == 1 else None
-        if answers[0] is None and block_ms is not None:
+        waits = len(answers) == 1 and answers[0] is None
+        block_ms = blocks_ms(request.commands[0]) if waits else None
+        if block_ms is not None:
+            request.key = text(request.commands[0][-2])
             self._blocked.append(request)
             self._loop.post(self._loop.world, block_ms / 1000, self._give_up, self._life, request)
         else:
@@ -181,7 +186,8 @@ class SimulatedStore:
         now_ms = self.now_ms()
         if self.away and self._is_away(args):
             return redis.exceptions.ResponseError("CLUSTERDOWN Hash slot not served")
-        writes = text(args[0]) in WRITES
+        name = text(args[0])
+        writes = name in WRITES
         if writes and self.disk_full == "refuse":
             return redis.exceptions.ResponseError("MISCONF Errors writing to the AOF file")
         try:
@@ -189,7 +195,7 @@ class SimulatedStore:
         except ReplyError as error:
             return redis.exceptions.ResponseError(str(error))
         if writes and answer is not None:
-            if text(args[0]) == "XADD":
+            if name == "XADD":
                 args = self._with_id(args, answer)
             self._unsynced.append((args, now_ms))
         return answer
