@@ -1,8 +1,11 @@
 """Seeds that must hold, bugs that must be found, and runs that must be the same again."""
 
+from collections import Counter
+
 import pytest
 
 from tests.conftest import run_seed
+from tests.simulation.awaits import ROOT, found, told
 from tests.simulation.bugs import BUGS
 from tests.simulation.simulation import simulate
 
@@ -29,6 +32,25 @@ def test_a_bug_that_is_put_in_is_found(bug):
             if simulate(seed).problem:
                 return
     raise AssertionError(f"{bug} was not found in {BUG_SEEDS_MAX} seeds")
+
+
+@pytest.mark.slow
+def test_groups_move_in_these_worlds():
+    """Otherwise the seeds above say nothing about moves."""
+    ended: Counter[str] = Counter()
+    for seed in range(run_seed(), run_seed() + 8):
+        ended.update(simulate(seed).wishes)
+    assert ended["moved"] > 2
+
+
+def test_awaits_are_found_by_their_innermost_lines():
+    path = "afstand/watch/replica.py"
+    source = (ROOT / path).read_text().splitlines()
+    line = next(n for n, text in enumerate(source, 1) if "self._journal.append(*self._pass" in text)
+    ((struck,), waited) = found([(path, line)]), found([(path, line), (path, 1)])
+    assert (struck.path, struck.first, struck.last) == (path, line, line)
+    assert waited == {struck}
+    assert told([(path, line)], [], names=False).startswith("awaits: 1 struck by a death, of 1 ")
 
 
 @pytest.mark.slow
