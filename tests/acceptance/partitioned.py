@@ -1,7 +1,7 @@
 """What the tests of services with several partitions have in common."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from afstand.watch.envelope import decode_envelope
 from alerting.book.types import IncidentChange, IncidentRecord
 from firmware_contracts import Kind
 from firmware_contracts.frames import read_header
-from ingest.entries import EntryKind, FrameBatch
+from ingest.entries import Entry, EntryKind, FrameBatch
 from ingest.journal import Journal
 from ingest.outbox import Outbox
-from ingest.store import BEGINNING, Store, StoreUnavailableError
+from ingest.store import BEGINNING, EntryId, Store, StoreUnavailableError
 from simulators.fleet import Fleet
 from simulators.receivers import Kind as ReceiverKind
 from simulators.receivers import Receiver
 from tests.servers import MosquittoServer
+
+FrameKey = tuple[str, int, int]
+"""Device, boot, sequence."""
 
 ROLES = ("intake", "watch-0", "watch-1", "notify")
 PLAN = {
@@ -45,6 +48,38 @@ async def until(done: Any, what: str, within_s: float = 60.0) -> None:
         raise AssertionError(f"not within {within_s} s: {what}") from None
 
 
+async def entries_of(store: Store, partitions: Sequence[str]) -> dict[str, list[Entry]]:
+    """The journals."""
+    found: dict[str, list[Entry]] = {}
+    for name in partitions:
+        found[name], after = [], BEGINNING
+        while entries := await Journal(store).read(name, after, 500):
+            found[name] += entries
+            after = entries[-1].id
+    return found
+
+
+def merged(entries: dict[str, list[Entry]]) -> list[Entry]:
+    """The entries of all journals as those of one, in the order of their ids.
+
+    Numbered anew: two journals may have the same id, and incidents are named after them.
+    """
+    ordered = sorted((one for part in entries.values() for one in part), key=lambda one: one.id)
+    return [one._replace(id=EntryId(one.id.ms, number)) for number, one in enumerate(ordered)]
+
+
+def frames_in(
+    entries: dict[str, list[Entry]], names: dict[int, str]
+) -> Iterator[tuple[str, EntryId, FrameKey]]:
+    """Every frame of journals as often as it is there: journal, entry, and which frame it is."""
+    for partition, part in entries.items():
+        for entry in part:
+            if entry.kind is EntryKind.FRAMES:
+                for record in FrameBatch.read(entry.blob).records():
+                    header = read_header(record.payload)
+                    yield partition, entry.id, (names[record.handle], header.boot, header.sequence)
+
+
 async def outputs_of(store: Store, partitions: Sequence[str]) -> list[Any]:
     """Everything that was decided."""
     found: list[Any] = []
@@ -57,9 +92,9 @@ async def outputs_of(store: Store, partitions: Sequence[str]) -> list[Any]:
     return found
 
 
-def let_go(all_fleets: list[Fleet]) -> set[tuple[str, int, int]]:
+def let_go(all_fleets: list[Fleet]) -> set[FrameKey]:
     """Every frame that a device made and keeps no more: it holds an acknowledgement."""
-    gone: set[tuple[str, int, int]] = set()
+    gone: set[FrameKey] = set()
     for fleet in all_fleets:
         for name, carrier in fleet.carriers.items():
             device = carrier.device
@@ -92,38 +127,37 @@ def keep_events(all_fleets: Iterable[Fleet]) -> bool:
 def sites(
     folder: Path,
     url: str,
-    broker: MosquittoServer,
+    brokers: Sequence[MosquittoServer],
     target: TargetSpec,
     partitions: Sequence[str],
-    **more: str,
+    more: Mapping[str, str] | None = None,
+    make: type[Site] = Site,
 ) -> list[Site]:
-    """One configuration, and an intake more of the same group, under a name of its own."""
-    at = Endpoint("mosquitto", broker.port, "5")
+    """One configuration, and an intake more of the same group, at the last broker.
+
+    It has a name of its own.
+    """
+    at = Endpoint("mosquitto", brokers[0].port, "5")
     first = write_config(folder, url, at, [target], snapshot_entries=100)
     file = first.config_file
     file.write_text(f"partitions = {msgspec.json.encode(partitions).decode()}\n" + file.read_text())
     (folder / "b").mkdir()
-    other = {"AFSTAND_INTAKE__CLIENT_ID": "afstand-intake-2"}
-    environ = first.environ | more
-    second = Site(folder / "b", file, environ | other, {"intake": free_port()})
-    return [Site(folder, file, environ, first.health_ports), second]
+    other = {
+        "AFSTAND_BROKER__PORT": str(brokers[-1].port),
+        "AFSTAND_INTAKE__CLIENT_ID": "afstand-intake-2",
+    }
+    environ = {**first.environ, **(more or {})}
+    second = make(folder / "b", file, environ | other, {"intake": free_port()})
+    return [make(folder, file, environ, first.health_ports), second]
 
 
 async def frames_of(
     store: Store, names: dict[int, str], partitions: Sequence[str]
-) -> dict[tuple[str, int, int], set[str]]:
+) -> dict[FrameKey, set[str]]:
     """Every frame of the journals, and in which it stands."""
-    found: dict[tuple[str, int, int], set[str]] = {}
-    for partition in partitions:
-        after = BEGINNING
-        while entries := await Journal(store).read(partition, after, 500):
-            after = entries[-1].id
-            for entry in entries:
-                if entry.kind is EntryKind.FRAMES:
-                    for record in FrameBatch.read(entry.blob).records():
-                        header = read_header(record.payload)
-                        frame = (names[record.handle], header.boot, header.sequence)
-                        found.setdefault(frame, set()).add(partition)
+    found: dict[FrameKey, set[str]] = {}
+    for partition, _, frame in frames_in(await entries_of(store, partitions), names):
+        found.setdefault(frame, set()).add(partition)
     return found
 
 

@@ -65,7 +65,7 @@ async def test_people_move_and_an_intake_dies_and_nothing_is_lost_or_told_twice(
     world = build_demo(parse_scenario(scenario(seed), "moving"), RealClock().now_ms())
     receiver, target = await meldkamer()
     with MosquittoServer(tmp_path / "broker") as broker, RedisServer(tmp_path / "redis") as redis:
-        first, second = sites(tmp_path, f"{redis.url}/0", broker, target, PARTITIONS)
+        first, second = sites(tmp_path, f"{redis.url}/0", [broker], target, PARTITIONS)
         try:
             async with open_store(first.config) as store:
                 registry = Registry(store, KeyBox(first.master_key))

@@ -93,7 +93,7 @@ async def test_groups_move_between_nodes_while_one_dies_and_nothing_is_lost_or_t
     ):
         nodes = {name: cluster.primary_of(journal_key(name)) for name in PARTITIONS}
         assert len({node.port for node in nodes.values()}) == len(PARTITIONS)
-        first, second = sites(tmp_path, cluster.url, broker, target, PARTITIONS, **on_cluster)
+        first, second = sites(tmp_path, cluster.url, [broker], target, PARTITIONS, on_cluster)
         try:
             async with open_store(first.config) as store:
                 registry = Registry(store, KeyBox(first.master_key))

@@ -7,30 +7,37 @@ that one process computes from the same entries, and nothing that a device was t
 import asyncio
 import random
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from afstand.cases import check_cases, dump_json, import_cases
-from afstand.embedded import Endpoint, free_port
 from afstand.roles import open_store
-from afstand.site import Site, TargetSpec, write_config
 from afstand.watch.fold import Watch
 from alerting.book.types import IncidentChange, IncidentRecord
-from firmware_contracts.frames import read_header
-from ingest.entries import Entry, EntryKind, FrameBatch
+from ingest.entries import Entry, EntryKind
 from ingest.journal import Journal
 from ingest.registry import KeyBox, Registry
-from ingest.store import BEGINNING, Store, journal_key
+from ingest.store import Store, journal_key
 from simulators.client import Broker
 from simulators.clock import RealClock
 from simulators.demo import build_demo
 from simulators.fleet import Fleet
 from simulators.happenings import Pressed, Strap
 from simulators.scenario import parse_scenario
-from tests.acceptance.partitioned import PLAN, keep_events, let_go, meldkamer, outputs_of, until
+from tests.acceptance.partitioned import (
+    PLAN,
+    entries_of,
+    frames_in,
+    keep_events,
+    let_go,
+    meldkamer,
+    merged,
+    outputs_of,
+    sites,
+    until,
+)
 from tests.cluster_servers import ClusterServers
 from tests.conftest import run_seed
 from tests.servers import MosquittoServer
@@ -57,25 +64,6 @@ def scenario(seed: int) -> bytes:
     )
 
 
-def sites(folder: Path, url: str, brokers: list[MosquittoServer], target: TargetSpec) -> list[Site]:
-    """One configuration; the second intake is at the other broker and has a name of its own."""
-    at = Endpoint("mosquitto", brokers[0].port, "5")
-    first = write_config(folder, url, at, [target], snapshot_entries=200)
-    file = first.config_file
-    file.write_text(f"partitions = {msgspec.json.encode(PARTITIONS).decode()}\n" + file.read_text())
-    environ = {**first.environ, "AFSTAND_STORE__CLUSTER": "true", "AFSTAND_STORE__COPIES": "1"}
-    other = {
-        "AFSTAND_BROKER__PORT": str(brokers[1].port),
-        "AFSTAND_INTAKE__CLIENT_ID": "afstand-intake-2",
-    }
-    folder_b = folder / "b"
-    folder_b.mkdir()
-    return [
-        Site(folder, file, environ, first.health_ports),
-        Site(folder_b, file, environ | other, {"intake": free_port()}),
-    ]
-
-
 def fleets(world: Any, brokers: list[MosquittoServer]) -> list[Fleet]:
     """Every other device is at the other broker."""
     clock = RealClock()
@@ -90,16 +78,6 @@ def fleets(world: Any, brokers: list[MosquittoServer]) -> list[Fleet]:
         )
         for number, broker in enumerate(brokers)
     ]
-
-
-async def journals(store: Store) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {}
-    for name in PARTITIONS:
-        found[name], after = [], BEGINNING
-        while entries := await Journal(store).read(name, after, 500):
-            found[name] += entries
-            after = entries[-1].id
-    return found
 
 
 def opened(outputs: Any) -> Counter[tuple[str, str]]:
@@ -118,7 +96,7 @@ async def incidents(store: Store) -> Counter[tuple[str, str]]:
 def of_one_process(entries: dict[str, list[Entry]]) -> Counter[tuple[str, str]]:
     """What a single watch makes of everything, in the order of the entries' ids."""
     watch, found = Watch("all"), []
-    for entry in sorted((one for part in entries.values() for one in part), key=lambda one: one.id):
+    for entry in merged(entries):
         if entry.kind is not EntryKind.RECEIPT:  # of notices with the keys of the partitions
             found += watch.step(entry).outputs
     return opened(found)
@@ -136,7 +114,9 @@ async def test_partitions_on_a_cluster_give_the_alarms_of_one_process(tmp_path):
         MosquittoServer(tmp_path / "broker-1") as one,
         MosquittoServer(tmp_path / "broker-2") as two,
     ):
-        first, second = sites(tmp_path, cluster.url, [one, two], target)
+        on_cluster = {"AFSTAND_STORE__CLUSTER": "true", "AFSTAND_STORE__COPIES": "1"}
+        brokers = [one, two]
+        first, second = sites(tmp_path, cluster.url, brokers, target, PARTITIONS, on_cluster)
         try:
             async with open_store(first.config) as store:
                 registry = Registry(store, KeyBox(first.master_key))
@@ -149,7 +129,7 @@ async def test_partitions_on_a_cluster_give_the_alarms_of_one_process(tmp_path):
                 await asyncio.gather(
                     first.ready(("intake", *WATCHES, "notify")), second.ready(("intake",))
                 )
-                both = fleets(world, [one, two])
+                both = fleets(world, brokers)
                 driving = [asyncio.create_task(fleet.run()) for fleet in both]
                 await asyncio.gather(*(fleet.connected() for fleet in both))
 
@@ -186,17 +166,12 @@ async def test_partitions_on_a_cluster_give_the_alarms_of_one_process(tmp_path):
                 await asyncio.gather(*driving)
                 await first.ready(WATCHES)
 
-                entries = await journals(store)
+                entries = await entries_of(store, PARTITIONS)
                 name_of = {device.handle: device.device_id for device in registry}
-                there: set[tuple[str, int, int]] = set()
-                for name, part in entries.items():
-                    for entry in part:
-                        if entry.kind is EntryKind.FRAMES:
-                            for record in FrameBatch.read(entry.blob).records():
-                                header = read_header(record.payload)
-                                device = name_of[record.handle]
-                                assert where[device] == name
-                                there.add((device, header.boot, header.sequence))
+                there = set()
+                for name, _, frame in frames_in(entries, name_of):
+                    assert where[frame[0]] == name
+                    there.add(frame)
                 assert not gone - there, f"seed {seed}: acknowledged and not in a journal"
                 found = await incidents(store)
                 assert found == of_one_process(entries), f"seed {seed}"

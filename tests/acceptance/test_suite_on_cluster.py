@@ -1,235 +1,346 @@
-"""The scenario suite through the journals of a cluster gives the alarms of one process.
+"""The scenario suite through two brokers, two intakes and a cluster: the alarms of one process.
 
-Three primaries with replicas, four partitions, two watches of each, as real processes. What the
-devices of the suite send is written into the journals under the times at which it arrived, so that
-hours take seconds; a single fold gets the same frames in one journal.
+Real processes: three primaries with replicas, four partitions, two mosquittos with an intake at
+each, two watches. Every person of the suite has a device with a connection of its own, which keeps
+each frame until it is acknowledged and sends it again. In the middle the primary that holds most
+journals is killed under frames that are on their way, and comes back later.
+
+The suite lasts for hours and days, so the service lives by a clock of the test's (`timed_role`),
+which stands still until all that was sent is in a journal. Frames of one case are sent in the order
+of their device times, each device's when those before are in the journal: across entries the order
+of delivery may change decisions (ADR 0010), and one process gets them in one entry. So nothing is
+left that may differ but what `decided` leaves out: every verdict, incident, alarm and notice is the
+same to the last field.
 
 `AFSTAND_SUITE=all ./run test tests/acceptance/test_suite_on_cluster.py` plays every family; without
 it some runs of each.
 """
 
-import os
-from collections import Counter
-from collections.abc import Sequence
-from itertools import groupby
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
 import pytest
 
-from afstand.cases import check_cases, import_cases
-from afstand.commands import JournalCommand, encode_command
-from afstand.embedded import Endpoint
+from afstand.cases import import_cases
 from afstand.roles import open_store
-from afstand.site import Site, TargetSpec, new_secret, write_config
-from afstand.watch.fold import Watch
-from alerting.book.types import AlarmClass, Notice
-from firmware_contracts.frames import encode_event, encode_fixes, fix_records
-from ingest.columns import EntryColumns
-from ingest.entries import (
-    Entry,
-    EntryKind,
-    FrameBatch,
-    FrameFlag,
-    FrameRecord,
-    LaneCode,
-    entry_fields,
-)
+from afstand.site import TargetSpec, new_secret
+from afstand.watch.beat import read_beats
+from afstand.watch.envelope import decode_envelope
+from alerting.book.types import AlarmClass
+from ingest.entries import Entry, EntryKind, entry_fields
 from ingest.journal import Journal
-from ingest.store import EntryId, Store, journal_key, pipeline
-from simulators.suite import Play, Run, boundaries, coincidences, long_days, queensland
-from tests.acceptance.partitioned import PLAN, outputs_of, until
-from tests.afstand.test_cases import _Journal, _Registry
-from tests.cluster_servers import ClusterServers
+from ingest.outbox import Outbox
+from ingest.registry import KeyBox, Registry
+from ingest.store import BEGINNING, EntryId, Store, journal_key, pipeline
+from simulators.client import Broker
+from simulators.clock import RealClock
+from simulators.fleet import Coverage, Fleet
+from tests.acceptance.partitioned import (
+    FrameKey,
+    entries_of,
+    frames_in,
+    let_go,
+    merged,
+    sites,
+    until,
+)
+from tests.acceptance.suite_play import (
+    OneProcess,
+    Sender,
+    Sent,
+    Turn,
+    cases_of,
+    chosen,
+    classes_told,
+    decided,
+    folded,
+    turns_of,
+)
+from tests.acceptance.timed_role import CLOCK_VARIABLE, SharedClock, TimedSite, by
+from tests.cluster_servers import ClusterServers, ask
+from tests.servers import MosquittoServer, RedisServer, wait_until
 
 PARTITIONS = ("p0", "p1", "p2", "p3")
 WATCHES = ("watch-0", "watch-1")
-SEED = 3
-KEY = bytes(range(16))
-TURN_MS = 5_000
-PIPELINE = 500
-
-
-def chosen() -> list[Run]:
-    everything = [
-        *queensland(SEED), *coincidences(SEED), *boundaries(SEED), *long_days(SEED, hours=2.0)
-    ]  # fmt: skip
-    if os.environ.get("AFSTAND_SUITE") == "all":
-        return everything
-    return [run for run in everything if run.end_ms - run.start_ms <= 3_600_000][::2]
-
-
-def document(runs: Sequence[Run]) -> bytes:
-    """Everybody of the runs, each with a device."""
-    carried = [one for run in runs for one in run.devices]
-    plans = {order["plan_id"] for run in runs for order in run.orders}
-    return msgspec.json.encode(
-        {
-            "format": "afstand.cases/1",
-            "persons": [{"id": one.person_id, "role": one.role} for one in carried],
-            "devices": [
-                {"id": f"d-{one.person_id}", "person": one.person_id, "role": one.role,
-                 "contract": "em1", "key": KEY.hex()}
-                for one in carried
-            ],
-            "zones": [zone for run in runs for zone in run.zones],
-            "orders": [order for run in runs for order in run.orders],
-            "plans": [PLAN | {"id": plan} for plan in sorted(plans)],
-        }
-    )  # fmt: skip
-
-
-async def imported(runs: Sequence[Run], names: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
-    journal: Any = _Journal()
-    registry: Any = _Registry()
-    await import_cases(check_cases(document(runs), "suite"), registry, journal, names)
-    return journal.commands, registry.devices
+AWAY_TURNS = 6
+LOOK_S = 0.003
 
 
 class Journals:
-    """Entries under the times of the suite, by partition."""
+    """What stands in the journals, read on as they grow."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.entries: dict[str, list[Entry]] = {name: [] for name in names}
+    def __init__(self, store: Store, names: dict[int, str]) -> None:
+        self._store = store
+        self._names = names
+        self._after = dict.fromkeys(PARTITIONS, BEGINNING)
+        self.first: dict[FrameKey, EntryId] = {}
 
-    def add(self, name: str, at_ms: int, kind: EntryKind, blob: bytes = b"") -> None:
-        entries = self.entries[name]
-        seq = entries[-1].id.seq + 1 if entries and entries[-1].id.ms == at_ms else 0
-        entries.append(Entry(EntryId(at_ms, seq), kind, blob))
+    async def hold(self, frames: Iterable[Sent]) -> None:
+        """Wait until these frames are there."""
+        missing = {one.key for one in frames}
 
-    def define(self, commands: Sequence[tuple[str, JournalCommand]], at_ms: int) -> None:
-        for name, command in commands:
-            self.add(name, at_ms, EntryKind.COMMAND, encode_command(command))
+        async def there() -> bool:
+            for _ in range(50):
+                await self._read_on()
+                missing.difference_update(self.first)
+                if not missing:
+                    return True
+                await asyncio.sleep(LOOK_S)
+            return False
 
+        await until(there, "what was sent is in the journals")
 
-def frames(play: Play, sequences: Counter[str], to_ms: int, devices: Any) -> list[Any]:
-    """What arrived until an instant, as the frames that intakes would journal: (device, frame)."""
-    arrived = play.advance(to_ms)
-    found = []
-    for fix in arrived.fixes:
-        name = f"d-{play.devices[int(fix['device'])].carried.person_id}"
-        sequences[name] += 1
-        row = fix_records(1)
-        for field in ("lat_e7", "lon_e7", "accuracy_dm", "speed_cm_s", "heading_cdeg", "mechanism"):
-            row[field] = fix[field]
-        raw = encode_fixes(
-            name, KEY, boot=1, sequence=sequences[name], device_time_ms=int(fix["time_ms"]),
-            records=row,
-        )  # fmt: skip
-        found.append((name, LaneCode.FIX, raw))
-    for event in arrived.events:
-        name = f"d-{play.devices[event.device].carried.person_id}"
-        sequences[name] += 1
-        raw = encode_event(
-            name, KEY, boot=1, sequence=sequences[name], device_time_ms=event.time_ms,
-            code=event.code,
-        )  # fmt: skip
-        found.append((name, LaneCode.EVENT, raw))
-    return [
-        (
-            devices[name],
-            FrameRecord(devices[name].handle, lane, FrameFlag.AUTHENTICATED, to_ms, raw),
+    async def _read_on(self) -> None:
+        after = [self._after[name] for name in PARTITIONS]
+        pages = await asyncio.gather(
+            *(Journal(self._store).read(*at, 500) for at in zip(PARTITIONS, after, strict=True))
         )
-        for name, lane, raw in found
+        for name, page in zip(PARTITIONS, pages, strict=True):
+            if page:
+                self._after[name] = page[-1].id
+            for _, entry_id, frame in frames_in({name: page}, self._names):
+                self.first.setdefault(frame, entry_id)
+
+    def forget_from(self, at_ms: int) -> None:
+        """Read once more what was written from an instant on: some of it may be lost."""
+        self._after = {
+            name: min(after, EntryId(at_ms, 0).before()) for name, after in self._after.items()
+        }
+        self.first = {frame: one for frame, one in self.first.items() if one.ms < at_ms}
+
+
+async def tick(store: Store, at_ms: int) -> None:
+    """The first entry of an instant is a tick in every partition: all see the same instants."""
+
+    def fill(pipe: Any) -> None:
+        for name in PARTITIONS:
+            fields = entry_fields(EntryKind.TICK, b"")
+            pipe.execute_command("XADD", journal_key(name), f"{at_ms}-*", *fields)
+
+    async def written() -> bool:
+        answers = await pipeline(store, fill)
+        return not any(isinstance(answer, Exception) for answer in answers)
+
+    await until(written, "the time is told")
+
+
+def fleets_at(brokers: Sequence[MosquittoServer], names: Sequence[str]) -> list[Fleet]:
+    """Every other device is at the other broker."""
+    return [
+        Fleet(
+            {name: Sender(name) for name in names[number::2]},  # type: ignore[misc]
+            (),
+            Broker("127.0.0.1", broker.port),
+            RealClock(),
+        )
+        for number, broker in enumerate(brokers)
     ]
 
 
-def played(runs: Sequence[Run], devices: Any, one: Journals, parts: Journals) -> int:
-    """Play the runs into both; the last instant."""
-    play, sequences = Play(runs), Counter[str]()
-    now_ms = runs[0].start_ms
-    while now_ms < play.end_ms:
-        now_ms += TURN_MS
-        came = frames(play, sequences, now_ms, devices)
-        for name, entries in ((None, one), *((name, parts) for name in PARTITIONS)):
-            mine = [record for device, record in came if name in (None, device.partition)]
-            where = name or "one"
-            # A tick where nothing came: all partitions see the same instants.
-            if mine:
-                entries.add(where, now_ms, EntryKind.FRAMES, FrameBatch.build(mine))
-            else:
-                entries.add(where, now_ms, EntryKind.TICK)
-    return now_ms
+def most_used(cluster: ClusterServers) -> tuple[RedisServer, set[str]]:
+    """The primary with most journals, and which these are."""
+    nodes: dict[int, set[str]] = {}
+    for name in PARTITIONS:
+        nodes.setdefault(cluster.primary_of(journal_key(name)).port, set()).add(name)
+    port, mine = max(nodes.items(), key=lambda item: len(item[1]))
+    return next(node for node in cluster.nodes if node.port == port), mine
 
 
-def told(outputs: Sequence[Any], until_ms: int) -> Counter[tuple[Any, ...]]:
-    """Who is told when of what, without the alarms of the service about itself."""
-    return Counter(
-        (one.at_ms, one.alarm_class, one.device_id, one.wearer_id, one.protected_id, one.order_id,
-         one.target, one.purpose, one.reason)
-        for one in outputs
-        if isinstance(one, Notice)
-        and one.alarm_class is not AlarmClass.SYSTEM
-        and one.at_ms <= until_ms
-    )  # fmt: skip
+def offsets(node: RedisServer) -> tuple[int, int]:
+    """How far a primary and its replica are."""
+    said = ask(node, "INFO", "replication").decode()
+    mine = next(line for line in said.splitlines() if line.startswith("master_repl_offset:"))
+    copy = next(line for line in said.splitlines() if line.startswith("slave0:"))
+    return int(mine.partition(":")[2]), int(copy.partition("offset=")[2].partition(",")[0])
 
 
-async def write(store: Store, journals: Journals) -> None:
-    """Write all entries. A node that answers late is asked how far it came, and the rest again."""
-    for name, entries in journals.entries.items():
+def wait_for_copy(node: RedisServer) -> None:
+    """Wait until the replica has what the primary has now."""
+    now, _ = offsets(node)
+    wait_until(lambda: offsets(node)[1] >= now, "the replica has it")
 
-        async def written(name: str = name, entries: list[Entry] = entries) -> bool:
-            last = await Journal(store).last_id(name)
-            part = [entry for entry in entries if entry.id > last][:PIPELINE]
 
-            def fill(pipe: Any) -> None:
-                for entry in part:
-                    fields = entry_fields(entry.kind, entry.blob)
-                    pipe.execute_command("XADD", journal_key(name), str(entry.id), *fields)
+class Playing:
+    """The turns, as they are sent, killed under and told to the one process."""
 
-            if part:
-                await pipeline(store, fill)
-            return await Journal(store).last_id(name) == entries[-1].id
+    def __init__(
+        self, store: Store, clock: SharedClock, fleets: list[Fleet], names: dict[int, str]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._fleets = fleets
+        self._fleet_of = {name: fleet for fleet in fleets for name in fleet.carriers}
+        self.journals = Journals(store, names)
+        self.one = OneProcess()
 
-        await until(written, f"{name} is written")
-        assert await Journal(store).length(name) == len(entries)
+    async def _begin(self, at_ms: int) -> None:
+        await tick(self._store, at_ms)
+        self._clock.advance(at_ms)
+
+    def _send(self, frames: Iterable[Sent]) -> None:
+        for one in frames:
+            self._fleet_of[one.device_id].happen(one.device_id, one)  # type: ignore[arg-type]
+
+    async def turn(self, turn: Turn) -> None:
+        """Send what arrives at an instant, and wait until it is in the journals."""
+        await self._begin(turn.at_ms)
+        for wave in turn.waves():
+            self._send(wave)
+            await self.journals.hold(wave)
+        assert {self.journals.first[one.key].ms for one in turn.frames} <= {turn.at_ms}
+        self.one.take(turn.at_ms, turn.frames)
+
+    async def turn_under_a_kill(self, turn: Turn, victim: RedisServer) -> None:
+        """The same, and the primary dies when the frames are on their way.
+
+        Half of the devices lose their connection too, and send again what was not acknowledged.
+        The replica that takes over knows some of what was written last. Time goes on by a
+        millisecond meanwhile (no id is ever given twice), so the journals tell which frames came
+        before.
+        """
+        before_ms, after_ms = turn.at_ms, turn.at_ms + 1
+        await self._begin(before_ms)
+        await asyncio.to_thread(wait_for_copy, victim)
+        self._send(turn.frames)
+        await asyncio.sleep(0.005)
+        self._cover(on=False)
+        await asyncio.to_thread(victim.kill)
+        self._clock.advance(after_ms)
+        self._cover(on=True)
+        self.journals.forget_from(before_ms)
+        await self.journals.hold(turn.frames)
+        await self._begin(after_ms)
+        came = {one.key: self.journals.first[one.key].ms for one in turn.frames}
+        for ms in (before_ms, after_ms):
+            self.one.take(ms, [one for one in turn.frames if came[one.key] == ms])
+        assert set(came.values()) <= {before_ms, after_ms}
+
+    def _cover(self, *, on: bool) -> None:
+        fleet = self._fleets[0]
+        for name in fleet.carriers:
+            fleet.happen(name, Coverage(covered=on))
+
+
+def turn_for_a_kill(turns: Sequence[Turn], where: dict[str, str], its: set[str]) -> int:
+    """In the middle third, the one with most frames for these partitions, no two of one case."""
+
+    def bite(number: int) -> int:
+        frames = turns[number].frames
+        if len({one.case for one in frames}) < len(frames):
+            return 0
+        return sum(where[one.device_id] in its for one in frames)
+
+    found = max(range(len(turns) // 3, 2 * len(turns) // 3), key=bite)
+    assert bite(found)
+    return found
+
+
+async def outboxes(store: Store) -> dict[str, list[tuple[EntryId, bytes]]]:
+    found: dict[str, list[tuple[EntryId, bytes]]] = {}
+    for name in PARTITIONS:
+        found[name], after = [], BEGINNING
+        while entries := await Outbox(store).read(name, after, 500):
+            after = entries[-1].id
+            found[name] += [(entry.id, entry.blob) for entry in entries]
+    return found
+
+
+async def all_folded(store: Store, entries: dict[str, list[Entry]]) -> None:
+    """Wait until both watches have folded these journals."""
+
+    async def done() -> bool:
+        beats = {name: await read_beats(store, name, len(WATCHES)) for name in PARTITIONS}
+        return all(
+            len(of_one) == len(WATCHES)
+            and all(beat.entry_id >= entries[name][-1].id for beat in of_one)
+            for name, of_one in beats.items()
+        )
+
+    await until(done, "both watches have folded everything")
 
 
 @pytest.mark.slow
 @pytest.mark.servers
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 async def test_the_suite_on_a_cluster_gives_the_alarms_of_one_process(tmp_path):
-    runs = sorted(chosen(), key=lambda run: run.start_ms)
-    commands, devices = await imported(runs, PARTITIONS)
-    whole, _ = await imported(runs, ("one",))
-    assert len({device.partition for device in devices.values()}) == len(PARTITIONS)
-    one, parts = Journals(("one",)), Journals(PARTITIONS)
-    one.define(whole, runs[0].start_ms - 1)
-    parts.define(commands, runs[0].start_ms - 1)
-    end_ms = 0
-    for start_ms, group in groupby(runs, key=lambda run: run.start_ms):
-        assert start_ms >= end_ms, "runs of another start begin when those before are over"
-        end_ms = played(list(group), devices, one, parts)
-    watch = Watch("one")
-    expected = told(
-        [o for step in watch.fold(EntryColumns.of(one.entries["one"])) for o in step.outputs],
-        end_ms,
-    )
+    runs = chosen()
+    assert len({run.start_ms for run in runs}) == 1
+    turns = turns_of(runs)
+    sent = {one.key for turn in turns for one in turn.frames}
+    clock = SharedClock(tmp_path / "clock")
+    clock.advance(runs[0].start_ms)
     target = TargetSpec(
         name="meldkamer", kind="cap", url="http://127.0.0.1:9/", secret=new_secret(),
         audiences=("police",), extra={"sender": "test@afstand.example"},
     )  # fmt: skip
-    with ClusterServers(tmp_path / "cluster") as cluster:
-        endpoint = Endpoint("mosquitto", 1, "5")  # no watch talks to a broker
-        written = write_config(tmp_path, cluster.url, endpoint, [target], snapshot_entries=200)
-        file = written.config_file
-        names = msgspec.json.encode(PARTITIONS).decode()
-        file.write_text(f"partitions = {names}\n" + file.read_text())
-        environ = {**written.environ, "AFSTAND_STORE__CLUSTER": "true"}
-        site = Site(tmp_path, file, environ, written.health_ports)
+    environ = {
+        CLOCK_VARIABLE: str(tmp_path / "clock"),
+        "AFSTAND_STORE__CLUSTER": "true",
+        "AFSTAND_STORE__COPIES": "1",
+        "AFSTAND_WATCH__SNAPSHOT_ENTRIES": "1000",
+    }
+    with (
+        ClusterServers(tmp_path / "cluster") as cluster,
+        MosquittoServer(tmp_path / "broker-1") as one,
+        MosquittoServer(tmp_path / "broker-2") as two,
+    ):
+        first, second = sites(
+            tmp_path, cluster.url, [one, two], target, PARTITIONS, environ, TimedSite
+        )
+        fleets: list[Fleet] = []
+        driving: list[asyncio.Task[None]] = []
         try:
-            async with open_store(site.config) as store:
-                await write(store, parts)
-                site.start(WATCHES)
-                await site.ready(WATCHES)
+            async with open_store(first.config) as store:
+                registry = Registry(store, KeyBox(first.master_key))
+                with by(clock):
+                    await import_cases(cases_of(runs), registry, Journal(store), PARTITIONS)
+                where = {device.device_id: device.partition for device in registry}
+                names = {device.handle: device.device_id for device in registry}
+                assert set(where.values()) == set(PARTITIONS)
+                first.start(("intake", *WATCHES))
+                second.start(("intake",))
+                fleets = fleets_at([one, two], sorted(where))
+                driving += [asyncio.create_task(fleet.run()) for fleet in fleets]
+                await asyncio.gather(
+                    first.ready(("intake", *WATCHES)), second.ready(("intake",)),
+                    *(fleet.connected() for fleet in fleets),
+                )  # fmt: skip
+                playing = Playing(store, clock, fleets, names)
+                await playing.one.define(cases_of(runs), clock.now_ms())
 
-                async def all_folded() -> bool:
-                    found = told(await outputs_of(store, PARTITIONS), end_ms)
-                    return found.total() >= expected.total()
+                victim, its = most_used(cluster)
+                killing = turn_for_a_kill(turns, where, its)
+                for number, turn in enumerate(turns):
+                    if number == killing:
+                        await playing.turn_under_a_kill(turn, victim)
+                    else:
+                        await playing.turn(turn)
+                    if number == killing + AWAY_TURNS:
+                        await asyncio.to_thread(victim.start)
 
-                await until(all_folded, "the watches have told what one process tells")
-                assert told(await outputs_of(store, PARTITIONS), end_ms) == expected
+                async def nothing_kept() -> bool:
+                    return let_go(fleets) == sent
+
+                await until(nothing_kept, "every device holds an acknowledgement of every frame")
+                entries = await entries_of(store, PARTITIONS)
+                there = [(frame, name) for name, _, frame in frames_in(entries, names)]
+                assert set(there) == {(key, where[key[0]]) for key in sent}
+                await all_folded(store, entries)
+                outbox = await outboxes(store)
+                for name, part in entries.items():
+                    assert outbox[name] == folded(name, part).blobs
+                whole = folded("all", merged(entries))
+                assert whole.notes["duplicate"] == len(there) - len(sent)
+                blobs = [blob for part in outbox.values() for _, blob in part]
+                found = decided(one for blob in blobs for one in decode_envelope(blob).outputs)
+                assert found == decided(whole.outputs)
+                one_process = folded("one", playing.one.entries).outputs
+                assert found == decided(one_process)
         finally:
-            await site.stop()
-    classes = {alarm[1] for alarm in expected}
-    assert {AlarmClass.PROXIMITY, AlarmClass.AREA_BREACH, AlarmClass.TAMPER} <= classes
+            for fleet in fleets:
+                fleet.stop()
+            await asyncio.gather(*driving, return_exceptions=True)
+            await asyncio.gather(first.stop(), second.stop())
+    told = {AlarmClass.PROXIMITY, AlarmClass.AREA_BREACH, AlarmClass.TAMPER}
+    assert told <= classes_told(one_process)
