@@ -57,7 +57,8 @@ class Store(Section, frozen=True, kw_only=True):
     """The Redis or Valkey server that keeps journal, outbox and registry (`appendfsync always`).
 
     With `cluster`, `url` is any node of a cluster that is up. With `copies`, a frame is
-    acknowledged when so many replicas of the server (or of the node) have it too.
+    acknowledged when so many replicas of the server (or of the node) have it too; one in a cluster,
+    where a replica takes over by itself, unless something else is said.
     """
 
     url: Annotated[str, msgspec.Meta(pattern=r"^(redis|rediss|unix)://")] = (
@@ -65,7 +66,12 @@ class Store(Section, frozen=True, kw_only=True):
     )
     password: str = ""
     cluster: bool = False
-    copies: Annotated[int, msgspec.Meta(ge=0, le=STORE_COPIES_MAX)] = 0
+    copies: Annotated[int, msgspec.Meta(ge=0, le=STORE_COPIES_MAX)] | None = None
+
+    @property
+    def copies_wanted(self) -> int:
+        """How many replicas must have what is acknowledged."""
+        return int(self.cluster) if self.copies is None else self.copies
 
 
 class Broker(Section, frozen=True, kw_only=True):

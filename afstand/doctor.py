@@ -198,6 +198,9 @@ async def _store(store: Store, config: Config) -> AsyncIterator[Finding]:
         yield await _setting(store, name, wanted, why)
     if info.get("aof_last_write_status", "ok") != "ok":
         yield fail("store", "its last write to disk failed", "make room on its disk, read its log")
+    if int(info.get("connected_slaves", 0)) and not config.store.copies_wanted:
+        found = "has a replica that may lack what was acknowledged when it takes over"
+        yield warn("store", found, "set store.copies = 1")
     used, bound = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     bound = bound or int(info.get("total_system_memory", 0))
     if bound and used > DOCTOR_MEMORY_SHARE_MAX * bound:

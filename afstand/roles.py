@@ -95,7 +95,7 @@ async def intake(config: Config, stop: asyncio.Event) -> None:
         group=config.intake.group,
         default_partition=config.partitions[0],
         store_url=config.store_url(),
-        store_copies=config.store.copies,
+        store_copies=config.store.copies_wanted,
         store_is_cluster=config.store.cluster,
     )
     registry = CollectorRegistry()

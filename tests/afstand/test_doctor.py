@@ -20,7 +20,8 @@ from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.outbox import Outbox
 from ingest.store import connect_store
-from tests.servers import MosquittoServer, RedisServer, free_port
+from tests.cluster_servers import ask
+from tests.servers import MosquittoServer, RedisServer, free_port, wait_until
 
 
 def configured(folder, **values):
@@ -91,6 +92,18 @@ async def test_a_service_that_is_well_and_one_that_is_not(tmp_path, capsys):
     down = {one["subject"]: one for one in printed if one["level"] == "FAIL"}
     assert "is it running" in down["store"]["do"]
     assert "is it running" in down["broker"]["do"]
+
+
+@pytest.mark.servers
+async def test_a_replica_that_may_lack_what_was_acknowledged(tmp_path):
+    with RedisServer(tmp_path / "r", extra=["--repl-diskless-sync-delay", "0"]) as redis:
+        follows = ["--replicaof", redis.host, str(redis.port)]
+        with RedisServer(tmp_path / "replica", extra=follows):
+            wait_until(lambda: b"state=online" in ask(redis, "INFO", "replication"), "it follows")
+            for copies, warned in ((0, True), (1, False)):
+                config = configured(tmp_path, STORE__URL=redis.url, STORE__COPIES=copies)
+                found = await doctor.look_at_store(config)
+                assert any("has a replica" in one for _, one, _ in of(found, "store")) is warned
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Units and manifests: each names only what exists."""
 
-import argparse
 import asyncio
 import contextlib
 import inspect
@@ -20,22 +19,12 @@ from afstand.auditing import auditor
 from afstand.cli import _parser
 from afstand.config import load
 from afstand.console_role import console
+from tests.deploy.command_roles import SECTIONS, command_roles
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-NOT_OF_A_SITE = {"simulate", "servers"}  # to try things out
 OPTIONAL = {"trackers"}  # only where there are such devices: nobody starts it unasked
 AT_THE_BROKER = {"intake", "notify", "trackers"}
-
-
-def command_roles():
-    """Whatever `afstand` runs until it is told to stop."""
-    (commands,) = [one for one in _parser()._actions if isinstance(one, argparse._SubParsersAction)]
-    actions = {name: one.get_default("action") for name, one in commands.choices.items()}
-    found = [
-        name for name, one in actions.items() if one and "_run_role(" in inspect.getsource(one)
-    ]
-    return sorted(set(found) - NOT_OF_A_SITE)
 
 
 ROLES = command_roles()
@@ -188,6 +177,37 @@ def test_the_compose_file_starts_every_role_on_what_is_shipped():
     assert "/etc/redis/redis.conf" in services["store"]["command"]
 
 
+def server_setting(path, name):
+    """What a server's shipped configuration says."""
+    lines = [line.split() for line in (DEPLOY / path).read_text().splitlines()]
+    (found,) = [line[1] for line in lines if line[:1] == [name]]
+    return found
+
+
+def test_store_and_broker_may_write_where_they_keep_what_they_are_to_keep():
+    """The broker's image has no such folder, so a new volume there belongs to root."""
+    saved = server_setting("mosquitto/mosquitto.conf", "persistence_location").rstrip("/")
+    services = documents(DEPLOY / "compose/compose.yaml")[0]["services"]
+    assert f"broker:{saved}" in services["broker"]["volumes"]
+    *shell, line = services["broker"]["command"]
+    owned, started = line.split(" && ")
+    assert (shell, owned) == (["sh", "-c"], f"chown -R mosquitto {saved}")
+    configuration_file = started.removeprefix("exec mosquitto -c ")
+    assert f"../mosquitto/mosquitto.conf:{configuration_file}:ro" in services["broker"]["volumes"]
+    store = services["store"]
+    assert f"store:{store['command'][store['command'].index('--dir') + 1]}" in store["volumes"]
+    for name, folder in (("broker", saved), ("store", "/data")):
+        spec = documents(DEPLOY / f"kubernetes/{name}.yaml")[0]["spec"]
+        pod = spec["template"]["spec"]
+        user = pod["securityContext"]
+        assert user["fsGroup"] == user["runAsUser"]
+        (container,) = pod["containers"]
+        assert {"name": "data", "mountPath": folder} in container["volumeMounts"]
+        assert [one["metadata"]["name"] for one in spec["volumeClaimTemplates"]] == ["data"]
+        words = [*container.get("command", ()), *container.get("args", ())]
+        assert name == "broker" or words[words.index("--dir") + 1] == folder
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_manifest_runs_its_role(role):
     stateful, service, budget, *policies = documents(DEPLOY / f"kubernetes/{role}.yaml")
@@ -218,7 +238,7 @@ def test_a_manifest_runs_its_role(role):
     assert accepts(command_of(role, line)).config == Path("/etc/afstand/afstand.toml")
     assert command_of(role, line)[0] == role
     health = container["ports"][0]["containerPort"]
-    section = {"archiver": "archive", "auditor": "audit"}.get(role, role)
+    section = SECTIONS.get(role, role)
     environ = environment_of(container["env"])
     if role == "watch":  # replica n listens on the n-th port after the one configured
         assert "AFSTAND_WATCH__HEALTH_PORT=$((9110 - 1))" in line.replace("${POD_NAME##*-}", "1")

@@ -7,8 +7,6 @@ the rules.
 import json
 import re
 import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +23,11 @@ from alerting.notify.metrics import Metrics as NotifyMetrics
 from console.api.services import Metrics as ConsoleMetrics
 from ingest.metrics import IntakeMetrics
 from ingest.trackers import TrackerMetrics
-from tests.test_house import ROOT
+from tests.deploy.command_roles import SECTIONS, command_roles
+from tests.deploy.promtool import PROMETHEUS, ROOT, RULES, run
 
-PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "afstand.json"
 RUNBOOKS = ROOT / "docs" / "on-call" / "runbooks.md"
-RULES = yaml.safe_load((PROMETHEUS / "afstand.rules.yml").read_text())["groups"][0]["rules"]
 SELECTOR = re.compile(r"\b(afstand_\w+|up)\b(?:\{([^}]*)\})?")
 GROUPING = re.compile(r"\bby \(([^)]*)\)")
 OF_PROMETHEUS = {"job", "instance", "role", "le"}
@@ -143,36 +140,16 @@ def test_the_example_of_prometheus_scrapes_the_default_ports():
     example = yaml.safe_load((PROMETHEUS / "prometheus.example.yml").read_text())
     (job,) = example["scrape_configs"]
     config = Config()
-    watch = [config.watch.health_port + index for index in range(config.watch.replicas)]
     wanted = {
-        "intake": [config.intake.health_port],
-        "watch": watch,
-        "notify": [config.notify.health_port],
-        "archiver": [config.archive.health_port],
-        "auditor": [config.audit.health_port],
-        "console": [config.console.health_port],
+        role: [getattr(config, SECTIONS.get(role, role)).health_port] for role in command_roles()
     }
+    wanted["watch"] = [config.watch.health_port + index for index in range(config.watch.replicas)]
     found = {
         one["labels"]["role"]: [int(target.rpartition(":")[2]) for target in one["targets"]]
         for one in job["static_configs"]
     }
     assert found == wanted
     assert job["job_name"] == "afstand"
-
-
-def promtool() -> str:
-    """The promtool of this machine; skips the test when there is none."""
-    beside = ROOT / ".venv" / "promtool"
-    found = shutil.which("promtool") or (str(beside) if beside.exists() else None)
-    if found is None:
-        pytest.skip("promtool is not installed on this machine (Debian package: prometheus)")
-    return found
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [promtool(), *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 def test_the_rule_of_the_flood_asks_for_figures_that_the_book_has():
@@ -201,6 +178,46 @@ def test_promtool_takes_rules_example_and_every_expression_of_the_dashboard(tmp_
     ):
         done = run(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+PARTS = {"process", "intake", "broker", "store", "replica", "receiver"}
+LOSSES = [rule["alert"] for rule in RULES if "lost" in rule["labels"]]
+
+
+def test_the_loss_of_each_part_has_its_rule():
+    assert {rule["labels"]["lost"] for rule in RULES if "lost" in rule["labels"]} == PARTS
+
+
+def test_the_page_that_is_printed_has_the_loss_of_each_part():
+    page = (ROOT / "docs/operating/degraded-mode.md").read_text()
+    named = re.findall(r"`(Afstand\w+)`", page)
+    rules = {rule["alert"]: rule["labels"] for rule in RULES}
+    assert set(named) <= rules.keys()
+    assert {rules[name].get("lost") for name in named} >= PARTS
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "`Afstand" in line]
+    assert len(rows) >= 10
+    assert all(len(cell.strip()) > 3 for row in rows for cell in row.strip("|").split("|"))
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_the_watchdog_stops_while_a_part_is_lost_and_goes_on_otherwise(tmp_path, stops):
+    """The tests of the rules, each asked for the watchdog when its rule fires."""
+    tests = yaml.safe_load((PROMETHEUS / "afstand.test.yml").read_text())
+    asked = [one for one in tests["tests"][1:] if (one["name"] in LOSSES) is stops]
+    assert len(asked) >= len(PARTS)
+    firing = [{"labels": '{alertname="AfstandWatchdog"}', "value": 1}]
+    there = [f'up{{job="afstand", role="{role}", instance="x"}}'
+             for role in ("intake", "watch", "notify")]  # fmt: skip
+    for one in asked:
+        if one["name"] != "AfstandRoleMissing":
+            one["input_series"] += [{"series": series, "values": "1x400"} for series in there]
+        (check,) = one["promql_expr_test"]
+        check["expr"] = 'count by (alertname) (ALERTS{alertname="AfstandWatchdog"})'
+        check["exp_samples"] = [] if stops else firing
+    (tmp_path / "afstand.test.yml").write_text(json.dumps({**tests, "tests": asked}))
+    shutil.copy(PROMETHEUS / "afstand.rules.yml", tmp_path)
+    done = run("test", "rules", tmp_path / "afstand.test.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("at", [1, 12, 27, 36])
