@@ -261,10 +261,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: Http = Http()
     log: Log = Log()
     partitions: tuple[Partition, ...] = ("0",)
-    targets: dict[str, Target] = msgspec.field(default_factory=dict)
-    """Whom the notifier can reach.
+    targets: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """Whom the notifier can reach, as the file says it: checked, with references for secrets.
 
-    `kind = "cap"` or `"cloudevents"`; their secrets are references too.
+    Who is to reach them asks `notify_settings`; the other roles have no secret of theirs.
     """
     source: str = "(defaults)"
 
@@ -361,15 +361,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return urlunsplit(parts._replace(netloc=f":{quote(password, safe='')}@{parts.netloc}"))
 
     def notify_settings(self) -> NotifySettings:
-        """What the notifier needs to know. Raises ConfigError for a secret that cannot be had."""
+        """What the notifier needs to know. Raises ConfigError for secrets that cannot be had."""
         broker = self.broker
+        problems: list[Problem] = []
+        targets = {
+            name: _target(self.source, name, table, self.secret, problems)
+            for name, table in self.targets.items()
+        }
+        if problems:
+            raise ConfigError(problems)
         tls = TlsSettings(
             ca_file=broker.ca_file or None,
             cert_file=broker.cert_file or None,
             key_file=broker.key_file or None,
         )
         return NotifySettings(
-            targets=self.targets,
+            targets={name: one for name, one in targets.items() if one is not None},
             broker=BrokerSettings(
                 host=broker.host,
                 port=broker.port,
@@ -391,6 +398,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return self.secret(key, reference) if reference else ""
 
 
+_NO_REFERENCE: Final = "must say env:NAME or file:PATH; a secret is never in the file itself"
+
+
 def resolve_secret(source: str, key: str, reference: str) -> str:
     """Read one secret. Raises ConfigError that names file, key and reason, never the secret."""
     kind, _, where = reference.partition(":")
@@ -409,7 +419,7 @@ def resolve_secret(source: str, key: str, reference: str) -> str:
                 return text
             reason = f"{where} is empty"
     else:
-        reason = "must say env:NAME or file:PATH; a secret is never in the file itself"
+        reason = _NO_REFERENCE
     raise ConfigError([Problem(source, key, reason)])
 
 
@@ -478,46 +488,60 @@ def _converted(file: str, key: str, value: Any, kind: Any, problems: list[Proble
         return None
 
 
-def _targets(file: str, tables: Any, problems: list[Problem]) -> dict[str, Target]:
-    """The targets, with their secrets read from where they are."""
+def _targets(file: str, tables: Any, problems: list[Problem]) -> dict[str, dict[str, Any]]:
+    """The targets as they are written, checked as far as that goes without their secrets."""
     if not isinstance(tables, dict):
         problems.append(Problem(file, "targets", "must be a table of tables"))
         return {}
     found: dict[str, Target] = {}
     for name, table in tables.items():
-        key = f"targets.{name}"
-        resolved = dict(table) if isinstance(table, dict) else table
-        if isinstance(table, dict):
-            _resolve_target_secrets(file, key, resolved, problems)
-        target = _converted(file, key, resolved, Target, problems)
+        target = _target(file, name, table, partial(_stand_in, file), problems)
         if target is not None:
             found[name] = target
     try:
         NotifySettings(targets=found)
     except ValueError as error:
         problems.append(Problem(file, "targets", str(error)))
-    return found
+    return {name: tables[name] for name in found}
 
 
-def _resolve_target_secrets(
-    file: str, key: str, table: dict[str, Any], problems: list[Problem]
-) -> None:
-    try:
-        if isinstance(table.get("secrets"), list):
-            table["secrets"] = [
-                resolve_secret(file, f"{key}.secrets[{index}]", str(reference))
-                for index, reference in enumerate(table["secrets"])
+def _stand_in(file: str, key: str, reference: str) -> str:
+    """Something of the shape of a secret. Raises ConfigError for what is no reference to one."""
+    kind, _, where = reference.partition(":")
+    if kind not in ("env", "file") or not where:
+        raise ConfigError([Problem(file, key, _NO_REFERENCE)])
+    return "whsec_" + "A" * 32
+
+
+def _target(
+    file: str,
+    name: str,
+    table: Any,
+    secret: Callable[[str, str], str],
+    problems: list[Problem],
+) -> Target | None:
+    """One target with its secrets, which `secret` gives for key and reference."""
+    key = f"targets.{name}"
+    resolved = dict(table) if isinstance(table, dict) else table
+
+    def given(at: str, reference: Any) -> str:
+        try:
+            return secret(f"{key}.{at}", str(reference))
+        except ConfigError as error:
+            problems.extend(error.problems)
+            # Something of the right shape, so that the other keys of the table are checked too.
+            return _stand_in(file, at, "env:X")
+
+    if isinstance(resolved, dict):
+        if isinstance(resolved.get("secrets"), list):
+            resolved["secrets"] = [
+                given(f"secrets[{n}]", reference) for n, reference in enumerate(resolved["secrets"])
             ]
-        for name in ("bearer_token", "password"):
-            if isinstance(table.get(name), str):
-                table[name] = resolve_secret(file, f"{key}.{name}", table[name])
-    except ConfigError as error:
-        problems += error.problems
-        # Something of the right shape, so that the other keys of the table are checked too.
-        table["secrets"] = ["whsec_" + "A" * 32]
-        table.pop("bearer_token", None)
-        if "password" in table:
-            table["password"] = "-"  # noqa: S105 - stands for one that could not be read
+        for part in ("bearer_token", "password"):
+            if isinstance(resolved.get(part), str):
+                resolved[part] = given(part, resolved[part])
+    target: Target | None = _converted(file, key, resolved, Target, problems)
+    return target
 
 
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Config:

@@ -439,9 +439,12 @@ async def examine(config: Config) -> list[Finding]:
     except ConfigError:
         pass  # told above
     several.append(look_at_broker(config))
-    single: list[Awaitable[Finding]] = [
-        look_at_receiver(name, target) for name, target in config.targets.items()
-    ]
+    single: list[Awaitable[Finding]] = []
+    try:
+        targets = config.notify_settings().targets
+        single += [look_at_receiver(name, target) for name, target in targets.items()]
+    except ConfigError:
+        pass  # told above
     single += [
         look_at_process(name, config.http.host, port)
         for name, port in _health_ports(config).items()

@@ -60,7 +60,7 @@ def write(tmp_path, monkeypatch):
 
 def problems(path, environ=None):
     with pytest.raises(ConfigError) as caught:
-        load(path, environ or {})
+        load(path, environ or {}).notify_settings()
     return {(problem.key, problem.reason) for problem in caught.value.problems}
 
 
@@ -70,9 +70,22 @@ def test_a_good_file_is_read_with_its_secrets_from_where_they_are(write):
     assert (config.broker.host, config.broker.port, config.broker.version) == (
         "broker.example", 8883, "3.1.1",
     )  # fmt: skip
-    assert config.targets["meldkamer-rotterdam"].secrets == (SECRET,)
-    assert config.targets["reclassering"].secrets == (SECRET,)
-    assert SECRET not in repr(config.targets)
+    targets = config.notify_settings().targets
+    assert targets["meldkamer-rotterdam"].secrets == (SECRET,)
+    assert targets["reclassering"].secrets == (SECRET,)
+    assert SECRET not in repr(targets)
+
+
+def test_who_tells_nobody_needs_no_secret_of_a_target(write, monkeypatch):
+    monkeypatch.delenv("MELDKAMER_SECRET")
+    config = load(write(GOOD.replace("{secret_file}", "/does/not/exist")), {})
+    assert set(config.targets) == {"meldkamer-rotterdam", "reclassering"}
+    assert SECRET not in repr(config)
+    with pytest.raises(ConfigError) as caught:
+        config.notify_settings()
+    assert [problem.key for problem in caught.value.problems] == [
+        "targets.meldkamer-rotterdam.secrets[0]", "targets.reclassering.secrets[0]",
+    ]  # fmt: skip
 
 
 def test_without_a_file_there_are_defaults():

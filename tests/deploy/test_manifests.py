@@ -269,7 +269,9 @@ def test_a_manifest_runs_its_role(role):
     kept = claims | {name for name, one in volumes.items() if "persistentVolumeClaim" in one}
     assert {mounts[name] for name in kept} == written.get(role, set())
     assert spec["replicas"] == (2 if role in ("intake", "watch", "notify") else 1)
-    assert [one["secretRef"] for one in container["envFrom"]] == [{"name": "afstand"}]
+    others = [{"name": "afstand-targets"}] if role == "notify" else []
+    given = [one["secretRef"] for one in container["envFrom"]]
+    assert given == [{"name": "afstand", "optional": True}, *others]
 
 
 @pytest.mark.parametrize("role", ["intake", "watch"])
@@ -315,7 +317,7 @@ def test_what_devices_reach_does_not_reach_the_store():
 
 
 def keys_in_the_manifest(role):
-    """Variables that come from the secret of keys, without those that may be absent."""
+    """Variables from the secrets of keys and targets, without those that may be absent."""
     stateful = documents(DEPLOY / f"kubernetes/{role}.yaml")[0]
     (container,) = stateful["spec"]["template"]["spec"]["containers"]
     found = {}
@@ -324,7 +326,14 @@ def keys_in_the_manifest(role):
         if key and not key.get("optional"):
             assert (key["name"], key["key"]) == ("afstand-keys", one["name"])
             found[one["name"]] = key
-    return set(found)
+    whole = [one["secretRef"]["name"] for one in container["envFrom"]]
+    return set(found) | (keys_of_targets() if "afstand-targets" in whole else set())
+
+
+def keys_of_targets():
+    """What the targets of the example ask for."""
+    tables = tomllib.loads((DEPLOY / "afstand.example.toml").read_text())["targets"]
+    return set(re.findall(r"env:([A-Z_]+)", str(tables)))
 
 
 def keys_in_the_compose_file(role):
@@ -333,6 +342,8 @@ def keys_in_the_compose_file(role):
     head = " ".join(line.lstrip("# ") for line in path.read_text().split("name:")[0].splitlines())
     listed = {file: set(names.split(", ")) for file, names in
               re.findall(r"(\w+\.env) \(([A-Z_]+(?:, [A-Z_]+)*)\)", head)}  # fmt: skip
+    assert "targets.env (what the targets in afstand.toml ask for)" in head
+    listed["targets.env"] = keys_of_targets()
     services = documents(path)[0]["services"].values()
     (files, *more) = [
         [one["env_file"]] if isinstance(one["env_file"], str) else one["env_file"]
