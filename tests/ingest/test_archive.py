@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.archive import archiver as archiver_module
+from ingest.archive import files as files_module
 from ingest.archive import history as history_module
 from ingest.archive import mover as mover_module
 from ingest.archive.archiver import Expected
-from ingest.archive.chain import StreamName
-from ingest.archive.files import SCHEMA, read_file
+from ingest.archive.chain import StreamName, link
+from ingest.archive.files import SCHEMA, read_file, read_meta, write_file
 from ingest.archive.folder import ArchiveFolder
 from ingest.archive.history import History
 from ingest.archive.mover import Ages
@@ -196,6 +197,10 @@ async def test_a_death_at_any_step_of_a_move_loses_and_doubles_nothing(
         except Crash:
             died = True
         steps.dies_at = -1
+        await same(store, root, written)
+        if await Journal(store).first_id(PARTITION) != written.journal[0].id:
+            with pytest.raises(GapError):  # never a sequence with a hole
+                await read_all(store, root / "elsewhere", StreamName.JOURNAL)
         again = archiver(store, root)
         await again.reopen()
         while sum((done := await again.cycle()).moved.values()):
@@ -207,6 +212,43 @@ async def test_a_death_at_any_step_of_a_move_loses_and_doubles_nothing(
             break
         at += 1
     assert at > 30
+
+
+async def test_a_file_and_its_name_are_on_the_disk_before_anything_is_trimmed(
+    store, tmp_path, at_ms, seed, monkeypatch
+):
+    """What a power cut leaves: of data and names only what was synced."""
+    done: list[tuple[str, str]] = []
+    sync, rename, run = os.fsync, Path.rename, mover_module.command
+
+    def synced(handle):
+        done.append(("sync", str(Path(f"/proc/self/fd/{handle}").readlink())))
+        sync(handle)
+
+    def renamed(path, target):
+        done.append(("rename", f"{path} {target}"))
+        return rename(path, target)
+
+    async def asked(store, name, *args):
+        done.append((name, ""))
+        return await run(store, name, *args)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(mover_module, "command", asked)
+    written = await write_entries(store, random.Random(seed), 100)
+    await all_passed(store)
+    one = archiver(store, tmp_path)
+    await one.reopen()
+    await move_all(one, at_ms, written.journal[-1].id.ms + 5_000)
+    files = [two.split(" ") for what, two in done if what == "rename" and "parquet" in two]
+    assert len(files) > 3
+    for unfinished, name in files:
+        at = done.index(("rename", f"{unfinished} {name}"))
+        assert ("sync", unfinished) in done[:at]
+        trim = next((n for n in range(at, len(done)) if done[n][0] == "XTRIM"), len(done))
+        assert ("sync", str(Path(name).parent)) in done[at:trim]
+    assert any(what == "XTRIM" for what, _ in done)
 
 
 # --- who has read what ----------------------------------------------------------------------------
@@ -469,13 +511,41 @@ async def test_a_file_whose_word_of_itself_is_damaged_is_found(store, tmp_path, 
     assert path.name in said[0]
 
 
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_file_that_was_written_again_is_found(store, tmp_path, at_ms, seed, anew):
+    """Its name and all checksums fit: only the chain shows it, `anew` with another chain in it."""
+    await archived(store, tmp_path, at_ms, seed, trimmed=True)
+    files = list(ArchiveFolder(tmp_path, PARTITION, StreamName.JOURNAL).files())
+    file = files[2]
+    items = [rows.item(k) for rows in read_file(file) for k in range(len(rows))]
+    links = [rows.link(k) for rows in read_file(file) for k in range(len(rows))]
+    at = next(n for n in range(len(items) // 2, len(items)) if items[n].blob)
+    blob = bytes([items[at].blob[0] ^ 1]) + items[at].blob[1:]
+    items[at] = items[at]._replace(blob=blob)
+    begins = bytes.fromhex(read_meta(file).previous)
+    if anew:
+        links = link(begins, items)
+    file.path.unlink()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files_module, "_compare", lambda *_: None)
+        write_file(file.path.parent, PARTITION, StreamName.JOURNAL, begins, items, links)
+    said = await findings(store, tmp_path)
+    assert said
+    if anew:
+        assert any(files[3].path.name in one and "does not follow" in one for one in said)
+    else:
+        assert any(f"entry {items[at].id} does not follow" in one for one in said)
+
+
 CHANGES = ("changed", "missing", "kind")
 
 
 @pytest.mark.slow
-async def test_every_change_in_the_store_is_found_and_named(store, tmp_path, at_ms, seed):
+@pytest.mark.parametrize("trimmed", [True, False])
+async def test_every_change_in_the_store_is_found_and_named(store, tmp_path, at_ms, seed, trimmed):
+    """Of what is in the store alone, and of what is in the archive too."""
     draw = random.Random(seed)
-    await archived(store, tmp_path, at_ms, seed, trimmed=True)
+    await archived(store, tmp_path, at_ms, seed, trimmed=trimmed)
     for stream in StreamName:
         key = stream.key(PARTITION)
         held = await store.execute_command("XRANGE", key, "-", "+")
