@@ -359,6 +359,7 @@ class Watch:
         work.inputs[:0] = [self._placed(event) for event in inputs.events]
         if len(inputs.handles):
             work.inputs += self._observe(inputs, work)
+        work.say_set_aside(len(self._devices.set_aside))
 
     def _read(self, batch: FrameBatch, work: Work) -> Inputs:
         """All frames at once; when that raises by halves, down to the frames that do."""
@@ -386,7 +387,8 @@ class Watch:
         if handle in self._devices.set_aside:
             return
         self._devices.set_fixes_aside(handle, reason)
-        work.signal(SignalKind.DEVICE_SET_ASIDE, f"{device.device_id}: {reason}")
+        work.set_aside.append(device.device_id)
+        work.why_set_aside = work.why_set_aside or reason
 
     def _placed(self, event: DeviceEvent) -> DeviceEvent:
         """A press without a position is told with the last one known.

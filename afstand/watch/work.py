@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from afstand.watch.envelope import entry_key
 from afstand.watch.moving import Passed
 from alerting.book.types import Input, Output, Rejected, RejectReason, SignalKind, SystemSignal
 from geofence.verdicts import Finding
 from ingest.entries import Entry
+
+SET_ASIDE_NAMED_MAX: Final = 5  # in one line; the alarm's record has a line for each entry
 
 
 class Work:
@@ -22,6 +25,10 @@ class Work:
         self.outputs: list[Output] = []
         self.passed: list[Passed] = []
         self.notes: Counter[str] = Counter()
+        self.set_aside: list[str] = []
+        """Devices whose fixes made the program raise in this entry."""
+        self.why_set_aside = ""
+        """What the first of them raised."""
 
     def signal(self, kind: SignalKind, detail: str) -> None:
         """Tell the book something about the service itself."""
@@ -31,6 +38,15 @@ class Work:
         """An entry, or a part of it, that cannot be folded."""
         self.notes["poison"] += 1
         self.signal(SignalKind.POISON_ENTRY, f"{self.key}: {detail}")
+
+    def say_set_aside(self, in_all: int) -> None:
+        """Name the devices that were set aside: nobody watches by their fixes any more."""
+        if not self.set_aside:
+            return
+        named = ", ".join(self.set_aside[:SET_ASIDE_NAMED_MAX])
+        more = len(self.set_aside) - SET_ASIDE_NAMED_MAX
+        text = f"{named}{f' and {more} more' if more > 0 else ''}: {self.why_set_aside[:100]}"
+        self.signal(SignalKind.DEVICE_SET_ASIDE, f"{text} ({in_all} set aside in all)")
 
     def rejected(self, reason: RejectReason, what: str, ref: str, detail: str) -> None:
         """Something that changed nothing, said to whoever sent it."""

@@ -186,10 +186,10 @@ def _audible_for(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
     return _start(cx, alarm, Purpose.ALERT, facts.reason)
 
 
-def repeat(cx: Context, alarm: Alarm, facts: Facts) -> Alarm:
+def repeat(cx: Context, alarm: Alarm, facts: Facts, detail: str = "") -> Alarm:
     """The same source again: a second press. It is news, whoever had the first in hand."""
     alarm = _with_facts(cx, replace(alarm, count=alarm.count + 1), facts)
-    cx.record(alarm, Change.RAISED_AGAIN, facts.reason)
+    cx.record(alarm, Change.RAISED_AGAIN, facts.reason, detail=detail)
     incidents.void_proposal(cx, alarm.incident_id, facts.reason)
     return _news(cx, alarm, facts, facts.reason)
 

@@ -10,7 +10,7 @@ from typing import Final
 from alerting.book.classes import ClassRule, FirstAction, Text, build
 from alerting.book.words import AlarmClass, Priority
 
-BOOK_VERSION: Final = "4"
+BOOK_VERSION: Final = "5"
 
 _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S

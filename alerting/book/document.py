@@ -52,7 +52,7 @@ SETTLING = f"""\
 {_span(alarms.SETTLE_MS_MAX // 1000)}. *Pages again*: when a plan has ended
 and nobody has answered. *Looked at again*: a condition that lasts so long after a person closed its
 alarm raises a new one. An open SYSTEM alarm is told again at most every
-{floods.SAY_AGAIN_MS // 60_000} min."""
+{floods.SAY_AGAIN_MS // 60_000} min; but another device that is set aside is news each time."""
 
 POSSIBLE = """\
 A *possible* breach of a ban (one fix) is a breach at once, marked unconfirmed, from this

@@ -21,6 +21,8 @@ replace = msgspec.structs.replace
 
 QUIET_MS: Final = 300_000
 """A signal that nobody takes back counts as over when it was not said again for so long."""
+EACH_IS_NEWS: Final = (SignalKind.DEVICE_SET_ASIDE,)
+"""Signals that are about somebody else each time: whoever has the first in hand hears of the next."""
 SAY_AGAIN_MS: Final = 600_000
 """An open SYSTEM alarm is told again at most this often, with its count."""
 
@@ -51,6 +53,9 @@ def signal(cx: Context, said: SystemSignal) -> None:
     if not said.lasting:
         cx.state.timers.set(f"condition|{key}", cx.now_ms + QUIET_MS)
     alarm = cx.state.alarms[condition.alarm_id]
+    if said.kind in EACH_IS_NEWS:
+        alarms.repeat(cx, alarm, facts, facts.detail)
+        return
     alarm = replace(alarm, facts=facts, count=alarm.count + max(1, said.count))
     cx.state.alarms.put(alarm.alarm_id, alarm)
     if cx.now_ms - alarm.updated_ms >= SAY_AGAIN_MS:

@@ -5,6 +5,7 @@ frames are malformed. What the others have to say is what it would be without th
 """
 
 import random
+import re
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from afstand.watch import frames as frames_module
 from afstand.watch import page as page_module
 from afstand.watch.envelope import decode_envelope
 from afstand.watch.fold import Watch
-from alerting.book.types import AlarmClass, DefinePlan, Notice
+from alerting.book.types import AlarmClass, AlarmRecord, DefinePlan, Notice
 from firmware_contracts import EventCode
 from geofence.engine import Engine
 from geofence.orders import CircleShape, Order, Role, Zone
@@ -180,5 +181,11 @@ def test_devices_that_raise_are_told_and_take_nobody_along(faults):
     assert mine == about(well)
     assert any(one[0] is AlarmClass.AREA_BREACH for one in mine)
     assert any(one[0] is AlarmClass.PANIC for one in mine)
-    text = " ".join(one.detail for one in notices(found) if one.alarm_class is AlarmClass.SYSTEM)
+    outputs = [output for _, blob in found for output in decode_envelope(blob).outputs]
+    told = [one for one in outputs if getattr(one, "reason", "") == "device-set-aside"]
+    text = " ".join(one.detail for one in told if isinstance(one, Notice | AlarmRecord))
+    named = {int(n) for n in re.findall(r"\bd(\d+)\b", text)}
+    assert named == {n for n in range(DEVICES) if not is_well(n)}
     assert "BoomError" in text
+    last = [one for one in told if isinstance(one, Notice)][-1]
+    assert f"{len(named)} set aside in all" in last.detail

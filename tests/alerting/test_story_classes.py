@@ -530,6 +530,20 @@ def test_trouble_that_lasts_is_said_again_with_its_count(story):
     story.expect("shift-lead system withdrawn")
 
 
+def test_every_device_that_is_set_aside_is_news_to_whoever_has_the_first_in_hand(story):
+    story.signal("device-set-aside", detail="d1: a fault")
+    story.expect("shift-lead system alert")
+    story.acknowledge()
+    story.forward(30)
+    story.signal("device-set-aside", detail="d2: a fault")
+    (notice,) = story.expect("shift-lead system alert")
+    assert notice.detail == "d2: a fault"
+    story.signal("device-set-aside", detail="d3: a fault")
+    (notice,) = story.expect("shift-lead system update")
+    assert (notice.detail, notice.count) == ("d3: a fault", 3)
+    assert len(story.alarms()) == 1
+
+
 def test_two_kinds_of_trouble_are_two_incidents(story):
     story.signal("poison-entry")
     story.expect("shift-lead system alert")
