@@ -22,7 +22,7 @@ replace = msgspec.structs.replace
 QUIET_MS: Final = 300_000
 """A signal that nobody takes back counts as over when it was not said again for so long."""
 EACH_IS_NEWS: Final = (SignalKind.DEVICE_SET_ASIDE,)
-"""Signals that are about somebody else each time: whoever has the first in hand hears of the next."""
+"""About somebody else each time: whoever has the first in hand hears of the next."""
 SAY_AGAIN_MS: Final = 600_000
 """An open SYSTEM alarm is told again at most this often, with its count."""
 
