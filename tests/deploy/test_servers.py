@@ -10,7 +10,7 @@ import redis.exceptions
 from ingest.entries import EntryKind
 from ingest.journal import Journal
 from ingest.store import EntryId, StoreUnavailableError, connect_store
-from tests.servers import MosquittoServer, RedisServer
+from tests.servers import MOSQUITTO_CONF, MosquittoServer, RedisServer
 
 pytestmark = pytest.mark.servers
 MESSAGES = 3_000  # the default of max_queued_messages is 1000, and drops the rest
@@ -62,6 +62,19 @@ async def test_a_store_that_is_full_refuses_and_forgets_nothing(tmp_path):
                 await store.execute_command("SET", "more", "text" * 100)
         finally:
             await store.aclose()
+
+
+def test_the_broker_is_set_up_to_keep_what_it_has_and_to_let_nobody_in_unknown():
+    """What takes too long to be seen at work; the rest of it is above."""
+    lines = (line.split(maxsplit=1) for line in MOSQUITTO_CONF.read_text().splitlines())
+    said = {one[0]: one[1] for one in lines if len(one) == 2 and one[0] != "#"}
+    assert (said["persistence"], said["autosave_interval"]) == ("true", "10")
+    assert "autosave_on_changes" not in said
+    assert int(said["max_queued_messages"]) >= 1_000_000
+    assert int(said["max_inflight_messages"]) >= 1_000
+    assert said["persistent_client_expiration"] == "14d"
+    assert (said["allow_anonymous"], said["require_certificate"]) == ("false", "true")
+    assert said["acl_file"] == "/etc/mosquitto/acl"
 
 
 async def test_the_store_is_set_up_to_lose_nothing(tmp_path):

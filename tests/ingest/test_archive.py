@@ -219,7 +219,8 @@ async def test_a_file_and_its_name_are_on_the_disk_before_anything_is_trimmed(
 ):
     """What a power cut leaves: of data and names only what was synced."""
     done: list[tuple[str, str]] = []
-    sync, rename, run = os.fsync, Path.rename, mover_module.command
+    sync, rename = os.fsync, Path.rename
+    run: Any = vars(mover_module)["command"]
 
     def synced(handle):
         done.append(("sync", str(Path(f"/proc/self/fd/{handle}").readlink())))
