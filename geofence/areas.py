@@ -40,6 +40,7 @@ from geofence.layout import (
     AREA,
     EXIT,
     FRESH,
+    LABEL_COALESCED,
     LABEL_LATE_DELIVERY,
     LABEL_POOR,
     LOCATION,
@@ -106,6 +107,10 @@ class Fix(NamedTuple):
     moved_mm: int
     leapt: int
     """How the person came here: MOVED, LEAPT or LEAP."""
+    behind: bool
+    """It came in a journal entry that was taken while the intake was behind."""
+    waits: bool
+    """It leaves the decision to a newer one of that entry (geofence.coalescing)."""
 
 
 class Measure(NamedTuple):
@@ -138,6 +143,8 @@ def new_fix(
     last_accuracy: int,
     moved_mm: int,
     leapt: int,
+    behind: bool,
+    waits: bool,
 ) -> Fix:
     """Return a Fix of one type, whatever the widths it is made of."""
     return Fix(
@@ -156,13 +163,17 @@ def new_fix(
         wide(last_accuracy),
         wide(moved_mm),
         wide(leapt),
+        wide(behind) != 0,
+        wide(waits) != 0,
     )
 
 
 @jit_inline
 def instant(at_ms: int) -> Fix:
     """Return what stands for a fix when only time has passed."""
-    return new_fix(at_ms, 0, 0, 0, 0, SPEED_UNKNOWN, 0, False, 0, NONE_MS, 0, 0, 0, 0, 0)
+    return new_fix(
+        at_ms, 0, 0, 0, 0, SPEED_UNKNOWN, 0, False, 0, NONE_MS, 0, 0, 0, 0, 0, False, False
+    )
 
 
 @jit_inline
@@ -350,7 +361,9 @@ def observe_units(
         fix.lon - across,
         fix.lon + across,
     )
-    if clear and at_home and p["active"] == 0:
+    # A unit at rest may show what an older fix of the same entry left to this one to tell.
+    for_older = fix.labels & LABEL_COALESCED != 0
+    if clear and at_home and p["active"] == 0 and not for_older:
         return
     leg0 = wide(p["leg0"])
     unit0 = wide(p["unit0"])
@@ -360,7 +373,7 @@ def observe_units(
         row = world.units[u]
         kind = wide(row["kind"])
         first = leg0 + wide(row["leg"])
-        if is_quiet(row):
+        if is_quiet(row) and not (for_older and row["shown"] != shown_state(row)):
             if kind == LOCATION:
                 if at_home:
                     continue
@@ -391,6 +404,7 @@ def observe_unit(
     p = world.persons[person]
     row = world.units[unit]
     was_quiet = is_quiet(row)
+    was_shown = shown_state(row)
     kind = wide(row["kind"])
     ring = wide(row["ring"])
     threshold = wide(row["threshold"])
@@ -438,8 +452,8 @@ def observe_unit(
     met = wide(codes.NO_REASON)
     if row["once"] and p_1024 <= PRESENT_1024 and not fix.doubted:
         met = attend(row, fix.time_ms)
-    settle(world, ledger, zones, person, unit, fix, now_ms, passed, m, met)
-    if row["force"] and row["open"] and not row["once"]:
+    settle(world, ledger, zones, person, unit, fix, now_ms, passed, m, met, was_shown)
+    if row["force"] and row["open"] and not row["once"] and not fix.waits:
         nearing = m.nearing
         if kind == EXIT:
             nearing = fix.speed >= STILL_MM_S and m.depth_mm * 1000 <= fix.speed * APPROACH_MS
@@ -508,10 +522,12 @@ def settle(
     passed: int,
     m: Measure,
     met: int,
+    was_shown: int,
 ) -> None:
     """Compare what a unit shows with what was told last, and tell the difference.
 
-    `met`: the reason when a report duty is no longer missed, else NO_REASON.
+    `met`: the reason when a report duty is no longer missed, else NO_REASON. `was_shown`: what the
+    unit would have shown before this fix, had every fix spoken for itself.
     """
     row = world.units[unit]
     shown = wide(row["shown"])
@@ -520,11 +536,13 @@ def settle(
     now_fresh = FRESH
     if fix.doubted or now_ms - fix.time_ms >= row["silence_ms"]:
         now_fresh = fresh
-    if now_shown == shown and now_fresh == fresh:
+    changed = now_shown != shown or now_fresh != fresh
+    rises = is_worse(fix, shown, was_shown, now_shown)
+    if not speaks(fix, changed, rises or (changed and met >= 0)):
         return
     row["shown"] = now_shown
     row["fresh"] = now_fresh
-    if now_shown == shown:
+    if now_shown == shown and not rises:
         reason = codes.SILENCE_ENDED
     elif met >= 0:
         reason = met
@@ -549,6 +567,24 @@ def settle(
         e["distance"] = m.path_mm
         e["zone"] = m.zone
         e["p"] = passed
+
+
+@jit_inline
+def is_worse(fix: Fix, shown: int, was_shown: int, now_shown: int) -> bool:
+    """Return whether a fix makes a breach of what was none, or a confirmed one of a possible one.
+
+    That is told whatever newer fixes say, also where the end of an earlier one was left to them.
+    While a confirmed breach is shown nothing is worse.
+    """
+    if not fix.behind or shown == CONFIRMED or now_shown == was_shown:
+        return False
+    return bool(now_shown == CONFIRMED or (now_shown == POSSIBLE and was_shown != CONFIRMED))
+
+
+@jit_inline
+def speaks(fix: Fix, changed: bool, anyway: bool) -> bool:
+    """Return whether a fix tells what it changed, or leaves that to a newer one."""
+    return anyway or (changed and not fix.waits)
 
 
 @jit_inline

@@ -18,6 +18,7 @@ LABELS: Final = (
     Label.ORDER_EXPIRING,
     Label.POSITION_PREDICTED,
     Label.CHANGED_SINCE,
+    Label.COALESCED,
 )
 """In the order of the bits of an event's labels (geofence.layout)."""
 

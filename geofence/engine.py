@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from afstand.limits import DEFINITIONS_MAX, FIX_BATCH_MAX
 from geofence import kernel, moving
+from geofence.coalescing import NOTHING_NEWER, newer_of, usable_of
 from geofence.docket import Docket, PreparedZone, compile_zones, has_one_shape
 from geofence.findings import read_findings
 from geofence.forgetting import forget_person
 from geofence.geojson import GeoJSONError
 from geofence.kernel import FixBatch
 from geofence.layout import (
+    COALESCED,
     COUNTS,
     DOUBTED,
     DUPLICATES,
@@ -64,6 +66,8 @@ class Fixes(NamedTuple):
     doubted: int
     from_future: int
     unusable: int
+    coalesced: int
+    """Since this process began: the only figure that is no part of the state."""
 
 
 class Rejected(NamedTuple):
@@ -237,36 +241,52 @@ class Engine:
 
     # --- input --------------------------------------------------------------------------------
 
-    def observe(self, fixes: FixBatch, now_ms: int) -> list[Finding]:
+    def observe(self, fixes: FixBatch, now_ms: int, *, behind: bool = False) -> list[Finding]:
         """Fold a batch of fixes, after everything that time alone made due until `now_ms`.
 
-        Fixes are taken in the order of device time, whatever their order in the batch. Raises
-        ValueError for columns that do not fit or persons that are not known.
+        Fixes are taken in the order of device time, whatever their order in the batch. `behind`:
+        the newest of each person decides for all (geofence.coalescing). Raises ValueError for
+        columns that do not fit or persons that are not known.
         """
         columns = _columns(fixes, self._docket.tables.persons)
         order = _by_time(columns)
+        numbers = np.concatenate((order, _newer(columns, order, now_ms))) if behind else order
         docket = self._docket
         with self._atomic():
             self._fire(now_ms)
             done = 0
             while True:
-                done = kernel.fold(docket.state(), columns, order, done, now_ms)
+                done = kernel.fold(docket.state(), columns, numbers, done, now_ms)
                 if done == len(order):
                     break
                 self._reserve_for(int(columns.person[order[done]]))
             return read_findings(docket)
 
     def quiet_entries(
-        self, fixes: FixBatch, ends: npt.NDArray[np.int64], times_ms: npt.NDArray[np.int64]
+        self,
+        fixes: FixBatch,
+        ends: npt.NDArray[np.int64],
+        times_ms: npt.NDArray[np.int64],
+        behind: npt.NDArray[np.bool_] | None = None,
     ) -> QuietEntries:
         """Prepare entries for `fold_quiet`.
 
         Entry `k` has the fixes from `ends[k - 1]` to before `ends[k]` and the time `times_ms[k]`;
-        times do not run back. Raises ValueError as `observe` does.
+        times do not run back; `behind[k]` as for `observe`. Raises ValueError as `observe` does.
         """
         columns = _columns(fixes, self._docket.tables.persons)
         order = _by_entry_and_time(columns, ends)
-        return QuietEntries(columns, numbers_of(ends, times_ms, order))
+        newer = NOTHING_NEWER
+        if behind is not None and behind.any():
+            sizes = np.diff(ends, prepend=0)
+            newer = _newer(
+                columns,
+                order,
+                np.repeat(times_ms, sizes),
+                np.repeat(ends - sizes, sizes),
+                np.repeat(behind, sizes),
+            )
+        return QuietEntries(columns, numbers_of(ends, times_ms, order, newer))
 
     def fold_quiet(self, entries: QuietEntries, first: int, limit_ms: int) -> int:
         """Fold entries from `first` up to one that would tell something; return which that is.
@@ -321,7 +341,10 @@ class Engine:
         counts = self._docket.undo.ledger.counts
         assert len(counts) == COUNTS
         return Fixes(
-            *(int(counts[k]) for k in (FIXES, DUPLICATES, LATE, DOUBTED, FUTURE, UNUSABLE))
+            *(
+                int(counts[k])
+                for k in (FIXES, DUPLICATES, LATE, DOUBTED, FUTURE, UNUSABLE, COALESCED)
+            )
         )
 
     # --- state --------------------------------------------------------------------------------
@@ -417,6 +440,24 @@ def _columns(fixes: FixBatch, persons: int) -> FixBatch:
     if count and (columns.person.min() < 0 or columns.person.max() >= persons):
         raise ValueError("a fix of a person that is not known")
     return columns
+
+
+def _newer(
+    fixes: FixBatch,
+    order: npt.NDArray[np.int64],
+    now_ms: npt.NDArray[np.int64] | int,
+    first: npt.NDArray[np.int64] | None = None,
+    behind: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.int64]:
+    """Return what is newer than each fix (geofence.coalescing), for fixes in an order.
+
+    `now_ms`, where its entry begins, and whether that was taken late, are of each place.
+    """
+    rows = FixBatch(*(column[order] for column in fixes))
+    entry = np.zeros(len(order), np.int64) if first is None else first
+    late = np.ones(len(order), np.bool_) if behind is None else behind
+    usable = usable_of(rows, now_ms)
+    return newer_of(rows.person, np.minimum(rows.time_ms, now_ms), usable, late, entry)
 
 
 def _by_entry_and_time(fixes: FixBatch, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

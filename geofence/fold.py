@@ -6,6 +6,7 @@ from afstand.compile import jit_hot, jit_inline, jit_part
 from geofence import codes
 from geofence.areas import new_fix, observe_units
 from geofence.clearing import BANS, CLEARING_COLUMNS, HOMES, in_clearing
+from geofence.coalescing import LAT_MAX, LON_MAX, coalesce
 from geofence.history import observe_past_pairs, observe_past_units
 from geofence.integers import wide
 from geofence.kernels.arrays import HEAD_COLUMNS
@@ -50,9 +51,6 @@ from geofence.parameters import (
 )
 from geofence.silence import has_room
 
-_LAT_MAX = 900_000_000
-_LON_MAX = 1_800_000_000
-
 # How far ahead rows are fetched, in fixes: memory takes about as long as two of them.
 _FAR_AHEAD = 14
 _NEAR_AHEAD = 9
@@ -69,11 +67,19 @@ _SOON_LON = 22_000
 
 @jit_part
 def fold_fixes(
-    world: World, ledger: Ledger, zones: Any, fixes: Any, order: Integers, first: int, now_ms: int
+    world: World,
+    ledger: Ledger,
+    zones: Any,
+    fixes: Any,
+    order: Integers,
+    newer: Integers,
+    first: int,
+    now_ms: int,
 ) -> int:
     """Fold fixes in the given order, from `first`; return how far the ledger had room.
 
-    `fixes` is a FixBatch of int64 columns, `order` its permutation by device time.
+    `fixes` is a FixBatch of int64 columns, `order` its permutation by device time, `newer` of an
+    entry that was taken while the intake was behind as in geofence.coalescing, else empty.
     """
     stays = wide(0)
     for k in range(first, order.size):
@@ -89,7 +95,7 @@ def fold_fixes(
         if time_ms > now_ms + FUTURE_MAX_MS:
             ledger.counts[FUTURE] += 1
             continue
-        if time_ms <= 0 or abs(lat) > _LAT_MAX or abs(lon) > _LON_MAX:
+        if time_ms <= 0 or abs(lat) > LAT_MAX or abs(lon) > LON_MAX:
             ledger.counts[UNUSABLE] += 1
             continue
         fold_fix(
@@ -105,6 +111,10 @@ def fold_fixes(
             wide(fixes.speed_cm_s[i]),
             wide(fixes.heading_cdeg[i]),
             now_ms,
+            fixes,
+            order,
+            newer,
+            k,
         )
     return wide(order.size)
 
@@ -185,8 +195,15 @@ def fold_fix(
     speed_cm_s: int,
     heading: int,
     now_ms: int,
+    fixes: Any,
+    order: Integers,
+    newer: Integers,
+    k: int,
 ) -> None:
-    """Fold one fix: a copy, a late one, a doubted one, or the new position of its person."""
+    """Fold one fix: a copy, a late one, a doubted one, or the new position of its person.
+
+    It stands at place `k` of `order`.
+    """
     p = world.persons[person]
     seen_ms = wide(p["seen_ms"])
     last_ms = wide(p["last_ms"])
@@ -226,6 +243,10 @@ def fold_fix(
         leapt = how_it_came(p, lat, lon, accuracy, leaps, reported_still)
     if leapt != MOVED:
         labels |= LABEL_STANDSTILL
+    behind, waits, label = coalesce(
+        ledger, fixes, order, newer, k, doubted, time_ms, lat, lon, accuracy, now_ms
+    )
+    labels |= label
     fix = new_fix(
         time_ms,
         lat,
@@ -242,6 +263,8 @@ def fold_fix(
         last_accuracy,
         moved,
         leapt,
+        behind,
+        waits,
     )
     p["seen_ms"] = time_ms
     if doubted:
@@ -249,26 +272,44 @@ def fold_fix(
         p["doubt_ms"] = time_ms
         p["doubt_lat"] = lat
         p["doubt_lon"] = lon
-        ask_about_jump(world, ledger, person, now_ms)
+        if not waits:
+            ask_about_jump(world, ledger, person, now_ms)
     else:
-        p["doubt_ms"] = NONE_MS
-        p["last_ms"] = time_ms
-        p["lat"] = lat
-        p["lon"] = lon
-        p["accuracy"] = accuracy
-        p["mechanism"] = mechanism
-        p["speed"] = speed
-        p["heading"] = heading
-        p["reviews"] = 0
-        if p["silence_ms"] > 0:
-            set_due(world, person, time_ms + wide(p["silence_ms"]))
-        update_velocity(world, person, time_ms, lat, lon, accuracy)
+        believe(world, person, time_ms, lat, lon, accuracy, mechanism, speed, heading)
     observe_units(world, ledger, zones, person, fix, now_ms)
     if p["pairs"] > 0 and not doubted:
         push_point(world, ledger, person, time_ms, lat, lon, accuracy, speed)
         pair0 = wide(p["pair0"])
-        for k in range(pair0, pair0 + wide(p["pairs"])):
-            judge_pair(world, ledger, wide(world.links[k]), fix, person, now_ms, wide(-1))
+        for link in range(pair0, pair0 + wide(p["pairs"])):
+            judge_pair(world, ledger, wide(world.links[link]), fix, person, now_ms, wide(-1))
+
+
+@jit_inline
+def believe(
+    world: World,
+    person: int,
+    time_ms: int,
+    lat: int,
+    lon: int,
+    accuracy: int,
+    mechanism: int,
+    speed: int,
+    heading: int,
+) -> None:
+    """Make a fix the position of its person."""
+    p = world.persons[person]
+    p["doubt_ms"] = NONE_MS
+    p["last_ms"] = time_ms
+    p["lat"] = lat
+    p["lon"] = lon
+    p["accuracy"] = accuracy
+    p["mechanism"] = mechanism
+    p["speed"] = speed
+    p["heading"] = heading
+    p["reviews"] = 0
+    if p["silence_ms"] > 0:
+        set_due(world, person, time_ms + wide(p["silence_ms"]))
+    update_velocity(world, person, time_ms, lat, lon, accuracy)
 
 
 @jit_inline
@@ -334,6 +375,8 @@ def fold_late(
         lon,
         accuracy,
         0,
+        0,
+        False,
         False,
     )
     observe_past_units(world, ledger, zones, person, fix, now_ms)

@@ -98,7 +98,8 @@ def observe_past_units(
             ended = row["duty_to_ms"] != NONE_MS and fix.time_ms >= row["duty_to_ms"]
             if p_1024 <= PRESENT_1024 and in_hours and not ended:
                 met = attend(row, fix.time_ms)
-                settle(world, ledger, zones, person, u, fix, now_ms, wide(0), m, met)
+                shown = wide(row["shown"])
+                settle(world, ledger, zones, person, u, fix, now_ms, wide(0), m, met, shown)
             continue
         if not step_run(row, fix.time_ms, p_1024):
             continue

@@ -77,7 +77,9 @@ def work(
 ) -> int:
     """Do one task; `numbers` are its arguments, or the rows it goes through from `first`."""
     if task == _FOLD:
-        return fold_fixes(world, ledger, zones, fixes, numbers, first, now_ms)
+        count = fixes.person.size
+        order, newer = numbers[:count], numbers[count:]
+        return fold_fixes(world, ledger, zones, fixes, order, newer, first, now_ms)
     if task == _SILENCE:
         return fire_silences(world, ledger, zones, numbers, first)
     if task == _QUIET:
@@ -108,9 +110,13 @@ def work(
     return wide(0)
 
 
-def fold(state: State, fixes: FixBatch, order: Integers, first: int, now_ms: int) -> int:
-    """Fold fixes in the given order, from `first`; return how far the ledger had room."""
-    return work(_FOLD, *state, fixes, order, first, now_ms)
+def fold(state: State, fixes: FixBatch, numbers: Integers, first: int, now_ms: int) -> int:
+    """Fold fixes from `first`; return how far the ledger had room.
+
+    `numbers` are their order and, of an entry that was taken while the intake was behind, what is
+    newer than each (geofence.coalescing).
+    """
+    return work(_FOLD, *state, fixes, numbers, first, now_ms)
 
 
 def quiet(state: State, entries: QuietEntries, first: int) -> int:

@@ -53,6 +53,7 @@ LABEL_HELD: Final = 32
 LABEL_EXPIRING: Final = 64
 LABEL_PREDICTED: Final = 128
 LABEL_CHANGED: Final = 256
+LABEL_COALESCED: Final = 512
 
 # How the evidence of a unit or a pair grew since it was nothing (geofence.ledger.remember_step).
 _STEPS: Final[list[Any]] = [
@@ -370,4 +371,6 @@ LATE: Final = 7
 DOUBTED: Final = 8
 FUTURE: Final = 9
 UNUSABLE: Final = 10
-COUNTS: Final = 11
+COALESCED: Final = 11
+"""Not part of the state: it decides nothing."""
+COUNTS: Final = 12

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from afstand.compile import jit_inline, jit_part
 from geofence import codes
-from geofence.areas import Fix, remember_stay
+from geofence.areas import Fix, is_worse, remember_stay, speaks
 from geofence.decision import (
     CLEAR,
     CONFIRMED,
@@ -30,6 +30,7 @@ from geofence.layout import (
     ALIKE_TOLD,
     BLIND,
     FRESH,
+    LABEL_COALESCED,
     LABEL_HELD,
     LABEL_PARALLEL,
     LABEL_PREDICTED,
@@ -254,11 +255,25 @@ def judge_pair(
     a = world.persons[row["wearer"]]
     b = world.persons[row["protected"]]
     fresh = freshness(a, b, wide(row["silence_ms"]), now_ms)
+    was_shown = shown_pair(row)
     if a["last_ms"] == NONE_MS or b["last_ms"] == NONE_MS:
         nothing = Contact(0, 1.0, 0, 0, 0, 0, _NO_CONTACT_MS, False, False)
         by_time = row["near"] != 0
-        tell_pair(world, ledger, index, fresh, now_ms, reason, nothing, feed, by_time, wide(0))
-        if feed and row["force"] and row["open"]:
+        tell_pair(
+            world,
+            ledger,
+            index,
+            fresh,
+            fix,
+            now_ms,
+            reason,
+            nothing,
+            feed,
+            by_time,
+            wide(0),
+            was_shown,
+        )
+        if feed and row["force"] and row["open"] and not fix.waits:
             missing = wide(row["wearer"]) if a["last_ms"] == NONE_MS else wide(row["protected"])
             ask(world, ledger, missing, row, now_ms, codes.ASK_PARTNER, wide(COUNTED))
         return
@@ -278,8 +293,8 @@ def judge_pair(
         row["inner"] = WARNING
     remember_stay(row, before, wide(row["inner"]), fix.time_ms)
     by_time = (was_near or row["near"] != 0) and c.ring_1024 < RING_ENTER_1024
-    tell_pair(world, ledger, index, fresh, now_ms, reason, c, feed, by_time, passed)
-    if row["force"] and row["open"]:
+    tell_pair(world, ledger, index, fresh, fix, now_ms, reason, c, feed, by_time, passed, was_shown)
+    if row["force"] and row["open"] and not fix.waits:
         ask_pair(world, ledger, row, c, fix.time_ms, now_ms, feed)
 
 
@@ -419,24 +434,31 @@ def tell_pair(
     ledger: Ledger,
     index: int,
     now_fresh: int,
+    fix: Fix,
     now_ms: int,
     reason: int,
     c: Contact,
     feed: bool,
     by_time: bool,
     passed: int,
+    was_shown: int,
 ) -> None:
-    """Compare what a pair shows with what was told last, and tell the difference."""
+    """Compare what a pair shows with what was told last, and tell the difference.
+
+    `was_shown` as for geofence.areas.settle.
+    """
     row = world.pairs[index]
     shown = wide(row["shown"])
     fresh = wide(row["fresh"])
     now_shown = shown_pair(row)
     alike = count_alike(row, now_shown, c.parallel, feed)
-    if now_shown == shown and now_fresh == fresh and reason < 0 and not alike:
+    rises = is_worse(fix, shown, was_shown, now_shown)
+    changed = now_shown != shown or now_fresh != fresh or reason >= 0
+    if not speaks(fix, changed, alike or rises):
         return
     row["shown"] = now_shown
     row["fresh"] = now_fresh
-    if reason < 0 and now_shown == shown:
+    if reason < 0 and now_shown == shown and not rises:
         reason = remark_reason(fresh, now_fresh)
     elif reason < 0:
         reason = pair_reason(shown, now_shown, by_time, passed)
@@ -458,6 +480,7 @@ def tell_pair(
         e["labels"] = e["labels"] | LABEL_PREDICTED
     if not feed:
         e["labels"] = e["labels"] | LABEL_HELD
+    e["labels"] = e["labels"] | (fix.labels & LABEL_COALESCED)
     a = world.persons[row["wearer"]]
     b = world.persons[row["protected"]]
     if a["leapt"] != MOVED or b["leapt"] != MOVED:

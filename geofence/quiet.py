@@ -36,13 +36,14 @@ _FEW = 12
 """Fixes of an entry that the fold itself does not fetch ahead far enough."""
 
 # What `numbers` holds: four numbers, room for the due persons and for counts, then per entry the
-# end of its fixes and its time, then the order of the fixes.
+# end of its fixes and its time, then the order of the fixes, then what is newer than each, if any
+# entry was taken while the intake was behind (geofence.coalescing).
 _ENTRIES = 0
 _LIMIT_MS = 1
 _PERSONS = 2
 _DUE = 4
 _TALLIES = _DUE + _DUE_MAX
-_TALLY_COUNT = 6
+_TALLY_COUNT = 7
 HEAD: Final = _TALLIES + _TALLY_COUNT
 
 
@@ -53,11 +54,11 @@ class QuietEntries(NamedTuple):
     numbers: Integers
 
 
-def numbers_of(ends: Integers, times_ms: Integers, order: Integers) -> Integers:
+def numbers_of(ends: Integers, times_ms: Integers, order: Integers, newer: Integers) -> Integers:
     """Return the arguments of the kernel as it takes them."""
     head = np.zeros(HEAD, np.int64)
     head[_ENTRIES] = len(ends)
-    return np.concatenate((head, ends, times_ms, order))
+    return np.concatenate((head, ends, times_ms, order, newer))
 
 
 def set_limits(numbers: Integers, limit_ms: int, persons: int) -> None:
@@ -73,7 +74,9 @@ def fold_quiet(
     entries = numbers[_ENTRIES]
     ends = numbers[HEAD : HEAD + entries]
     times = numbers[HEAD + entries : HEAD + 2 * entries]
-    order = numbers[HEAD + 2 * entries :]
+    count = fixes.person.size
+    order = numbers[HEAD + 2 * entries : HEAD + 2 * entries + count]
+    newer = numbers[HEAD + 2 * entries + count :]
     due = numbers[_DUE:_TALLIES]
     at = wide(ends[first - 1]) if first > 0 else 0
     for k in range(first, entries):
@@ -90,7 +93,8 @@ def fold_quiet(
             stays = wide(0)
             for i in range(at, min(end, at + _FEW)):
                 stays = fetch_ahead(world, zones, fixes, order, i, stays)
-            done = fold_fixes(world, ledger, zones, fixes, order[at:end], 0, now_ms) == end - at
+            mine, after = order[at:end], newer[at:end]
+            done = fold_fixes(world, ledger, zones, fixes, mine, after, 0, now_ms) == end - at
         at = end
         if not done or ledger.counts[EVENTS] != 0:
             take_back(world, ledger, numbers)

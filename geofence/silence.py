@@ -201,4 +201,6 @@ def last_fix(p: Any) -> Fix:
         0,
         0,
         0,
+        False,
+        False,
     )

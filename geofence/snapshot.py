@@ -14,7 +14,7 @@ from geofence.docket import Docket, OrderEntry
 from geofence.kernels.arrays import aligned_zeros
 from geofence.layout import (
     BLOCK,
-    COUNTS,
+    COALESCED,
     FIXES,
     LEG,
     NEVER_MS,
@@ -89,7 +89,7 @@ def dump_docket(docket: Docket) -> bytes:
             links.tobytes(),
             _packed(world.pairs[: tables.pairs]),
             _packed(world.tracks[: tables.tracks].ravel()),
-            docket.undo.ledger.counts[FIXES:].tobytes(),
+            docket.undo.ledger.counts[FIXES:COALESCED].tobytes(),
         )
     )
 
@@ -154,9 +154,9 @@ def load_docket(raw: bytes) -> Docket:
     docket.plan_all_edges()
     _load_tables(docket.tables, dump)
     counts = np.frombuffer(dump.counts, np.int64)
-    if len(counts) != COUNTS - FIXES:
+    if len(counts) != COALESCED - FIXES:
         raise ValueError("dump with other counts")
-    docket.undo.ledger.counts[FIXES:] = counts
+    docket.undo.ledger.counts[FIXES:COALESCED] = counts
     return docket
 
 

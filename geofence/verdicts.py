@@ -138,6 +138,9 @@ class Label(StrEnum):
     """One of a pair drives and was moved on with constant velocity from an older fix."""
     CHANGED_SINCE = "changed-since"
     """A fix of the past was judged by a zone that counts from a later instant than the fix."""
+    COALESCED = "coalesced"
+    """The intake was behind: this fix, the newest believed one of its person in its journal entry,
+    decided for older ones of that entry too. They are evidence and decided nothing themselves."""
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -6,11 +6,14 @@ and `tick` has an empty one.
 
 A `frames` blob is everything one intake took in one tick, exactly as received:
 
-    header   20 bytes, little-endian: version u8 = 1, reserved u8, names u16, records u32,
+    header   20 bytes, little-endian: version u8, flags u8 (`EntryFlag`), names u16, records u32,
              names_bytes u32, payload_bytes u32, crc32 u32
     table    records x 24 bytes (`RECORD`)
     names    names x (u8 length, ASCII): device ids as in the topic, for records without a handle
     payload  the frames, one after another
+
+Version 1 has no flags; version 2 is written only for an entry that has some, and has no other
+difference. So a reader of version 1 reads everything until a flag is set, and then stops.
 
 The CRC is over everything but itself, so that a torn or altered blob is told from a good one before
 anything is believed.
@@ -33,6 +36,7 @@ from ingest.store import EntryId
 
 ENTRY_VERSION: Final = b"1"
 FRAMES_VERSION: Final = 1
+FLAGGED_VERSION: Final = 2
 
 
 class EntryKind(StrEnum):
@@ -47,6 +51,13 @@ class EntryKind(StrEnum):
     SIGNAL = "signal"
     TICK = "tick"
     INVALID = "invalid"
+
+
+class EntryFlag(IntFlag):
+    """What the intake says of an entry as a whole."""
+
+    BEHIND = 1
+    """More waited than could be taken: of each person the newest fix decides for all."""
 
 
 class LaneCode(IntEnum):
@@ -118,7 +129,7 @@ _HEADER: Final = struct.Struct("<BBHIIII")
 FRAMES_HEAD: Final = np.dtype(
     [
         ("version", "u1"),
-        ("reserved", "u1"),
+        ("flags", "u1"),
         ("names", "<u2"),
         ("records", "<u4"),
         ("names_bytes", "<u4"),
@@ -128,6 +139,7 @@ FRAMES_HEAD: Final = np.dtype(
 )
 """The header of a `frames` blob, as `_HEADER` packs it."""
 _RECORD_STRUCT: Final = struct.Struct("<IBBHQII")
+_ENTRY_FLAGS: Final = int(EntryFlag.BEHIND)
 _LANES: Final = frozenset(int(code) for code in LaneCode)
 _FLAGS_KNOWN: Final = int(
     FrameFlag.AUTHENTICATED | FrameFlag.CLOCK_FAULT | FrameFlag.DUPLICATE_SUSPECT
@@ -139,11 +151,13 @@ assert FRAMES_HEAD.itemsize == _HEADER.size
 class FrameBatch:
     """The frames of one entry.
 
-    A column per field of `RECORD` (read-only), the payload, and the names of unregistered devices.
+    A column per field of `RECORD` (read-only), the payload, the names of unregistered devices, and
+    what the intake says of the entry.
     """
 
     __slots__ = (
         "_table",
+        "entry_flags",
         "ext",
         "flags",
         "handles",
@@ -156,7 +170,11 @@ class FrameBatch:
     )
 
     def __init__(
-        self, table: npt.NDArray[np.void], names: tuple[str, ...], payload: memoryview
+        self,
+        table: npt.NDArray[np.void],
+        names: tuple[str, ...],
+        payload: memoryview,
+        entry_flags: EntryFlag,
     ) -> None:
         self._table = table
         self.handles: npt.NDArray[np.uint32] = table["handle"]
@@ -168,13 +186,19 @@ class FrameBatch:
         self.lengths: npt.NDArray[np.uint32] = table["length"]
         self.names = names
         self.payload = payload
+        self.entry_flags = entry_flags
 
     def __len__(self) -> int:
         return len(self.handles)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the intake was behind when it wrote the entry."""
+        return EntryFlag.BEHIND in self.entry_flags
+
     def part(self, first: int, end: int) -> FrameBatch:
         """Return a batch of the frames from `first` to before `end`."""
-        return FrameBatch(self._table[first:end], self.names, self.payload)
+        return FrameBatch(self._table[first:end], self.names, self.payload, self.entry_flags)
 
     def frame(self, index: int) -> memoryview:
         """Return the bytes of one frame, as the device sent them."""
@@ -204,12 +228,12 @@ class FrameBatch:
         ]
 
     @staticmethod
-    def build(records: Sequence[FrameRecord]) -> bytes:
+    def build(records: Sequence[FrameRecord], *, behind: bool = False) -> bytes:
         """Return the blob of `records`, in their order.
 
         Raises ValueError above the bounds of `afstand.limits`.
         """
-        return build_frames(records)
+        return build_frames(records, behind=behind)
 
     @classmethod
     def read(cls, blob: bytes) -> FrameBatch:
@@ -250,10 +274,10 @@ def records_table(records: Sequence[FrameRecord]) -> RecordsTable:
     return RecordsTable(table, list(names), [record.payload for record in records])
 
 
-def build_frames(records: Sequence[FrameRecord]) -> bytes:
+def build_frames(records: Sequence[FrameRecord], *, behind: bool = False) -> bytes:
     """See `FrameBatch.build`."""
     table, names, payloads = records_table(records)
-    return assemble_frames([table], names, payloads)
+    return assemble_frames([table], names, payloads, behind=behind)
 
 
 def fixes_table(
@@ -270,7 +294,11 @@ def fixes_table(
 
 
 def assemble_frames(
-    tables: Sequence[npt.NDArray[np.void]], names: Sequence[str], payloads: Sequence[bytes]
+    tables: Sequence[npt.NDArray[np.void]],
+    names: Sequence[str],
+    payloads: Sequence[bytes],
+    *,
+    behind: bool = False,
 ) -> bytes:
     """Return the blob of tables (their `offset` is filled in here) and the payloads in their order.
 
@@ -288,9 +316,12 @@ def assemble_frames(
     payload_bytes = len(body) - table.nbytes - len(name_bytes)
     if payload_bytes != int(ends[-1]):
         raise ValueError(f"payloads of {payload_bytes} bytes; their table says {int(ends[-1])}")
-    head = _HEADER.pack(
-        FRAMES_VERSION, 0, len(names), len(table), len(name_bytes), payload_bytes, 0
-    )[:16]
+    version, flags = FRAMES_VERSION, 0
+    if behind:
+        version, flags = FLAGGED_VERSION, int(EntryFlag.BEHIND)
+    head = _HEADER.pack(version, flags, len(names), len(table), len(name_bytes), payload_bytes, 0)[
+        :16
+    ]
     return b"".join((head, zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "little"), body))
 
 
@@ -298,24 +329,24 @@ def read_frames(blob: bytes) -> FrameBatch:
     """See `FrameBatch.read`."""
     if len(blob) < _HEADER.size:
         raise EntryError(f"frames blob of {len(blob)} bytes is shorter than its header")
-    version, reserved, names_n, records_n, names_bytes, payload_bytes, crc = _HEADER.unpack_from(
-        blob
-    )
-    if version != FRAMES_VERSION:
+    version, flags, names_n, records_n, names_bytes, payload_bytes, crc = _HEADER.unpack_from(blob)
+    if version not in (FRAMES_VERSION, FLAGGED_VERSION):
         raise EntryVersionError(
-            f"frames blob of version {version}; this program reads {FRAMES_VERSION}"
+            f"frames blob of version {version}; this program reads up to {FLAGGED_VERSION}"
         )
     table_bytes = records_n * RECORD.itemsize
     expected = _HEADER.size + table_bytes + names_bytes + payload_bytes
-    if reserved or not 0 < records_n <= JOURNAL_FRAMES_MAX or expected != len(blob):
+    if not 0 < records_n <= JOURNAL_FRAMES_MAX or expected != len(blob):
         raise EntryError(f"frames blob of {len(blob)} bytes; its header says {expected}")
+    if (version == FLAGGED_VERSION) != (flags != 0) or flags & ~_ENTRY_FLAGS:
+        raise EntryError(f"frames blob of version {version} with the flags {flags}")
     if zlib.crc32(memoryview(blob)[_HEADER.size :], zlib.crc32(blob[:16])) != crc:
         raise EntryError("frames blob has a wrong checksum")
     table = np.frombuffer(blob, RECORD, records_n, _HEADER.size)
     names_at = _HEADER.size + table_bytes
     names = _read_names(blob[names_at : names_at + names_bytes], names_n)
     _check_table(table, len(names), payload_bytes)
-    return FrameBatch(table, names, memoryview(blob)[names_at + names_bytes :])
+    return FrameBatch(table, names, memoryview(blob)[names_at + names_bytes :], EntryFlag(flags))
 
 
 def _read_names(raw: bytes, names_n: int) -> tuple[str, ...]:

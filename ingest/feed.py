@@ -224,7 +224,9 @@ class Feed:
 
     async def _write(self) -> None:
         pending, figures = self._pending, self._figures
-        plan = pending.plan(steady_ms(), self._poison)
+        # Presses are never behind: the rule is about fixes, which are on the other session.
+        behind = not self._urgent and self.client.waiting
+        plan = pending.plan(steady_ms(), self._poison, behind=behind)
         if plan.entries or plan.refusals:
             began_s = time.perf_counter()
             try:

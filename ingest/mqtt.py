@@ -159,9 +159,14 @@ class MqttClient:
 
     # --- the consumer's side
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something has arrived and is not taken."""
+        return len(self._left) > 0 or (self._link is not None and self._link.waiting())
+
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return when there is something to take, after `wake`, or after `timeout_s`."""
-        if self._woken or len(self._left) or (self._link is not None and self._link.waiting()):
+        if self._woken or self.waiting:
             self._woken = False
             return
         loop = asyncio.get_running_loop()

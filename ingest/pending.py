@@ -100,7 +100,7 @@ class Block:
             and self.frames + frames <= JOURNAL_FRAMES_MAX
         )
 
-    def build(self) -> None:
+    def build(self, *, behind: bool) -> None:
         """Make the blob; raises ValueError (or anything else) for a frame that cannot be in one."""
         tables: list[npt.NDArray[np.void]] = []
         names: list[str] = []
@@ -111,7 +111,7 @@ class Block:
         for fixes in self.fixes:
             tables.append(fixes_table(fixes.handles, fixes.received_ms, fixes.frames.itemsize))
             payloads.append(fixes.frames.tobytes())
-        self.blob = assemble_frames(tables, names, payloads)
+        self.blob = assemble_frames(tables, names, payloads, behind=behind)
 
     def split(self) -> None:
         """Turn the plain fixes into rows, so that each can be looked at alone."""
@@ -246,10 +246,17 @@ class Pending:
         """Keep a signal until it is written."""
         self._queue(partition).signals.append(blob)
 
-    def plan(self, now_ms: int, on_poison: Callable[[Row, Exception], None]) -> Plan:
+    def plan(
+        self,
+        now_ms: int,
+        on_poison: Callable[[Row, Exception], None],
+        *,
+        behind: bool = False,
+    ) -> Plan:
         """Return what can be written now.
 
         `on_poison` gets a frame that cannot be put into an entry; it is no longer held here.
+        `behind`: more waits than could be taken, which the entries made now say.
         """
         plan = Plan([], [])
         if now_ms < self._backoff.until_ms:
@@ -260,7 +267,7 @@ class Pending:
             for blob in queue.signals:
                 plan.entries.append(Planned(Append(partition, EntryKind.SIGNAL, blob), None))
             for block in tuple(queue.blocks):
-                if self._build(block, queue, on_poison):
+                if self._build(block, queue, on_poison, behind=behind):
                     append = Append(partition, EntryKind.FRAMES, block.blob)
                     plan.entries.append(Planned(append, block))
         if now_ms >= self._refusals_backoff.until_ms:
@@ -268,7 +275,12 @@ class Pending:
         return plan
 
     def _build(
-        self, block: Block, queue: _Queue, on_poison: Callable[[Row, Exception], None]
+        self,
+        block: Block,
+        queue: _Queue,
+        on_poison: Callable[[Row, Exception], None],
+        *,
+        behind: bool,
     ) -> bool:
         """Build the blob of a block, without the rows that cannot be in one.
 
@@ -277,14 +289,14 @@ class Pending:
         if block.blob:
             return True
         try:
-            block.build()
+            block.build(behind=behind)
         except Exception:  # noqa: BLE001 one frame must never keep the others out
             self._remove_poison(block, on_poison)
             if not block.rows:
                 self.messages -= len(block.mark.copies)
                 queue.blocks.remove(block)
                 return False
-            block.build()
+            block.build(behind=behind)
         return True
 
     def _remove_poison(self, block: Block, on_poison: Callable[[Row, Exception], None]) -> None:

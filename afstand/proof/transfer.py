@@ -173,13 +173,13 @@ def _said(definitions: Definitions, blob: bytes) -> bytes | None:
 def _frames(definitions: Definitions, item: Item, locations: list[dict[str, Any]]) -> bytes | None:
     """The frames of the case in an entry, as an entry of their own."""
     try:
-        records = FrameBatch.read(item.blob).records()
+        batch = FrameBatch.read(item.blob)
     except EntryError:
         return None
-    own = [one for one in records if one.handle in definitions.handles]
+    own = [one for one in batch.records() if one.handle in definitions.handles]
     if not own:
         return None
-    blob = FrameBatch.build(own)
+    blob = FrameBatch.build(own, behind=batch.behind)
     for part in split(item.kind, blob)[HEADER_PARTS["frames"] :]:
         device = definitions.handles[handle_of(part)]
         line = frame_line(device, part, frame_of(part)).said

@@ -243,6 +243,7 @@ class Watch:
     def _fold_plain(self, run: Run) -> Iterator[Folded]:
         """Nearly all entries tell nothing; one that does is done as by itself."""
         at = told = run.first
+        coalesced = self._engine.fixes().coalesced
         entries = self._quiet(run)
         while True:
             if entries is not None:
@@ -256,7 +257,8 @@ class Watch:
             inputs = run.inputs(at)
             work.received_ms = inputs.received_ms
             if len(inputs.handles):
-                work.inputs += self._observe(inputs, work)
+                behind = bool(run.page.behind[at])
+                work.inputs += self._observe(inputs, work, behind=behind)
             step = self._finish(work)
             at += 1
             yield Folded(work.entry.id, at - told, *step)
@@ -269,6 +271,7 @@ class Watch:
         if at > told:
             # Nothing is due and nothing comes in: the book sees how late it is, and no more.
             self._book.step([], last.ms, entry_key(self._partition, last))
+        run.notes["coalesced"] = self._engine.fixes().coalesced - coalesced
         yield Folded(last, at - told, None, [], run.notes)
 
     def _quiet(self, run: Run) -> QuietEntries | None:
@@ -358,7 +361,9 @@ class Watch:
         # A press comes before everything else of its entry.
         work.inputs[:0] = [self._placed(event) for event in inputs.events]
         if len(inputs.handles):
-            work.inputs += self._observe(inputs, work)
+            coalesced = self._engine.fixes().coalesced
+            work.inputs += self._observe(inputs, work, behind=batch.behind)
+            work.notes["coalesced"] += self._engine.fixes().coalesced - coalesced
         work.say_set_aside(len(self._devices.set_aside))
 
     def _read(self, batch: FrameBatch, work: Work) -> Inputs:
@@ -400,15 +405,17 @@ class Watch:
         position = self._engine.last_position(event.person_id)
         return event if position is None else msgspec.structs.replace(event, position=position)
 
-    def _observe(self, inputs: Inputs, work: Work) -> list[Finding]:
+    def _observe(self, inputs: Inputs, work: Work, *, behind: bool) -> list[Finding]:
         try:
-            return self._engine.observe(inputs.fixes, work.now_ms)
+            return self._engine.observe(inputs.fixes, work.now_ms, behind=behind)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - isolated below, reported, the same on every replica
-            return self._observe_apart(inputs, work, error)
+            return self._observe_apart(inputs, work, error, behind=behind)
 
-    def _observe_apart(self, inputs: Inputs, work: Work, why: Exception) -> list[Finding]:
+    def _observe_apart(
+        self, inputs: Inputs, work: Work, why: Exception, *, behind: bool
+    ) -> list[Finding]:
         """Device by device.
 
         In the order of first appearance; a device whose fixes raise is set aside.
@@ -419,7 +426,7 @@ class Watch:
             rows = np.flatnonzero(inputs.handles == handle)
             part = FixBatch._make(column[rows] for column in inputs.fixes)
             try:
-                findings += self._engine.observe(part, work.now_ms)
+                findings += self._engine.observe(part, work.now_ms, behind=behind)
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - the device is set aside with this as the reason

@@ -257,11 +257,16 @@ class Moving:
         for row in rows.tolist():
             parts.setdefault(self.handles[records[row].handle], []).append(row)
         passed = [
-            Passed(to, EntryKind.FRAMES, FrameBatch.build([records[row] for row in part]))
+            Passed(
+                to,
+                EntryKind.FRAMES,
+                FrameBatch.build([records[row] for row in part], behind=batch.behind),
+            )
             for to, part in parts.items()
         ]
         ours = [record for row, record in enumerate(records) if row not in set(rows.tolist())]
-        return (FrameBatch.read(FrameBatch.build(ours)) if ours else None), passed
+        left = FrameBatch.read(FrameBatch.build(ours, behind=batch.behind)) if ours else None
+        return left, passed
 
     def is_ours(self, found: Finding) -> bool:
         """Whether a finding is about somebody who is here. The engine keeps rows of the others."""

@@ -19,9 +19,11 @@ from firmware_contracts.batch import decode_batch
 from geofence.engine import FixBatch
 from ingest.columns import KIND_CODES, EntryColumns
 from ingest.entries import (
+    FLAGGED_VERSION,
     FRAMES_HEAD,
     FRAMES_VERSION,
     RECORD,
+    EntryFlag,
     EntryKind,
     FrameFlag,
     LaneCode,
@@ -41,8 +43,9 @@ _FEW_ENTRIES: Final = 512  # more at once are decoded column by column
 _FLAGS_KNOWN: Final = int(~np.uint8(sum(FrameFlag)))
 _NONE_PLAIN: Final = PlainFixes(
     np.zeros(1, np.bool_),
+    np.zeros(1, np.bool_),
     np.zeros(1, np.int64),
-    *np.zeros((len(PlainFixes._fields) - 2, 0), np.int64),
+    *np.zeros((len(PlainFixes._fields) - 3, 0), np.int64),
 )
 """What is found in one entry that holds something else."""
 
@@ -63,11 +66,13 @@ class PageFixes(NamedTuple):
 class Page(NamedTuple):
     """Entries, which of them are plain, and the frames of those.
 
-    `frame_ends[k]` is the number of frames up to and with entry `k`, `fix_ends[k]` of fixes.
+    `frame_ends[k]` is the number of frames up to and with entry `k`, `fix_ends[k]` of fixes;
+    `behind[k]` as in `PlainFixes`.
     """
 
     entries: EntryColumns
     plain: Mask
+    behind: Mask
     frame_ends: Ints
     fix_ends: Ints
     handles: Ints
@@ -102,6 +107,7 @@ def page_of(entries: EntryColumns, found: PlainFixes) -> Page:
     return Page(
         entries=entries,
         plain=found.plain,
+        behind=found.behind,
         frame_ends=found.ends,
         fix_ends=found.ends,
         handles=found.handles,
@@ -128,6 +134,8 @@ def read_general(entries: EntryColumns) -> Page:
     plain = entries.kind == _TICK
     rows = np.flatnonzero((entries.kind == _FRAMES) & (entries.length >= _HEAD_BYTES))
     heads = _at(entries.data, FRAMES_HEAD, entries.start[rows])
+    behind = np.zeros(len(entries), np.bool_)
+    behind[rows] = heads["flags"] == EntryFlag.BEHIND
     rows, counts, payloads = _sound_heads(entries, rows, heads)
     owner = np.repeat(np.arange(len(rows)), counts)
     first = np.cumsum(counts) - counts
@@ -144,7 +152,7 @@ def read_general(entries: EntryColumns) -> Page:
     bad_rows[owner[bad]] = True
     plain[rows[~bad_rows]] = True
     keep = ~bad_rows[owner]
-    return _page(entries, plain, rows[owner[keep]], table[keep], decoded, keep)
+    return _page(entries, plain, behind, rows[owner[keep]], table[keep], decoded, keep)
 
 
 def _sound_heads(
@@ -152,7 +160,9 @@ def _sound_heads(
 ) -> tuple[Ints, Ints, Ints]:
     """Which entries are blobs as the intake builds them: rows, frames and payload bytes of each."""
     counts, payloads = heads["records"].astype(np.int64), heads["payload_bytes"].astype(np.int64)
-    good = (heads["version"] == FRAMES_VERSION) & (heads["reserved"] == 0)
+    flagged = heads["flags"] == EntryFlag.BEHIND  # the one flag that is known
+    good = heads["version"] == np.where(flagged, FLAGGED_VERSION, FRAMES_VERSION)
+    good &= flagged | (heads["flags"] == 0)
     good &= (heads["names"] == 0) & (heads["names_bytes"] == 0)
     good &= (counts > 0) & (counts <= JOURNAL_FRAMES_MAX)
     good &= _HEAD_BYTES + counts * _RECORD_BYTES + payloads == entries.length[rows]
@@ -180,6 +190,7 @@ def _bad_records(table: npt.NDArray[np.void], payload_bytes: Ints) -> Mask:
 def _page(
     entries: EntryColumns,
     plain: Mask,
+    behind: Mask,
     entry_of: Ints,
     table: npt.NDArray[np.void],
     decoded: Any,
@@ -202,6 +213,7 @@ def _page(
     return Page(
         entries=entries,
         plain=plain,
+        behind=behind,
         frame_ends=np.cumsum(frames),
         fix_ends=np.cumsum(fix_counts),
         handles=table["handle"].astype(np.int64),
@@ -278,9 +290,10 @@ class Run:
         self._name(devices)
         return True
 
-    def fixes(self) -> tuple[FixBatch, Ints, Ints]:
-        """Return the fixes, where those of each entry end, and the entries' times."""
-        return FixBatch(self._persons, *self._columns), self._ends, self.times_ms
+    def fixes(self) -> tuple[FixBatch, Ints, Ints, Mask]:
+        """Return the fixes, where those of each entry end, its time, and whether it was late."""
+        behind = self.page.behind[self.first : self.end]
+        return FixBatch(self._persons, *self._columns), self._ends, self.times_ms, behind
 
     def inputs(self, at: int) -> Inputs:
         """Return what one entry holds."""

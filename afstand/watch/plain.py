@@ -29,7 +29,16 @@ from firmware_contracts.table import (
     dtype_of,
 )
 from ingest.columns import KIND_CODES, EntryColumns
-from ingest.entries import FRAMES_HEAD, FRAMES_VERSION, RECORD, EntryKind, FrameFlag, LaneCode
+from ingest.entries import (
+    FLAGGED_VERSION,
+    FRAMES_HEAD,
+    FRAMES_VERSION,
+    RECORD,
+    EntryFlag,
+    EntryKind,
+    FrameFlag,
+    LaneCode,
+)
 
 Ints = npt.NDArray[np.int64]
 Raw = npt.NDArray[np.uint8]
@@ -79,6 +88,7 @@ _SHAPE: Final = np.array(
         *(FRAMES_VERSION, JOURNAL_FRAMES_MAX, int(LaneCode.FIX)),
         *(int(FrameFlag.AUTHENTICATED), int(np.uint8(~np.uint8(sum(FrameFlag))))),
         *(KIND_CODES[EntryKind.FRAMES], KIND_CODES[EntryKind.TICK]),
+        *(FLAGGED_VERSION, int(EntryFlag.BEHIND), _at(FRAMES_HEAD, "flags")),
     ],
     np.int64,
 )
@@ -93,9 +103,13 @@ _COLUMNS: Final = 12
 
 
 class PlainFixes(NamedTuple):
-    """What plain entries hold, a row a frame; `ends[k]` frames are in the entries up to `k`."""
+    """What plain entries hold, a row a frame; `ends[k]` frames are in the entries up to `k`.
+
+    `behind[k]`: the intake was behind when it wrote entry `k`.
+    """
 
     plain: Mask
+    behind: Mask
     ends: Ints
     handles: Ints
     proven: Ints
@@ -116,6 +130,7 @@ def plain_fixes(entries: EntryColumns) -> PlainFixes | None:
     room = int(entries.length.sum()) // (_FRAME_BYTES + RECORD.itemsize) + 1
     rows = np.empty((_COLUMNS, room), np.int64)
     plain, ends = np.empty(len(entries), np.bool_), np.empty(len(entries), np.int64)
+    behind = np.zeros(len(entries), np.bool_)
     found = _plain_fixes(
         entries.data,
         entries.kind,
@@ -128,11 +143,12 @@ def plain_fixes(entries: EntryColumns) -> PlainFixes | None:
         _BOUNDS,
         rows,
         plain,
+        behind,
         ends,
     )
     if found < 0:
         return None
-    return PlainFixes(plain, ends, *rows[:, :found])
+    return PlainFixes(plain, behind, ends, *rows[:, :found])
 
 
 def warm_up() -> None:
@@ -167,6 +183,7 @@ def _plain_fixes(
     bounds: Ints,
     rows: Ints,
     plain: Mask,
+    behind: Mask,
     ends: Ints,
 ) -> int:
     frame_bytes, head_bytes, record_bytes, crc_at = shape[0], shape[1], shape[2], shape[3]
@@ -178,11 +195,14 @@ def _plain_fixes(
             start, length = starts[k], lengths[k]
             if length < head_bytes:
                 return -1
+            # One flag is known: an entry has it and is of the version that has flags, or neither.
+            entry_flags = data[start + shape[24]]
+            behind[k] = entry_flags == shape[23]
             count = _unsigned(data, start + shape[5], 4)
             payload = _unsigned(data, start + shape[7], 4)
             if (
-                data[start] != shape[15]
-                or data[start + 1] != 0
+                data[start] != (shape[22] if behind[k] else shape[15])
+                or (entry_flags != 0 and not behind[k])
                 or _unsigned(data, start + shape[4], 2) != 0
                 or _unsigned(data, start + shape[6], 4) != 0
                 or count < 1
