@@ -122,6 +122,10 @@ class Run:
     """Processor time of each process per fix that was journalled meanwhile."""
     age_ms: Floats
     """How old live fixes were when they were durable."""
+    behind_entries: int
+    """Journal entries that were taken while the intake was behind."""
+    coalesced: int
+    """Fixes in these with a newer one of their device in the same entry, which decided."""
     drained_s: float
     """After the last message was due, until everything was durable."""
 
@@ -351,6 +355,7 @@ class Ages(Tail):
     def __init__(self, store: Store, partition: str) -> None:
         super().__init__(store, partition)
         self.ages: list[npt.NDArray[np.int64]] = []
+        self.behind_entries = self.coalesced = 0
         self._wanted = 0
         self._there = asyncio.Event()
 
@@ -364,6 +369,10 @@ class Ages(Tail):
     def _frames(self, entry: Entry) -> None:
         batch = FrameBatch.read(entry.blob)
         self.frames += len(batch)
+        if batch.behind:
+            handles = batch.handles[batch.lanes == LaneCode.FIX]
+            self.behind_entries += 1
+            self.coalesced += len(handles) - len(np.unique(handles))
         fixes = batch.offsets[batch.lanes == LaneCode.FIX].astype(np.int64)
         raw = np.frombuffer(batch.payload, np.uint8)
         sent_ms = raw[fixes[:, None] + np.arange(_SENT_AT, _SENT_AT + 8)].copy().view("<i8")[:, 0]
@@ -430,6 +439,7 @@ class Serving:
         tail = self._tail
         first = tail.frames
         tail.ages.clear()
+        tail.behind_entries = tail.coalesced = 0
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "sent.json"
             publisher = multiprocessing.get_context("spawn").Process(
@@ -451,12 +461,15 @@ class Serving:
             latencies_ms={},
             cpu_us={name: value / counted for name, value in cpu_us.items()},
             age_ms=np.zeros(0),
+            behind_entries=0,
+            coalesced=0,
             drained_s=0.0,
         )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(load.drain_s):
                 await tail.until(first + found.wanted)
         found.journalled = tail.frames - first
+        found.behind_entries, found.coalesced = tail.behind_entries, tail.coalesced
         found.drained_s = max(0.0, time.time() - start_ms / 1000 - load.seconds)
         found.age_ms = np.concatenate([np.zeros(0), *tail.ages]).astype(np.float64)
         found.latencies_ms = await self._latencies(sent.told_ms)

@@ -292,4 +292,10 @@ LABELS: Final[dict[Label, Text]] = {
         "De positie is ouder dan deze versie van het gebied: toen kan een ander hebben gegolden.",
         "The position is older than this version of the area: another may have counted then.",
     ),
+    Label.COALESCED: Text(
+        "De ontvangst liep achter: de nieuwste positie van deze persoon uit die invoer beslist. "
+        "Oudere daaruit tellen als bewijs en beslisten zelf niets.",
+        "Intake was behind: this is the newest position of this person in its entry, and decides. "
+        "Older ones of the same entry count as evidence and decided nothing themselves.",
+    ),
 }

@@ -71,8 +71,8 @@ class Journal:
     def receipt(self, receipt: Receipt) -> Entry:
         return self.entry(EntryKind.RECEIPT, msgspec.msgpack.encode((RECEIPT_FORMAT, receipt)))
 
-    def frames(self, *records: FrameRecord) -> Entry:
-        return self.entry(EntryKind.FRAMES, FrameBatch.build(records))
+    def frames(self, *records: FrameRecord, behind: bool = False) -> Entry:
+        return self.entry(EntryKind.FRAMES, FrameBatch.build(records, behind=behind))
 
     def next_sequence(self, device: str) -> int:
         self._sequences[device] = self._sequences.get(device, 0) + 1

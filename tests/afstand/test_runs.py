@@ -60,8 +60,13 @@ def walk(journal: Journal, draw: random.Random) -> None:
             records.append(journal.fix("victim-2", 2, -north, late_s=draw.choice([0, 0, 2])))
         if draw.random() < 0.2:
             records += [records[0], journal.fix("nobody-5", 5, 10)]
+        if draw.random() < 0.3:  # a device's backlog, often taken while the intake was behind
+            records += [
+                journal.fix("tag-1", 1, draw.choice([north, 280, 0]), late_s=draw.uniform(1, 90))
+                for _ in range(draw.randrange(1, 6))
+            ]
         draw.shuffle(records)
-        journal.frames(*records)
+        journal.frames(*records, behind=draw.random() < 0.4)
 
 
 def odd(journal: Journal, draw: random.Random, number: int) -> None:
@@ -126,6 +131,21 @@ def together(watch: Watch, entries: list[Entry]) -> tuple[list, Counter[str]]:
     return written, +notes
 
 
+def test_older_fixes_of_an_entry_taken_late_are_counted_apart():
+    journal = Journal()
+    for command in definitions():
+        journal.command(command)
+    for behind in (False, True):
+        journal.pass_s(60)
+        late = [journal.fix("tag-1", 1, 3000, late_s=late_s) for late_s in (9, 5, 2)]
+        journal.frames(*late, journal.fix("victim-2", 2, -3000), behind=behind)
+    one, many = Watch("p"), Watch("p")
+    written, notes = single(one, journal.entries)
+    assert (written, notes) == together(many, journal.entries)
+    assert (notes["coalesced"], notes["fixes"]) == (2, 8)
+    assert one._engine.fixes().late == 0, "they are evidence as ever, and no history"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("offset", range(6))
 def test_random_journals_fold_alike_in_pages_and_one_by_one(offset):
@@ -162,10 +182,10 @@ def test_a_device_set_aside_in_a_run_counts_no_more_behind_it(monkeypatch):
 
     whole = Engine.observe
 
-    def observe(self, fixes, now_ms):
+    def observe(self, fixes, now_ms, *, behind=False):
         if np.any(fixes.person == self.person_handle("wim")):
             raise ValueError("a fault of the program")
-        return whole(self, fixes, now_ms)
+        return whole(self, fixes, now_ms, behind=behind)
 
     monkeypatch.setattr(Engine, "observe", observe)
     monkeypatch.setattr(Engine, "fold_quiet", lambda self, entries, first, limit_ms: first)
@@ -189,7 +209,7 @@ def test_an_entry_of_a_later_format_stops_the_fold_behind_what_is_before_it():
         journal.command(command)
     journal.pass_s(1)
     blob = bytearray(journal.frames(journal.fix("tag-1", 1, 3000)).blob)
-    blob[0] = 2
+    blob[0] = 3
     later = Entry(EntryId(journal.now_ms + 1, 0), EntryKind.FRAMES, bytes(blob))
     watch, one = Watch("p"), Watch("p")
     given: list = []
@@ -215,9 +235,9 @@ def test_plain_entries_in_one_loop_are_those_column_by_column(offset):
             continue
         one_loop += 1
         mine, general = page_of(columns, found), read_general(columns)
-        for name in ("plain", "frame_ends", "fix_ends", "handles", "proven", "received_ms"):
+        for name in ("plain", "behind", "frame_ends", "fix_ends", "handles", "proven"):
             assert np.array_equal(getattr(mine, name), getattr(general, name)), (seed, name)
-        for name in ("sound", "boots", "sequences"):
+        for name in ("received_ms", "sound", "boots", "sequences"):
             assert np.array_equal(getattr(mine, name), getattr(general, name)), (seed, name)
         for name, column in mine.fixes._asdict().items():
             assert np.array_equal(column, getattr(general.fixes, name)), (seed, name)

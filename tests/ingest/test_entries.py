@@ -102,8 +102,32 @@ def test_a_later_version_stops_the_reader():
     blob = bytearray(
         FrameBatch.build([FrameRecord(1, LaneCode.FIX, FrameFlag.AUTHENTICATED, 5, b"x")])
     )
-    blob[0] = 2
-    with pytest.raises(EntryVersionError, match="version 2"):
+    blob[0] = 3
+    with pytest.raises(EntryVersionError, match="version 3"):
+        FrameBatch.read(resealed(blob))
+
+
+@given(batches)
+def test_an_entry_says_that_the_intake_was_behind_and_else_is_as_ever(batch):
+    usual, flagged = FrameBatch.build(batch), FrameBatch.build(batch, behind=True)
+    assert (usual[:2], flagged[:2]) == (b"\1\0", b"\2\1")
+    assert flagged[2:16] + flagged[20:] == usual[2:16] + usual[20:], "the checksum covers the flag"
+    read = FrameBatch.read(flagged)
+    assert read.behind
+    assert read.part(0, 1).behind
+    assert not FrameBatch.read(usual).behind
+    assert read.records() == batch
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("flags", [0, 1, 2, 3, 0x80, 0xFF])
+def test_a_flag_that_its_version_does_not_have_is_refused(version, flags):
+    blob = bytearray(FrameBatch.build([FrameRecord(1, LaneCode.FIX, 1, 5, b"x")]))
+    blob[0], blob[1] = version, flags
+    if (version, flags) in {(1, 0), (2, 1)}:
+        assert FrameBatch.read(resealed(blob)).behind is (flags == 1)
+        return
+    with pytest.raises(EntryError, match=f"version {version} with the flags {flags}"):
         FrameBatch.read(resealed(blob))
 
 

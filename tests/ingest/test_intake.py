@@ -110,7 +110,8 @@ class FakeWriter:
 class Bench:
     """A running intake with what is around it."""
 
-    def __init__(self, broker, writer, metrics, health):
+    def __init__(self, intake, broker, writer, metrics, health):
+        self._intake = intake
         self.broker = broker
         self.writer = writer
         self.metrics = metrics
@@ -132,6 +133,12 @@ class Bench:
             packet_id = self._ids[name]
         self.session(name).deliver(topic, payload, packet_id, dup=dup)
         return packet_id
+
+    def arrived(self, name):
+        """How many messages have arrived on a connection and are not taken."""
+        feeds = {feed.name: feed for feed in self._intake._feeds}
+        link = feeds[name].client._link
+        return len(link._inbox)
 
     def acked(self, name="fixes"):
         return self.session(name).acked
@@ -179,13 +186,35 @@ async def running(*devices, behaviour=serving, **settings):
         task = asyncio.create_task(intake.run(stop))
         await until(lambda: health.ready)
         try:
-            yield Bench(broker, writer, metrics, health)
+            yield Bench(intake, broker, writer, metrics, health)
         finally:
             writer.gate.set()
             stop.set()
             async with asyncio.timeout(10):
                 await task
             assert writer.closed == 2
+
+
+async def test_entries_say_when_more_waited_than_was_taken(monkeypatch):
+    """Fixes only: a press has a session of its own, and its entries stay as they were."""
+    monkeypatch.setattr(feed_module, "INTAKE_TAKE_MAX", 3)
+    async with running() as bench:
+        bench.writer.gate.clear()
+        bench.send("em/d1/fix", fix_frame("d1", 1))
+        await until(lambda: bench.writer.writes == 1)
+        for number in range(2, 9):
+            bench.send("em/d1/fix", fix_frame("d1", number))
+        for number in range(9, 17):
+            bench.send("em/d1/event", event_frame("d1", number))
+        await until(lambda: bench.arrived("fixes") == 7)
+        bench.writer.gate.set()
+        await until(lambda: len(bench.writer.frames()) == 16)
+        batches = [FrameBatch.read(append.blob) for append in bench.writer.entries]
+        fixes = [batch for batch in batches if batch.lanes[0] == LaneCode.FIX]
+        assert [(len(batch), batch.behind) for batch in fixes] == [
+            *((1, False), (3, True), (3, True), (1, False)),
+        ]
+        assert not any(batch.behind for batch in batches if batch.lanes[0] == LaneCode.EVENT)
 
 
 async def test_takes_writes_and_acknowledges():

@@ -68,6 +68,17 @@ def test_frames_of_one_partition_become_one_entry():
     assert pending.messages == 0
 
 
+def test_what_is_built_while_more_waits_says_so_and_stays_as_it_was_built():
+    pending = Pending()
+    pending.hold("p0", row(b"one"))
+    first = pending.plan(NOW_MS, lambda *_: None, behind=True).entries[0]
+    pending.store_failed(NOW_MS)
+    pending.hold("p0", row(b"two", 2))
+    again, second = plan(pending, NOW_MS + INTAKE_RETRY_MS_MAX).entries
+    assert again.append.blob == first.append.blob, "a copy of an entry is known by its bytes"
+    assert [FrameBatch.read(e.append.blob).behind for e in (again, second)] == [True, False]
+
+
 def test_a_copy_waits_for_the_first():
     pending = Pending()
     mark = pending.hold("p0", row(packet_id=1))

@@ -72,6 +72,7 @@ class Checks:
         self.alarms: dict[str, list[AlarmRecord]] = {}
         self.pressed: Counter[str] = Counter()  # presses that opened or renewed an alarm, by device
         self.copies = 0
+        self.overload: Counter[str] = Counter()
         self._folded = 0
 
     # --- what becomes durable ---------------------------------------------------------------------
@@ -113,7 +114,9 @@ class Checks:
 
         What is about somebody who is in another partition stays: it is to be passed on.
         """
-        records = FrameBatch.read(entry.blob).records()
+        batch = FrameBatch.read(entry.blob)
+        records = batch.records()
+        self.overload["entries taken late"] += batch.behind
         fresh: list[FrameRecord] = []
         for record in records:
             if not record.handle or not self.places.is_in(record.handle, part.name):
@@ -127,7 +130,7 @@ class Checks:
             return entry
         if not fresh:
             return Entry(entry.id, EntryKind.TICK, b"")
-        return Entry(entry.id, EntryKind.FRAMES, FrameBatch.build(fresh))
+        return Entry(entry.id, EntryKind.FRAMES, FrameBatch.build(fresh, behind=batch.behind))
 
     def _decided(self, part: Part, entry_id: EntryId, blob: bytes) -> None:
         self.fold_until(part, entry_id)
@@ -157,6 +160,7 @@ class Checks:
                 entry = self._once(part, entry)
             before = self.places.before(entry, part.reference)
             step = part.reference.step(entry)
+            self.overload["fixes coalesced"] += step.notes["coalesced"]
             self.places.after(part.name, before, step.outputs, part.reference)
             if step.outputs:
                 part.expected[entry.id] = _ENCODER.encode(step.outputs)

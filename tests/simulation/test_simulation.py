@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import run_seed
 from tests.simulation.awaits import ROOT, found, told
 from tests.simulation.bugs import BUGS
-from tests.simulation.simulation import simulate
+from tests.simulation.simulation import OVERLOADED_EVERY, simulate
 
 SEEDS = 120
 PARTS = 8
@@ -22,6 +22,17 @@ def test_simulation_of_the_whole_service_holds_for_every_seed(part):
     for seed in range(first, first + each):
         outcome = simulate(seed)
         assert outcome.problem == "", f"./run simulate --seed {seed} --trace"
+
+
+@pytest.mark.slow
+def test_seeds_with_overload_have_entries_that_were_taken_late():
+    found = Counter()
+    for seed in range(0, 10 * OVERLOADED_EVERY, OVERLOADED_EVERY):
+        outcome = simulate(seed)
+        assert outcome.problem == "", f"./run simulate --seed {seed} --trace"
+        found.update(outcome.troubles)
+    assert found["entries taken late"] > 0
+    assert found["fixes coalesced"] > 0
 
 
 @pytest.mark.slow

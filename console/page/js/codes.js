@@ -293,6 +293,7 @@ const CODES = {
   "archive-fault": ["archief klopt niet"],
   "bad-roster": ["rooster klopt niet"],
   "changed-since": ["gebied daarna gewijzigd", "zone changed since"],
+  coalesced: ["nieuwste van meerdere posities", "newest of several positions"],
   "not-proposed": ["afsluiten is niet voorgesteld", "closing was not proposed"],
   "nothing-owed": ["er is niets te beslissen", "nothing to decide"],
   "reader-silent": ["lezer van de gegevens is stil", "a reader of the streams is silent"],
