@@ -453,7 +453,7 @@ def _newer(
 
     `now_ms`, where its entry begins, and whether that was taken late, are of each place.
     """
-    rows = FixBatch(*(column[order] for column in fixes))
+    rows = FixBatch._make(column[order] for column in fixes)
     entry = np.zeros(len(order), np.int64) if first is None else first
     late = np.ones(len(order), np.bool_) if behind is None else behind
     usable = usable_of(rows, now_ms)

@@ -59,7 +59,10 @@ def opened(outputs):
 
 
 def random_entries(journal: Journal, draw: random.Random, count: int) -> None:
-    """Fixes in and out of the zone, presses, copies, ticks, late fixes, for a while."""
+    """Fixes in and out of the zone, presses, copies, ticks, late fixes, for a while.
+
+    Some entries were taken while the intake was behind.
+    """
     sent: list[FrameRecord] = []
     for _ in range(count):
         journal.pass_s(draw.choice([0.2, 1, 5, 20, 95]))
@@ -79,7 +82,7 @@ def random_entries(journal: Journal, draw: random.Random, count: int) -> None:
                 late = draw.choice([0, 0, 0, 3, 200])
                 records.append(journal.fix(device, handle, draw.uniform(-900, 900), late_s=late))
         sent += records
-        journal.frames(*records)
+        journal.frames(*records, behind=len(journal.entries) % 4 == 0)
 
 
 def test_a_walk_into_the_zone_alerts_the_police_once(watch, journal):

@@ -20,7 +20,7 @@ from afstand.commands import (
 )
 from afstand.watch.envelope import decode_envelope
 from afstand.watch.fold import Watch
-from afstand.watch.moving import Passed
+from afstand.watch.moving import Moving, Passed
 from alerting.book.types import (
     Acknowledge,
     AlarmClass,
@@ -35,7 +35,7 @@ from alerting.book.types import (
 from firmware_contracts import EventCode
 from geofence.orders import CircleShape, Role, Zone
 from ingest.columns import EntryColumns
-from ingest.entries import EntryKind, FrameRecord
+from ingest.entries import EntryKind, FrameBatch, FrameRecord
 from tests.afstand.journal import LAT_E7, LON_E7, Journal, definitions, order
 from tests.afstand.test_partitions import imported
 from tests.conftest import run_seed
@@ -273,3 +273,15 @@ def test_a_new_order_and_a_new_device_find_those_who_left():
     breaches = [o for p, o in parts.outputs if isinstance(o, Notice) and p == "b"]
     assert {one.alarm_class for one in breaches} == {AlarmClass.AREA_BREACH}
     assert {(one.order_version, one.zone_version) for one in breaches} == {(2, 2)}
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_frames_that_are_passed_on_say_what_their_entry_said(behind):
+    """Whether the intake was behind counts in the journal that they come to, too."""
+    moving, journal = Moving(), Journal()
+    moving.handles[2] = "q"
+    records = [journal.fix("tag-1", 1, 900), journal.fix("victim-2", 2, 900)]
+    ours, passed = moving.split(FrameBatch.read(FrameBatch.build(records, behind=behind)))
+    assert ours is not None
+    batches = [ours, FrameBatch.read(passed[0].blob)]
+    assert [(b.handles.tolist(), b.behind) for b in batches] == [([1], behind), ([2], behind)]

@@ -124,7 +124,7 @@ def folded(drawn: list[tuple[int, list[Fix]]], shuffle: random.Random | None) ->
             # A copy that the broker delivered twice, anywhere among the others.
             records.append(shuffle.choice(records))
             shuffle.shuffle(records)
-        journal.frames(*records)
+        journal.frames(*records, behind=passed_s % 2 == 1)
     watch = Watch("p")
     return [*fold(watch, journal.entries), watch._engine.dump(), watch._book.dump()]
 
