@@ -261,10 +261,10 @@ def test_a_device_whose_fixes_raise_is_set_aside_and_the_others_count(watch, jou
     whole = Engine.observe
     bad_lat = journal.fix("tag-1", 1, 0)
 
-    def observe(self, fixes, now_ms):
+    def observe(self, fixes, now_ms, **more):
         if np.any(fixes.person == self.person_handle("wim")):
             raise BoomError("a fault of the program")
-        return whole(self, fixes, now_ms)
+        return whole(self, fixes, now_ms, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "observe", observe)
@@ -311,7 +311,7 @@ def test_an_input_that_makes_the_book_raise_hides_no_other(watch, journal, monke
 
 
 def test_memory_that_ran_out_is_this_machines_matter_and_is_not_folded(watch, journal, monkeypatch):
-    def observe(self, fixes, now_ms):
+    def observe(self, fixes, now_ms, **_):
         raise MemoryError
 
     monkeypatch.setattr(Engine, "observe", observe)

@@ -106,11 +106,11 @@ def faults(monkeypatch):
     for name in ("observe", "quiet_entries"):
         whole = getattr(Engine, name)
 
-        def raising(self, fixes, *rest, whole=whole):
+        def raising(self, fixes, *rest, whole=whole, **more):
             rows = [self.person_handle(f"p{n}") for n in bad_persons]
             if np.isin(fixes.person, [row for row in rows if row is not None]).any():
                 raise BoomError("in the engine")
-            return whole(self, fixes, *rest)
+            return whole(self, fixes, *rest, **more)
 
         monkeypatch.setattr(Engine, name, raising)
     read_inputs, read_page = frames_module.read_inputs, page_module.read_page

@@ -26,7 +26,7 @@ def test_simulation_of_the_whole_service_holds_for_every_seed(part):
 
 @pytest.mark.slow
 def test_seeds_with_overload_have_entries_that_were_taken_late():
-    found = Counter()
+    found: Counter[str] = Counter()
     for seed in range(0, 10 * OVERLOADED_EVERY, OVERLOADED_EVERY):
         outcome = simulate(seed)
         assert outcome.problem == "", f"./run simulate --seed {seed} --trace"
