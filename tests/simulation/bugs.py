@@ -1,6 +1,5 @@
 """Bugs put in on purpose, to see that they are found. They exist in tests alone."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -8,12 +7,11 @@ from unittest import mock
 
 import msgspec
 
-from afstand.limits import STORE_NODE_PATIENCE_S
 from afstand.watch import frames
-from afstand.watch.follower import Follower
 from afstand.watch.moving import Moving as WatchMoving
 from afstand.watch.replica import Replica
 from alerting.book import moving, tables
+from geofence import moving as engine_moving
 from ingest import resp
 from ingest.checks import Accept
 from ingest.feed import Feed
@@ -131,22 +129,17 @@ def forgotten_before_taken() -> Iterator[None]:
     pass_on = Replica._pass_on
 
     async def forgetful(self: Any) -> None:
-        self._pass_again_s = 0.0
-        try:
-            async with asyncio.timeout(STORE_NODE_PATIENCE_S):
-                while self._passing:
-                    await self._journal.append(*self._passing.popleft())
-        except (StoreUnavailableError, TimeoutError):
-            await pass_on(self)
+        await pass_on(self)
+        self._passing.clear()
 
     with mock.patch.object(Replica, "_pass_on", forgetful):
         yield
 
 
 @contextlib.contextmanager
-def snapshot_before_passed_on() -> Iterator[None]:
-    """A replica makes a snapshot while something is to be passed on, and dies."""
-    with mock.patch.object(Replica, "_wants_snapshot", Follower._wants_snapshot):
+def group_without_its_evidence() -> Iterator[None]:
+    """A partition takes orders and forgets what it was told of how they are kept."""
+    with mock.patch.object(engine_moving, "_copy_order", lambda *_: None):
         yield
 
 
@@ -185,7 +178,7 @@ BUGS: Final[dict[str, Callable[[], contextlib.AbstractContextManager[None]]]] = 
         receipt_before_delivery,
         group_without_its_timers,
         forgotten_before_taken,
-        snapshot_before_passed_on,
+        group_without_its_evidence,
         group_without_what_was_seen,
         late_frames_not_passed_on,
     )

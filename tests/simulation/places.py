@@ -1,20 +1,43 @@
 """Which partition each group is in, by what the references say, and what must move along.
 
 A group is in one partition, or on its way to one that must say that it came. When it leaves, every
-timer about it leaves, and runs on where it comes, to the same instant.
+timer about it leaves, and runs on where it comes, to the same instant; and all that was known of it
+is known there.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
 
 from afstand.commands import MovePersons, TakeGroup, decode_command
 from afstand.watch.fold import Watch
+from afstand.watch.frames import DumpedDevices
+from alerting.book.moving import BookGroup
 from alerting.book.types import Defined, Output, Rejected
+from geofence import moving
+from geofence.layout import PAIR_ROW, PERSON, UNIT_ROW
 from ingest.entries import Entry, EntryKind
 from tests.simulation.people import Group
 
 Timers = dict[str, int]
 _OF_ENGINE: Final = "engine"
+_OF_FRAMES: Final = ("seen", "presses", "set_aside")
+_OF_BOOK: Final = (
+    "conditions",
+    "late",
+    "breaches",
+    "patterns",
+    "settled",
+    "cases",
+    "orders",
+    "legal",
+)
+_PLACES: Final = frozenset(
+    f"{kind}{what}" for kind in ("leg", "unit", "pair") for what in ("0", "s", "_room", "")
+) | {"track", "order", "wearer", "protected"}
+"""Columns that say where in the engine something lies, and not what is known."""
 
 
 class Broken(AssertionError):  # noqa: N818 it is what a seed ends with
@@ -88,7 +111,7 @@ class Places:
             if isinstance(output, Defined) and output.what == "left":
                 self._left(here, place, output.ref, before, timers)
             elif isinstance(output, Defined) and output.what == "arrived":
-                self._arrived(here, place, output.ref, before, timers)
+                self._arrived(here, place, output.ref, before, reference)
             elif isinstance(output, Rejected) and output.what == "move":
                 self._refused(here, place, output.ref, before)
 
@@ -102,8 +125,9 @@ class Places:
         place.timers = before.timers
 
     def _arrived(
-        self, here: str, place: Place, move_id: str, before: Before, timers: Timers
+        self, here: str, place: Place, move_id: str, before: Before, reference: Watch
     ) -> None:
+        timers = timers_about(before.group, reference)
         if move_id != place.move_id:
             return  # a copy, of an earlier move or of this one
         if here != place.to:
@@ -115,6 +139,10 @@ class Places:
         }
         if lost:
             raise Broken(f"{before.group.persons} came to {here} without the timers {lost}")
+        said = before.said
+        odd = taken_otherwise(said, reference, before.now_ms) if isinstance(said, TakeGroup) else ""
+        if odd:
+            raise Broken(f"{before.group.persons} came to {here} with another {odd}")
         self.moves += 1
         self.timers_moved += len(place.timers)
         place.partition, place.move_id = here, ""
@@ -131,6 +159,54 @@ class Places:
         for group, place in self._of.items():
             if not place.partition:
                 yield f"{group.persons} left {place.source} for {place.to} and are nowhere"
+
+
+def taken_otherwise(said: TakeGroup, watch: Watch, now_ms: int) -> str:
+    """What of a group is not in the state of whoever took it as it was sent; empty when all is."""
+    known = [one for one in said.persons if watch._engine.person_handle(one) is not None]
+    if _rows(said.engine) != _rows(watch._engine.give_group(known)[0]):
+        return "state of the engine"
+    sent = msgspec.msgpack.decode(said.frames, type=DumpedDevices)
+    handles = [device.handle for device, _ in sent.known]
+    here = watch._devices.part(handles)
+    if any(sorted(getattr(sent, part)) != sorted(getattr(here, part)) for part in _OF_FRAMES):
+        return "memory of frames"
+    rows = msgspec.msgpack.decode(said.book, type=BookGroup).rows
+    if min(rows.timers.values(), default=now_ms + 1) <= now_ms:
+        return ""  # what is due has changed some
+    state = watch._book._state
+    for name in _OF_BOOK:
+        table = getattr(state, name).rows
+        for key, row in getattr(rows, name).items():
+            if table.get(key) != row:
+                return f"{name} {key} of the book"
+    return ""
+
+
+def _rows(raw: bytes) -> tuple[object, ...]:
+    """What an engine sends of a group, without where the rows lie."""
+    group = moving._read(raw)
+    persons = sorted(
+        (one.name, str(one.role), one.due_ms, one.track, _values(one.row, PERSON))
+        for one in group.persons
+    )
+    orders = sorted(
+        (one.order.id, one.order.version, one.edge_ms, *(_values(row) for row in one.rows))
+        for one in group.orders
+    )
+    zones = sorted((one.zone.id, one.zone.version, one.since_ms) for one in group.zones)
+    return persons, orders, zones
+
+
+def _values(raw: bytes, kind: np.dtype[Any] | None = None) -> tuple[bytes, ...]:
+    if kind is None:
+        kind = next(one for one in (PAIR_ROW, UNIT_ROW) if _tight(one).itemsize == len(raw))
+    row = np.frombuffer(raw, _tight(kind))[0]
+    return tuple(row[name].tobytes() for name in kind.names or () if name not in _PLACES)
+
+
+def _tight(kind: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype([(name, kind[name]) for name in kind.names or ()])
 
 
 def timers_about(group: Group, watch: Watch) -> Timers:

@@ -80,13 +80,23 @@ class Troubles:
         going = [wish.to for wish in world.operator.all() if wish.group is group]
         there = going[-1] if going else group.begins_in
         others = [one for one in world.partitions if one != there or draw.random() < 0.1]
-        world.operator.wish(group, draw.choice(others), closes=draw.random() < 0.7)
+        to = draw.choice(others)
+        world.operator.wish(group, to, closes=draw.random() < 0.7)
+        if world.kill is None and draw.random() < 0.5:  # just then something goes wrong
+            kind = draw.choice(("node-away", "node-away", "kill-anew", "kill-often", "stop", "cut"))
+            act = functools.partial(self._node_away, to) if kind == "node-away" else None
+            self._at(
+                world.loop.time() + 3 * draw.random(),
+                functools.partial(self._trouble, kind, act),
+            )
 
     # --- what breaks ------------------------------------------------------------------------------
 
-    def _trouble(self, kind: str) -> None:
+    def _trouble(self, kind: str, act: Callable[[], None] | None = None) -> None:
+        if self._world.calm:
+            return
         self.happened[kind] = self.happened.get(kind, 0) + 1
-        getattr(self, "_" + kind.replace("-", "_"))()
+        (act or getattr(self, "_" + kind.replace("-", "_")))()
 
     def _at(self, when_s: float, action: Callable[[], None]) -> None:
         loop = self._world.loop
@@ -190,9 +200,9 @@ class Troubles:
 
         self._for_a_while(f"disk of the store is full ({store.disk_full})", 20, undo)
 
-    def _node_away(self) -> None:
+    def _node_away(self, name: str = "") -> None:
         """Of a cluster, the node that has a partition's streams."""
-        store, name = self._world.store, self._draw.choice(self._world.partitions)
+        store, name = self._world.store, name or self._draw.choice(self._world.partitions)
         store.away.add(name)
         self._for_a_while(f"node of {name} is away", 30, lambda: store.away.discard(name))
 
