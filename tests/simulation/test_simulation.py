@@ -12,6 +12,8 @@ from tests.simulation.simulation import OVERLOADED_EVERY, simulate
 SEEDS = 120
 PARTS = 8
 BUG_SEEDS_MAX = 1_000
+FOUND_AT = {"forgotten_before_taken": 67}
+"""The first seeds that find what few find, to begin with: the test is short. None is needed."""
 
 
 @pytest.mark.slow
@@ -38,8 +40,9 @@ def test_seeds_with_overload_have_entries_that_were_taken_late():
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_a_bug_that_is_put_in_is_found(bug):
+    first = FOUND_AT.get(bug, 1)
     with BUGS[bug]():
-        for seed in range(1, 1 + BUG_SEEDS_MAX):
+        for seed in (*range(first, 1 + BUG_SEEDS_MAX), *range(1, first)):
             if simulate(seed).problem:
                 return
     raise AssertionError(f"{bug} was not found in {BUG_SEEDS_MAX} seeds")

@@ -152,16 +152,33 @@ class Troubles:
             self._for_a_while(f"{process} is stopped", 40, lambda: world.loop.go_on(process))
 
     def _cut(self) -> None:
+        """Part one role and one server, or some roles and everything."""
         world, draw = self._world, self._draw
-        role = self._some_role()
+        if draw.random() < 0.5:
+            role = self._some_role()
+            pairs = [(role, draw.choice(self._servers_of(role)))]
+        else:
+            roles = [role for role in world.processes if draw.random() < 0.5]
+            pairs = [(role, server) for role in roles for server in self._servers_of(role)]
+        for role, server in pairs:
+            world.net.cut(role, server)
+
+        def undo() -> None:
+            for role, server in pairs:
+                world.net.heal(role, server)
+
+        what = " and ".join(dict.fromkeys(role for role, _ in pairs))
+        self._for_a_while(
+            f"{what} cut from {', '.join(dict.fromkeys(s for _, s in pairs))}", 40, undo
+        )
+
+    def _servers_of(self, role: str) -> list[str]:
         servers = [store_module.NAME]
         if role.startswith("intake"):
             servers.append(broker_module.NAME)
         if role.startswith("notify"):
-            servers += [broker_module.NAME, *world.receivers]
-        server = draw.choice(servers)
-        world.net.cut(role, server)
-        self._for_a_while(f"{role} and {server} are cut", 40, lambda: world.net.heal(role, server))
+            servers += [broker_module.NAME, *self._world.receivers]
+        return servers
 
     def _store_dies(self) -> None:
         world = self._world
