@@ -12,6 +12,7 @@ from tests.simulation.simulation import OVERLOADED_EVERY, simulate
 SEEDS = 120
 PARTS = 8
 BUG_SEEDS_MAX = 1_000
+MOVES = 3  # a seed in which groups move
 FOUND_AT = {"forgotten_before_taken": 67}
 """The first seeds that find what few find, to begin with: the test is short. None is needed."""
 
@@ -76,11 +77,16 @@ def test_a_seed_gives_the_same_run_again():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("role", ["intake-0", "watch-0", "notify-0"])
-def test_a_death_at_any_step_of_a_role_loses_nothing(role):
-    """Some steps of each; `./run simulate --every-step ROLE --seed 1` takes all."""
-    steps = simulate(1, kill=(role, 0)).role_steps[role]
-    assert steps > 200
+@pytest.mark.parametrize(
+    ("role", "seed"),
+    [("intake-0", 1), ("watch-0", 1), ("notify-0", 1), ("operator", MOVES), ("watch-1", MOVES)],
+)
+def test_a_death_at_any_step_of_a_role_loses_nothing(role, seed):
+    """Some steps of each; `./run simulate --every-step ROLE --seed N` takes all."""
+    alone = simulate(seed, kill=(role, 0))
+    assert (alone.wishes.get("moved", 0) > 1) == (seed == MOVES)
+    steps = alone.role_steps[role]
+    assert steps > 100
     for step in range(7, steps, steps // 5):
-        outcome = simulate(1, kill=(role, step))
-        assert outcome.problem == "", f"seed 1, {role} killed at step {step}"
+        outcome = simulate(seed, kill=(role, step))
+        assert outcome.problem == "", f"seed {seed}, {role} killed at step {step}"
