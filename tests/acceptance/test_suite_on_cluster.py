@@ -3,7 +3,7 @@
 Real processes: three primaries with replicas, four partitions, two mosquittos with an intake at
 each, two watches. Every person of the suite has a device with a connection of its own, which keeps
 each frame until it is acknowledged and sends it again. In the middle the primary that holds most
-journals is killed under frames that are on their way, and comes back later.
+journals is killed with frames that its replica does not have, and comes back later.
 
 The suite lasts for hours and days, so the service lives by a clock of the test's (`timed_role`),
 which stands still until all that was sent is in a journal. Frames of one case are sent in the order
@@ -59,7 +59,7 @@ from tests.acceptance.suite_play import (
 )
 from tests.acceptance.timed_role import CLOCK_VARIABLE, SharedClock, TimedSite, by
 from tests.cluster_servers import ClusterServers, ask
-from tests.servers import MosquittoServer, RedisServer, wait_until
+from tests.servers import MosquittoServer, wait_until
 
 PARTITIONS = ("p0", "p1", "p2", "p3")
 WATCHES = ("watch-0", "watch-1")
@@ -138,27 +138,37 @@ def fleets_at(brokers: Sequence[MosquittoServer], names: Sequence[str]) -> list[
     ]
 
 
-def most_used(cluster: ClusterServers) -> tuple[RedisServer, set[str]]:
-    """The primary with most journals, and which these are."""
-    nodes: dict[int, set[str]] = {}
-    for name in PARTITIONS:
-        nodes.setdefault(cluster.primary_of(journal_key(name)).port, set()).add(name)
-    port, mine = max(nodes.items(), key=lambda item: len(item[1]))
-    return next(node for node in cluster.nodes if node.port == port), mine
+class Victim:
+    """The primary with most journals. `devices` are those whose frames these hold."""
 
+    def __init__(self, cluster: ClusterServers, where: dict[str, str]) -> None:
+        nodes: dict[int, set[str]] = {}
+        for name in PARTITIONS:
+            nodes.setdefault(cluster.primary_of(journal_key(name)).port, set()).add(name)
+        port, journals = max(nodes.items(), key=lambda item: len(item[1]))
+        at = {node.port: node for node in cluster.nodes}
+        self.node = at[port]
+        self.devices = {device for device, partition in where.items() if partition in journals}
+        self._replica = at[self._offsets()[0]]
 
-def offsets(node: RedisServer) -> tuple[int, int]:
-    """How far a primary and its replica are."""
-    said = ask(node, "INFO", "replication").decode()
-    mine = next(line for line in said.splitlines() if line.startswith("master_repl_offset:"))
-    copy = next(line for line in said.splitlines() if line.startswith("slave0:"))
-    return int(mine.partition(":")[2]), int(copy.partition("offset=")[2].partition(",")[0])
+    def _offsets(self) -> tuple[int, int, int]:
+        """The port of its replica, and how far itself and the replica are."""
+        said = ask(self.node, "INFO", "replication").decode().splitlines()
+        found = dict(line.split(":", 1) for line in said if ":" in line)
+        replica = dict(one.split("=") for one in found["slave0"].split(","))
+        return int(replica["port"]), int(found["master_repl_offset"]), int(replica["offset"])
 
+    def cut_off(self) -> None:
+        """Let the replica have all that there is, and nothing of what comes."""
+        _, now, _ = self._offsets()
+        wait_until(lambda: self._offsets()[2] >= now, "the replica has it")
+        self._replica.pause()
+        ask(self.node, "CLIENT", "KILL", "TYPE", "replica")
 
-def wait_for_copy(node: RedisServer) -> None:
-    """Wait until the replica has what the primary has now."""
-    now, _ = offsets(node)
-    wait_until(lambda: offsets(node)[1] >= now, "the replica has it")
+    def die(self) -> None:
+        """Die as by kill -9; the replica finds nobody."""
+        self.node.kill()
+        self._replica.resume()
 
 
 class Playing:
@@ -191,30 +201,30 @@ class Playing:
         assert {self.journals.first[one.key].ms for one in turn.frames} <= {turn.at_ms}
         self.one.take(turn.at_ms, turn.frames)
 
-    async def turn_under_a_kill(self, turn: Turn, victim: RedisServer) -> None:
-        """The same, and the primary dies when the frames are on their way.
+    async def turn_under_a_kill(self, turn: Turn, victim: Victim) -> None:
+        """The same, and a primary dies when the frames stand in its journals and nowhere else.
 
-        Half of the devices lose their connection too, and send again what was not acknowledged.
-        The replica that takes over knows some of what was written last. Time goes on by a
-        millisecond meanwhile (no id is ever given twice), so the journals tell which frames came
-        before.
+        Its replica, which was cut off from it, takes over without them. Half of the devices lose
+        their connection too. Time goes on by a millisecond meanwhile: no id is given twice.
         """
         before_ms, after_ms = turn.at_ms, turn.at_ms + 1
+        lost = [one for one in turn.frames if one.device_id in victim.devices]
         await self._begin(before_ms)
-        await asyncio.to_thread(wait_for_copy, victim)
+        await asyncio.to_thread(victim.cut_off)
         self._send(turn.frames)
-        await asyncio.sleep(0.005)
+        await self.journals.hold(turn.frames)
+        assert {self.journals.first[one.key].ms for one in turn.frames} == {before_ms}
+        assert not {one.key for one in lost} & let_go(self._fleets)
         self._cover(on=False)
-        await asyncio.to_thread(victim.kill)
+        await asyncio.to_thread(victim.die)
         self._clock.advance(after_ms)
         self._cover(on=True)
         self.journals.forget_from(before_ms)
         await self.journals.hold(turn.frames)
+        assert {self.journals.first[one.key].ms for one in lost} == {after_ms}
         await self._begin(after_ms)
-        came = {one.key: self.journals.first[one.key].ms for one in turn.frames}
-        for ms in (before_ms, after_ms):
-            self.one.take(ms, [one for one in turn.frames if came[one.key] == ms])
-        assert set(came.values()) <= {before_ms, after_ms}
+        self.one.take(before_ms, [one for one in turn.frames if one not in lost])
+        self.one.take(after_ms, lost)
 
     def _cover(self, *, on: bool) -> None:
         fleet = self._fleets[0]
@@ -222,14 +232,14 @@ class Playing:
             fleet.happen(name, Coverage(covered=on))
 
 
-def turn_for_a_kill(turns: Sequence[Turn], where: dict[str, str], its: set[str]) -> int:
-    """In the middle third, the one with most frames for these partitions, no two of one case."""
+def turn_for_a_kill(turns: Sequence[Turn], devices: set[str]) -> int:
+    """In the middle third, the one with most frames of these devices, no two of one case."""
 
     def bite(number: int) -> int:
         frames = turns[number].frames
         if len({one.case for one in frames}) < len(frames):
             return 0
-        return sum(where[one.device_id] in its for one in frames)
+        return sum(one.device_id in devices for one in frames)
 
     found = max(range(len(turns) // 3, 2 * len(turns) // 3), key=bite)
     assert bite(found)
@@ -309,15 +319,15 @@ async def test_the_suite_on_a_cluster_gives_the_alarms_of_one_process(tmp_path):
                 playing = Playing(store, clock, fleets, names)
                 await playing.one.define(cases_of(runs), clock.now_ms())
 
-                victim, its = most_used(cluster)
-                killing = turn_for_a_kill(turns, where, its)
+                victim = Victim(cluster, where)
+                killing = turn_for_a_kill(turns, victim.devices)
                 for number, turn in enumerate(turns):
                     if number == killing:
                         await playing.turn_under_a_kill(turn, victim)
                     else:
                         await playing.turn(turn)
                     if number == killing + AWAY_TURNS:
-                        await asyncio.to_thread(victim.start)
+                        await asyncio.to_thread(victim.node.start)
 
                 async def nothing_kept() -> bool:
                     return let_go(fleets) == sent
