@@ -37,7 +37,7 @@ BOOT = 1
 TURN_MS = 5_000
 QUIET_MS = 60_000
 RING_FRAMES = 20_000
-_NAME = re.compile(r"\b(?:p\d|one|all)-(\d{13})-\d+-\d+")
+_NAME = re.compile(r"\b(?:p\d|one|all)-(\d{13})-\d+-\d+|\bcommand_id=\d+")
 _LANES = {Kind.FIX: LaneCode.FIX, Kind.EVENT: LaneCode.EVENT}
 
 
@@ -52,7 +52,7 @@ def chosen() -> list[Run]:
 
 
 def cases_of(runs: Sequence[Run]) -> Cases:
-    """Everybody of the runs, each with a device."""
+    """Everybody of the runs, each with a device; every wearer's case."""
     carried = [one for run in runs for one in run.devices]
     plans = {order["plan_id"] for run in runs for order in run.orders}
     document = {
@@ -66,6 +66,14 @@ def cases_of(runs: Sequence[Run]) -> Cases:
         "zones": [zone for run in runs for zone in run.zones],
         "orders": [order for run in runs for order in run.orders],
         "plans": [PLAN | {"id": plan} for plan in sorted(plans)],
+        "cases": [
+            {"id": f"case-{one.person_id}", "wearer": one.person_id,
+             "protected": [other.person_id for other in run.devices if other.role != "wearer"],
+             "plan": run.orders[0]["plan_id"]}
+            for run in runs
+            for one in run.devices
+            if one.role == "wearer"
+        ],
     }  # fmt: skip
     return check_cases(msgspec.json.encode(document), "suite")
 
@@ -251,6 +259,7 @@ def decided(outputs: Iterable[Any]) -> Counter[str]:
     Left out is what a process says of itself: which plans it has, and what it makes of the number
     of alarms that it sees (a flood). Incidents, alarms and notices are named after a journal, an
     entry of it and a place among what the entry gave: of these the entry's millisecond is kept.
+    Commands to devices are numbered by the process that gives them.
     """
     return Counter(
         _NAME.sub(r"\1", repr(one))

@@ -9,8 +9,8 @@ The suite lasts for hours and days, so the service lives by a clock of the test'
 which stands still until all that was sent is in a journal. Frames of one case are sent in the order
 of their device times, each device's when those before are in the journal: across entries the order
 of delivery may change decisions (ADR 0010), and one process gets them in one entry. So nothing is
-left that may differ but what `decided` leaves out: every verdict, incident, alarm and notice is the
-same to the last field.
+left that may differ but what `decided` leaves out: every verdict, incident, alarm, notice and
+command is the same to the last field.
 
 `AFSTAND_SUITE=all ./run test tests/acceptance/test_suite_on_cluster.py` plays every family; without
 it some runs of each.
