@@ -156,13 +156,13 @@ class Simulation:
                 process.dies_at = self.kill[1]
         kind = role.split("-", maxsplit=1)[0]
         process.on_death.append(lambda: self._died(process))
-        self.loop.spawn(process, self._main(process, getattr(self.service, kind)(process)))
+        self.loop.spawn(process, self._main(process, getattr(self.service, kind)))
         self.say(f"{role} starts")
 
     async def _main(self, process: Process, main: Any) -> None:
         """A role ends by being killed, and in no other way."""
         try:
-            await main
+            await main(process)
         except BaseException as error:  # noqa: BLE001 reported as what it is
             inner = error
             while isinstance(inner, BaseExceptionGroup):
