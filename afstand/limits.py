@@ -39,6 +39,17 @@ MQTT_BUFFER_BYTES: Final = 262_144  # one read takes at most this
 MQTT_INBOX_MESSAGES_MAX: Final = 8_192  # read and not yet taken: above it reading stops
 MQTT_INBOX_BYTES_MAX: Final = 8 * 1024 * 1024
 MQTT_RECEIVE_MAX: Final = 8_000  # unacknowledged messages the broker may send (MQTT 5)
+# Reading by ticks (docs/adr/0040). Up to the first rate a fix is as fast as the budget of proximity
+# wants it; from there to the second, ticks grow.
+MQTT_TICK_S_MIN: Final = 0.008
+MQTT_TICK_S_MAX: Final = 0.024
+MQTT_TICK_SHORTEST_PER_S: Final = 10_000
+MQTT_TICK_LONGEST_PER_S: Final = 20_000
+MQTT_TICK_ABOVE_PER_S: Final = 100  # messages; below the next one every message is read at once
+MQTT_TICK_BELOW_PER_S: Final = 50
+# Half of what the shipped broker sends without an acknowledgement: the other half is being written.
+MQTT_TICK_MESSAGES_MAX: Final = 2_000
+MQTT_RATE_WINDOW_S: Final = 0.1
 MQTT_CONNECT_TIMEOUT_S: Final = 10.0
 MQTT_RECONNECT_DELAY_S_MAX: Final = 5.0
 CLOCK_AHEAD_MS_MAX: Final = 60_000  # a device's clock may be so far ahead of ours

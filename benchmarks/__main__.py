@@ -2,7 +2,9 @@
 
 import importlib
 import pkgutil
+import signal
 import sys
+from types import FrameType
 
 import benchmarks
 
@@ -29,8 +31,21 @@ def main(argv: list[str]) -> int:
     if argv[0] not in names():
         print(f"no benchmark {argv[0]!r}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
-    code = importlib.import_module(f"benchmarks.{argv[0]}").main(argv[1:])
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        code = importlib.import_module(f"benchmarks.{argv[0]}").main(argv[1:])
+    except KeyboardInterrupt:
+        print(f"{argv[0]}: cut off; what it had started is stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
     return int(code or 0)
+
+
+def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
+    """`timeout` cuts off as Ctrl-C does: every block is left in order, and stops what it started.
+
+    Without it the process would be gone at once, and its servers would run on.
+    """
+    signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -236,7 +236,9 @@ async def run_intake(
         break
     else:
         return
-    warm_up()
+    health.set("registry", "compiling kernels")
+    # A cold machine compiles for minutes; health and metrics answer meanwhile.
+    await asyncio.to_thread(warm_up)
     _log.info("registry read", devices=devices, broken=len(registry.broken))
     health.set("registry", "")
     health.set("store", "")

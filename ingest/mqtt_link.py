@@ -10,9 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from afstand.limits import MQTT_BUFFER_BYTES, MQTT_INBOX_BYTES_MAX, MQTT_INBOX_MESSAGES_MAX
+from afstand.limits import (
+    MQTT_BUFFER_BYTES,
+    MQTT_INBOX_BYTES_MAX,
+    MQTT_INBOX_MESSAGES_MAX,
+    MQTT_RATE_WINDOW_S,
+    MQTT_TICK_ABOVE_PER_S,
+    MQTT_TICK_BELOW_PER_S,
+    MQTT_TICK_LONGEST_PER_S,
+    MQTT_TICK_MESSAGES_MAX,
+    MQTT_TICK_S_MAX,
+    MQTT_TICK_S_MIN,
+    MQTT_TICK_SHORTEST_PER_S,
+)
 from ingest.mqtt_codec import (
     PINGREQ,
     Codec,
@@ -24,17 +36,6 @@ from ingest.mqtt_codec import (
 )
 from ingest.scan import PLAIN_BYTES, Run, Scanner
 
-# Up to the first rate a fix is as fast as the budget of proximity wants it; above, rounds grow.
-_TICK_S_MIN: Final = 0.008
-_TICK_S_MAX: Final = 0.024
-_TICK_ABOVE_PER_S: Final = 100
-_TICK_BELOW_PER_S: Final = 50
-_LOADED_PER_S: Final = 10_000
-_TICK_LONGEST_PER_S: Final = 20_000
-# Half of what the shipped broker sends without an acknowledgement: the other half is being written.
-_TICK_MESSAGES_MAX: Final = 2_000
-_RATE_WINDOW_S: Final = 0.1
-
 
 def tick_s(rate_per_s: float) -> float:
     """Return how long to let messages gather at a rate (docs/adr/0040).
@@ -42,9 +43,11 @@ def tick_s(rate_per_s: float) -> float:
     A round costs intake, store and each watch as much as many fixes do, so long ticks are cheap;
     presses have a connection of their own, which never waits.
     """
-    share = (rate_per_s - _LOADED_PER_S) / (_TICK_LONGEST_PER_S - _LOADED_PER_S)
-    longest_s = _TICK_S_MIN + (_TICK_S_MAX - _TICK_S_MIN) * min(1.0, max(0.0, share))
-    return min(longest_s, _TICK_MESSAGES_MAX / max(1.0, rate_per_s))
+    share = (rate_per_s - MQTT_TICK_SHORTEST_PER_S) / (
+        MQTT_TICK_LONGEST_PER_S - MQTT_TICK_SHORTEST_PER_S
+    )
+    longest_s = MQTT_TICK_S_MIN + (MQTT_TICK_S_MAX - MQTT_TICK_S_MIN) * min(1.0, max(0.0, share))
+    return min(longest_s, MQTT_TICK_MESSAGES_MAX / max(1.0, rate_per_s))
 
 
 class Pace:
@@ -57,7 +60,7 @@ class Pace:
 
     def __init__(self, now_s: float) -> None:
         self.ticking = False
-        self.tick_s = _TICK_S_MIN
+        self.tick_s = MQTT_TICK_S_MIN
         self._since_s = now_s
         self._count = 0
 
@@ -65,9 +68,9 @@ class Pace:
         """Take account of one read and return whether to read by ticks from now on."""
         self._count += messages
         elapsed_s = now_s - self._since_s
-        if elapsed_s >= _RATE_WINDOW_S:
+        if elapsed_s >= MQTT_RATE_WINDOW_S:
             rate = self._count / elapsed_s
-            self.ticking = rate > (_TICK_BELOW_PER_S if self.ticking else _TICK_ABOVE_PER_S)
+            self.ticking = rate > (MQTT_TICK_BELOW_PER_S if self.ticking else MQTT_TICK_ABOVE_PER_S)
             self.tick_s = tick_s(rate)
             self._since_s = now_s
             self._count = 0

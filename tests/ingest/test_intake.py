@@ -5,7 +5,9 @@ Acknowledged is what was written, and nothing else.
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -15,6 +17,7 @@ from afstand.limits import QUARANTINE_BURST_MESSAGES
 from firmware_contracts.codes import EventCode
 from firmware_contracts.frames import decode_acks
 from ingest import feed as feed_module
+from ingest import intake as intake_module
 from ingest.bulk import Bulk
 from ingest.checks import Checker
 from ingest.devices import Contract, DeviceRecord, promoted
@@ -513,3 +516,44 @@ async def test_readiness_falls_with_either_connection(part):
         assert bench.count("disconnects_total", connection=part, reason="closed by the broker") or (
             bench.count("disconnects_total", connection=part, reason="ConnectionResetError")
         )
+
+
+async def test_kernels_are_compiled_beside_the_loop_and_it_says_so(monkeypatch):
+    """On a cold machine it takes minutes: health and metrics answer meanwhile."""
+    began, done = threading.Event(), threading.Event()
+
+    def compile_slowly():
+        began.set()
+        done.wait(5)
+
+    class ReadRegistry(FakeRegistry):
+        async def load_all(self) -> int:
+            return 0
+
+    ran = asyncio.Event()
+
+    class TakesNothing:
+        def __init__(self, *_, **__) -> None: ...
+
+        async def run(self, stop) -> None:
+            ran.set()
+            await stop.wait()
+
+    monkeypatch.setattr(intake_module, "warm_up", compile_slowly)
+    monkeypatch.setattr(intake_module, "Registry", lambda *_: ReadRegistry())
+    monkeypatch.setattr(intake_module, "Intake", TakesNothing)
+    health, stop, nothing = new_health(), asyncio.Event(), cast("Any", None)
+    running = asyncio.create_task(
+        intake_module.run_intake(
+            IntakeSettings(mqtt=MqttSettings(client_id="x")),
+            store=nothing, box=nothing, metrics=CollectorRegistry(), stop=stop, health=health,
+        )
+    )  # fmt: skip
+    await until(began.is_set)
+    assert health.problems["registry"] == "compiling kernels"
+    assert not ran.is_set()
+    done.set()
+    await until(ran.is_set)
+    assert "registry" not in health.problems
+    stop.set()
+    await running

@@ -1,0 +1,43 @@
+"""A benchmark that is cut off stops the servers and processes that it has started."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.servers import ROOT, wait_until
+
+
+def with_files_in(folder):
+    """Every process that was told to keep its files there."""
+    return [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if any(str(folder) in word for word in one.info["cmdline"] or ())
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.servers
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_it_has_started_is_stopped(tmp_path, number):
+    """`timeout` says SIGTERM, Ctrl-C SIGINT; roles have sessions of their own and hear neither."""
+    command = [sys.executable, "-m", "benchmarks", "chaos", "--out", str(tmp_path / "out")]
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    try:
+        # The benchmark itself, store, broker, two watches, intake and notifier.
+        wait_until(lambda: len(with_files_in(tmp_path)) >= 7, "it has started them", 90)
+        process.send_signal(number)
+        assert process.wait(40) == 128 + signal.SIGINT
+        wait_until(lambda: not with_files_in(tmp_path), "nothing of it runs any more", 10)
+        assert "what it had started is stopped" in (tmp_path / "said").read_text()
+    finally:
+        for one in with_files_in(tmp_path):
+            one.kill()
