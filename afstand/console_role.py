@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from afstand.config import Config
 from afstand.console_link import Follower, StoreLink, restored
-from afstand.limits import CONSOLE_UNSPOOL_EVERY_S
+from afstand.limits import CONSOLE_KEEP_SESSIONS_S, CONSOLE_UNSPOOL_EVERY_S
 from afstand.roles import observed
 from alerting.book.roles import Role
 from console.access.gate import Gate
@@ -68,6 +68,7 @@ async def console(config: Config, stop: asyncio.Event) -> None:
         tasks = [
             asyncio.create_task(follower.run()),
             asyncio.create_task(_keep_unspooling(services)),
+            asyncio.create_task(keep_sessions(gate)),
             asyncio.create_task(stop.wait()),
         ]
         stack.push_async_callback(_ended, tasks)
@@ -91,6 +92,17 @@ async def _ended(tasks: Sequence[asyncio.Task[object]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def keep_sessions(gate: Gate) -> None:
+    """Write when sessions were used last, beside the loop: each write waits for the disk."""
+    while True:
+        writing = asyncio.create_task(asyncio.to_thread(gate.keep_due))
+        try:
+            await asyncio.shield(writing)
+        finally:
+            await writing  # the file is closed only after the last write
+        await asyncio.sleep(CONSOLE_KEEP_SESSIONS_S)
 
 
 async def _keep_unspooling(services: Services) -> None:

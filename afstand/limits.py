@@ -271,6 +271,7 @@ CONSOLE_REPLAY_POINTS_MAX: Final = 20_000  # of one device, in one answer
 CONSOLE_REPLAY_S_MAX: Final = 20.0  # reading the journal for one replay
 CONSOLE_FEASIBILITY_HOURS_MAX: Final = 168
 CONSOLE_FEASIBILITY_S_MAX: Final = 30.0
+CONSOLE_KEEP_SESSIONS_S: Final = 1.0  # between two looks for sessions that were used
 CONSOLE_UNSPOOL_EVERY_S: Final = 5.0
 CONSOLE_OIDC_FLOWS_MAX: Final = 1_000  # sign-ins that have begun
 CONSOLE_OIDC_TIMEOUT_S: Final = 10.0

@@ -23,7 +23,7 @@ from console.access.passwords import Passwords, Sealer, totp_step
 from console.access.store import AccessStore, Session, token_hash
 
 _KEEP_EVERY_MS: Final = 60_000
-"""Activity is written to disk at most this often."""
+"""Activity is written to disk at most this often, by `keep_due`."""
 
 
 class SignInFault(StrEnum):
@@ -68,6 +68,7 @@ class Gate:
         self._sealer = sealer
         self._sessions = {session.token: session for session in store.sessions()}
         self._kept_ms = {token: one.active_ms for token, one in self._sessions.items()}
+        self._due: dict[bytes, Session] = {}
         per_s = CONSOLE_ATTEMPTS_MAX / CONSOLE_ATTEMPTS_WINDOW_S
         self._attempts = Buckets(per_s, CONSOLE_ATTEMPTS_MAX, CONSOLE_ATTEMPTS_REMEMBERED_MAX)
         self._requests = Buckets(
@@ -126,12 +127,29 @@ class Gate:
             self.end(found)
             return None
         if not found.locked and now_ms - found.active_ms > CONSOLE_SESSION_IDLE_MIN * 60_000:
-            self.lock(found)
+            found.locked = True
+            self._due[found.token] = found
         if active and not found.locked:
             found.active_ms = now_ms
         if now_ms - self._kept_ms.get(found.token, 0) > _KEEP_EVERY_MS:
-            self._keep(found, now_ms)
-        return found if found.token in self._sessions else None
+            self._kept_ms[found.token] = now_ms
+            self._due[found.token] = found
+        return found
+
+    def keep_due(self) -> None:
+        """Write what was only noted so far. Waits for the disk: not to be called on a loop.
+
+        A session that the file no longer has was ended elsewhere, as all of an account that is
+        disabled; it ends here too.
+        """
+        while self._due:
+            _, session = self._due.popitem()
+            self._store.keep_session(session)
+        before = list(self._sessions.values())  # one that is opened meanwhile is in neither
+        there = self._store.tokens()
+        for session in before:
+            if session.token not in there:
+                self._forget(session)
 
     def lock(self, session: Session) -> None:
         """Lock: nothing is shown until the password is said again."""
@@ -146,9 +164,12 @@ class Gate:
 
     def end(self, session: Session) -> None:
         """Sign out."""
+        self._forget(session)
+        self._store.end_session(session.token)
+
+    def _forget(self, session: Session) -> None:
         self._sessions.pop(session.token, None)
         self._kept_ms.pop(session.token, None)
-        self._store.end_session(session.token)
 
     def on_duty(self, now_ms: int) -> list[str]:
         """Who shares the alarm load now: names of operators and shift leads, each once."""

@@ -170,6 +170,10 @@ class AccessStore:
         """All sessions, open and locked."""
         return [_session(row) for row in self._db.execute("SELECT * FROM sessions")]
 
+    def tokens(self) -> set[bytes]:
+        """What is kept of the tokens of all sessions."""
+        return {token for (token,) in self._db.execute("SELECT token FROM sessions")}
+
     def keep_session(self, session: Session) -> bool:
         """Write when a session was active last, and whether it is locked. False: it was ended."""
         changed = self._db.execute(

@@ -12,11 +12,11 @@ from tests.servers import ROOT, wait_until
 
 
 def with_files_in(folder):
-    """Every process that was told to keep its files there."""
+    """Every process that was told to keep its files there, or runs there (Redis hides the first)."""
     return [
         one
-        for one in psutil.process_iter(["cmdline"])
-        if any(str(folder) in word for word in one.info["cmdline"] or ())
+        for one in psutil.process_iter(["cmdline", "cwd"])
+        if str(folder) in " ".join((*(one.info["cmdline"] or ()), one.info["cwd"] or ""))
     ]
 
 

@@ -1,7 +1,11 @@
 """Signing in, second factor, sessions and their end, foreign sites, too many requests."""
 
+import asyncio
+import threading
+
 import pytest
 
+from afstand.console_role import keep_sessions
 from afstand.limits import CONSOLE_SESSION_H_MAX, CONSOLE_SESSION_IDLE_MIN
 from alerting.book.roles import Role
 from console.access.gate import Buckets, Gate
@@ -9,6 +13,7 @@ from console.access.passwords import PasswordError, Sealer, totp_step
 from console.access.store import AccessStore, token_hash
 from console.settings import Settings
 from tests.console.site import PASSWORD, TOTP, ConsoleSite
+from tests.ingest.fake_broker import until
 
 
 def sign_in(site, browser, **changes):
@@ -85,7 +90,7 @@ def test_a_disabled_account_is_out_at_once(people):
 
     account = people.store.account("op-1")
     people.store.put_account(msgspec.structs.replace(account, disabled=True))
-    people.room.journal.pass_s(61)
+    people.gate.keep_due()  # the role does so every second
     assert me.get("/v1/session").status_code == 401
     assert sign_in(people, people.browser()).status_code == 401
 
@@ -133,6 +138,33 @@ def test_sessions_survive_a_restart_and_tokens_are_kept_as_hashes(people, tmp_pa
     assert token_hash(token) in raw
     assert PASSWORD.encode() not in raw
     assert TOTP.encode() not in raw
+
+
+async def test_that_a_session_was_used_is_written_beside_the_loop(people, monkeypatch):
+    """Each write waits for the disk, and screens ask all the time."""
+    me = people.browser()
+    sign_in(people, me)
+    (before,) = people.store.sessions()
+    people.room.journal.pass_s(61)
+    keep, threads = people.store.keep_session, []
+
+    def kept(session):
+        there = keep(session)
+        threads.append(threading.current_thread())
+        return there
+
+    monkeypatch.setattr(people.store, "keep_session", kept)
+    for _ in range(3):
+        assert me.get("/v1/session").is_success
+    assert threads == []
+    keeping = asyncio.create_task(keep_sessions(people.gate))
+    await until(lambda: threads)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    assert threading.current_thread() not in threads
+    assert len(threads) == 1
+    (after,) = people.store.sessions()
+    assert after.active_ms == before.active_ms + 61_000
 
 
 def test_nobody_changes_anything_from_another_site_or_without_the_token(people):
