@@ -24,6 +24,8 @@ from tests.deploy.command_roles import SECTIONS, command_roles
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 OPTIONAL = {"trackers"}  # only where there are such devices: nobody starts it unasked
+NO_ROLE = ("store", "broker", "tools")
+TOOLS_KEYS = {"AFSTAND_MASTER_KEY", "AFSTAND_PSEUDONYM_KEY"}
 AT_THE_BROKER = {"intake", "notify", "trackers"}
 
 
@@ -143,7 +145,7 @@ def configured(environ):
 def test_the_compose_file_starts_every_role_on_what_is_shipped():
     (compose,) = documents(DEPLOY / "compose/compose.yaml")
     services = compose["services"]
-    roles = {name: one for name, one in services.items() if name not in ("store", "broker")}
+    roles = {name: one for name, one in services.items() if name not in NO_ROLE}
     assert {one["command"][0] for one in roles.values()} == set(ROLES)
     assert {one["command"][0] for one in roles.values() if "profiles" in one} == OPTIONAL
     for one in roles.values():
@@ -299,7 +301,53 @@ def test_a_role_with_kernels_starts_with_those_of_the_image(role, tmp_path):
 def test_the_manifests_of_all_roles_are_applied():
     (made,) = documents(DEPLOY / "kubernetes/kustomization.yaml")
     roles = {name.removesuffix(".yaml") for name in made["resources"]}
-    assert roles == {"common", "store", "broker"} | set(ROLES) - OPTIONAL
+    assert roles == {"common", "store", "broker", "tools"} | set(ROLES) - OPTIONAL
+
+
+def test_the_pod_for_commands_has_what_they_need_and_is_gone_soon():
+    (job,) = documents(DEPLOY / "kubernetes/tools.yaml")
+    assert (job["kind"], job["spec"]["suspend"]) == ("CronJob", True)
+    spec = job["spec"]["jobTemplate"]["spec"]
+    assert spec["activeDeadlineSeconds"] <= 3600
+    assert spec["ttlSecondsAfterFinished"] <= 60
+    pod = spec["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    assert pod["automountServiceAccountToken"] is False
+    (container,) = pod["containers"]
+    watch = documents(DEPLOY / "kubernetes/watch.yaml")[0]["spec"]["template"]["spec"]
+    assert container["securityContext"] == watch["containers"][0]["securityContext"]
+    assert pod["securityContext"] == watch["securityContext"]
+    keys = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"]}
+    assert keys == {name: {"name": "afstand-keys", "key": name} for name in TOOLS_KEYS}
+    mounts = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    assert set(mounts.values()) == set(volumes)
+    example = tomllib.loads((DEPLOY / "afstand.example.toml").read_text())
+    signed_with = example["evidence"]["signing_key"].removeprefix("file:")
+    assert volumes[mounts[signed_with]]["secret"] == {"secretName": "afstand-evidence"}
+    claim = {one["name"]: one for one in watch["volumes"]}["archive"]
+    assert volumes[mounts[example["archive"]["dir"]]] == claim
+    tools = documents(DEPLOY / "compose/compose.yaml")[0]["services"]["tools"]
+    assert tools["profiles"] == ["tools"]
+    assert tools["networks"] == ["inside"]
+    assert f"./evidence.pem:{signed_with}:ro" in tools["volumes"]
+    assert "state:/var/lib/afstand" in tools["volumes"]
+    accepts(tools["command"])
+
+
+def test_the_page_about_commands_gives_each_what_it_asks_for():
+    """Each line of it is a command that there is; its keys are those that are given."""
+    page = (ROOT / "docs/operating/commands.md").read_text().replace("\\\n", "")
+    given = re.findall(r"(?:-- afstand|rm tools|bin/afstand) (.+)$", page, re.MULTILINE)
+    assert len(given) >= 6
+    for line in given:
+        assert accepts(line.split()).config == Path("/etc/afstand/afstand.toml")
+    assert (
+        f"--from=cronjob/{documents(DEPLOY / 'kubernetes/tools.yaml')[0]['metadata']['name']}"
+        in page
+    )
+    assert set(re.findall(r"`(AFSTAND_[A-Z_]+)`", page)) == TOOLS_KEYS
+    assert keys_in_the_compose_file("doctor") == TOOLS_KEYS
 
 
 def test_what_devices_reach_does_not_reach_the_store():
@@ -409,7 +457,8 @@ def test_the_manifests_come_together(tmp_path):
     stateful = {one["metadata"]["name"]: one for one in found if one["kind"] == "StatefulSet"}
     assert set(stateful) == set(ROLES) - OPTIONAL | {"store", "broker"}
     maps = {one["metadata"]["name"]: one["data"] for one in found if one["kind"] == "ConfigMap"}
-    for one in stateful.values():
+    (tools,) = [one["spec"]["jobTemplate"] for one in found if one["kind"] == "CronJob"]
+    for one in (*stateful.values(), tools):
         pod = one["spec"]["template"]["spec"]
         named = {v["name"]: v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v}
         for mount in pod["containers"][0]["volumeMounts"]:
