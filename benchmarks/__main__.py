@@ -31,6 +31,8 @@ def main(argv: list[str]) -> int:
     if argv[0] not in names():
         print(f"no benchmark {argv[0]!r}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
+    # A shell lets what runs in the background ignore the first.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         code = importlib.import_module(f"benchmarks.{argv[0]}").main(argv[1:])

@@ -25,8 +25,7 @@ from tests.acceptance.service import (
     whole_journal,
 )
 from tests.afstand.journal import Journal as Maker
-from tests.afstand.journal import definitions
-from tests.afstand.test_fold import random_entries
+from tests.afstand.journal import definitions, random_entries
 from tests.conftest import run_seed
 
 ENTRIES = 500

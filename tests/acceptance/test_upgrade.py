@@ -21,8 +21,7 @@ from ingest.outbox import Outbox
 from ingest.store import BEGINNING
 from tests.acceptance.service import Service, folded, running_service, whole_journal
 from tests.afstand.journal import Journal as Maker
-from tests.afstand.journal import definitions
-from tests.afstand.test_fold import random_entries
+from tests.afstand.journal import definitions, random_entries
 from tests.conftest import run_seed
 
 REPLACED = ("watch-0", "watch-1", "watch-0", "watch-1")

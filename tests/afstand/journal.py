@@ -1,5 +1,6 @@
 """A journal in memory for tests of the fold: entries with the ids that a store would give."""
 
+import random
 from collections.abc import Iterable
 
 import msgspec
@@ -172,3 +173,30 @@ def fold(watch: Watch, entries: Iterable[Entry]) -> list[tuple[EntryId, bytes]]:
         if blob is not None:
             written.append((entry.id, blob))
     return written
+
+
+def random_entries(journal: Journal, draw: random.Random, count: int) -> None:
+    """Fixes in and out of the zone, presses, copies, ticks, late fixes, for a while.
+
+    Some entries were taken while the intake was behind.
+    """
+    sent: list[FrameRecord] = []
+    for _ in range(count):
+        journal.pass_s(draw.choice([0.2, 1, 5, 20, 95]))
+        what = draw.random()
+        if what < 0.1:
+            journal.tick()
+            continue
+        records = []
+        for _ in range(draw.randrange(1, 5)):
+            if sent and draw.random() < 0.15:
+                records.append(draw.choice(sent))
+            elif draw.random() < 0.08:
+                code = draw.choice([EventCode.PANIC, EventCode.STRAP_CUT, EventCode.BATTERY_LOW])
+                records.append(journal.event("tag-1", 1, code))
+            else:
+                device, handle = draw.choice([("tag-1", 1), ("victim-2", 2)])
+                late = draw.choice([0, 0, 0, 3, 200])
+                records.append(journal.fix(device, handle, draw.uniform(-900, 900), late_s=late))
+        sent += records
+        journal.frames(*records, behind=len(journal.entries) % 4 == 0)

@@ -41,8 +41,16 @@ from geofence.schedule import time_zone
 from geofence.verdicts import OrderKind, VerdictReason, VerdictState
 from ingest.outbox import OutboxEntry
 from ingest.store import BEGINNING
-from tests.afstand.journal import LAT_E7, LON_E7, START_MS, Journal, definitions, fold, order
-from tests.afstand.test_fold import random_entries
+from tests.afstand.journal import (
+    LAT_E7,
+    LON_E7,
+    START_MS,
+    Journal,
+    definitions,
+    fold,
+    order,
+    random_entries,
+)
 from tests.conftest import run_seed
 
 ROOT = Path(__file__).parents[2]

@@ -29,7 +29,16 @@ from geofence.orders import Zone
 from ingest.entries import Entry, EntryKind, FrameFlag, FrameRecord, LaneCode
 from ingest.store import EntryId
 from simulators.tracker import Sample, avl_packet
-from tests.afstand.journal import LAT_E7, LON_E7, Journal, definitions, fold, order, outputs_of
+from tests.afstand.journal import (
+    LAT_E7,
+    LON_E7,
+    Journal,
+    definitions,
+    fold,
+    order,
+    outputs_of,
+    random_entries,
+)
 from tests.conftest import run_seed
 
 
@@ -56,33 +65,6 @@ def opened(outputs):
     return [
         o for o in outputs if isinstance(o, IncidentRecord) and o.change is IncidentChange.OPENED
     ]
-
-
-def random_entries(journal: Journal, draw: random.Random, count: int) -> None:
-    """Fixes in and out of the zone, presses, copies, ticks, late fixes, for a while.
-
-    Some entries were taken while the intake was behind.
-    """
-    sent: list[FrameRecord] = []
-    for _ in range(count):
-        journal.pass_s(draw.choice([0.2, 1, 5, 20, 95]))
-        what = draw.random()
-        if what < 0.1:
-            journal.tick()
-            continue
-        records = []
-        for _ in range(draw.randrange(1, 5)):
-            if sent and draw.random() < 0.15:
-                records.append(draw.choice(sent))
-            elif draw.random() < 0.08:
-                code = draw.choice([EventCode.PANIC, EventCode.STRAP_CUT, EventCode.BATTERY_LOW])
-                records.append(journal.event("tag-1", 1, code))
-            else:
-                device, handle = draw.choice([("tag-1", 1), ("victim-2", 2)])
-                late = draw.choice([0, 0, 0, 3, 200])
-                records.append(journal.fix(device, handle, draw.uniform(-900, 900), late_s=late))
-        sent += records
-        journal.frames(*records, behind=len(journal.entries) % 4 == 0)
 
 
 def test_a_walk_into_the_zone_alerts_the_police_once(watch, journal):

@@ -19,8 +19,7 @@ from geofence.orders import Role
 from ingest.columns import EntryColumns
 from ingest.entries import Entry, EntryKind, EntryVersionError, FrameFlag, FrameRecord, LaneCode
 from ingest.store import EntryId
-from tests.afstand.journal import Journal, definitions, order
-from tests.afstand.test_fold import random_entries
+from tests.afstand.journal import Journal, definitions, order, random_entries
 from tests.conftest import run_seed
 
 PHONE = b'{"_type":"location","lat":51.92,"lon":4.48,"acc":10,"tst":1790000100,"tid":"ab"}'

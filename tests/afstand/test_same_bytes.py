@@ -23,8 +23,17 @@ from firmware_contracts.frames import encode_fixes, fix_records
 from geofence.verdicts import OrderKind
 from ingest.entries import Entry, EntryKind, FrameFlag, FrameRecord, LaneCode
 from ingest.store import EntryId
-from tests.afstand.journal import KEY, LAT_E7, LON_E7, METRE_E7, Journal, definitions, fold, order
-from tests.afstand.test_fold import random_entries
+from tests.afstand.journal import (
+    KEY,
+    LAT_E7,
+    LON_E7,
+    METRE_E7,
+    Journal,
+    definitions,
+    fold,
+    order,
+    random_entries,
+)
 
 
 def life(seed: int, count: int) -> Journal:

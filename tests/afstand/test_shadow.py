@@ -20,7 +20,7 @@ from ingest.entries import EntryKind
 from ingest.outbox import OutboxEntry
 from tests.afstand.journal import fold
 from tests.afstand.memory_store import Faults, MemoryJournal, MemoryOutbox
-from tests.afstand.test_replica import history
+from tests.afstand.replicas import history
 from tests.conftest import run_seed
 
 

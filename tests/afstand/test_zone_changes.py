@@ -18,11 +18,18 @@ from geofence.kernels.build import KERNEL_VERSION
 from geofence.orders import CircleShape, Zone
 from geofence.verdicts import VerdictReason, VerdictState
 from ingest.store import EntryId
-from tests.afstand.journal import LAT_E7, LON_E7, Journal, definitions, fold, outputs_of
+from tests.afstand.journal import (
+    LAT_E7,
+    LON_E7,
+    Journal,
+    definitions,
+    fold,
+    outputs_of,
+    random_entries,
+)
 from tests.afstand.memory_store import Faults, MemoryJournal, MemoryOutbox
+from tests.afstand.replicas import make, of_history, quick_retries, until_done
 from tests.afstand.test_cases import GOOD
-from tests.afstand.test_fold import random_entries
-from tests.afstand.test_replica import make, of_history, quick_retries, until_done
 from tests.conftest import run_seed
 
 __all__ = ["quick_retries"]

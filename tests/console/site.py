@@ -19,6 +19,7 @@ from console.hub import Hub
 from console.model.rows import Place
 from console.ports import Consultation, FixesAt, KeptConsultation, SentCommand, UnavailableError
 from console.settings import Settings
+from firmware_contracts import EventCode
 from ingest.entries import EntryKind
 from tests.console.room import PARTITION, Room
 
@@ -140,3 +141,12 @@ class ConsoleSite:
 
     def close(self) -> None:
         self.store.close()
+
+
+def press(site):
+    """Positions of both, then a press of the protected person; gives the incident's id."""
+    journal = site.room.journal
+    site.room.frames(journal.fix("victim-2", 2, 1_200.0), journal.fix("tag-1", 1, 2_500.0))
+    journal.pass_s(1)
+    site.room.frames(journal.event("victim-2", 2, EventCode.PANIC))
+    return site.room.only_incident().incident_id

@@ -6,15 +6,7 @@ from alerting.book.roles import Role
 from alerting.book.types import Receipt, ReceiptStatus
 from firmware_contracts import EventCode
 from tests.afstand.journal import LAT_E7
-
-
-def press(site):
-    """Positions of both, then a press of the protected person; gives the incident's id."""
-    journal = site.room.journal
-    site.room.frames(journal.fix("victim-2", 2, 1_200.0), journal.fix("tag-1", 1, 2_500.0))
-    journal.pass_s(1)
-    site.room.frames(journal.event("victim-2", 2, EventCode.PANIC))
-    return site.room.only_incident().incident_id
+from tests.console.site import press
 
 
 def test_an_operator_handles_a_press_from_queue_to_closed(site):

@@ -22,8 +22,7 @@ from afstand.consultations import (
 from alerting.book.roles import Role
 from console.ports import Consultation, UnavailableError
 from ingest.store import StoreUnavailableError, connect_store
-from tests.console.site import ConsoleSite, RoomLink
-from tests.console.test_api_incidents import press
+from tests.console.site import ConsoleSite, RoomLink, press
 from tests.servers import RedisServer
 
 KEY = bytes(range(32))

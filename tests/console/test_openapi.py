@@ -11,8 +11,7 @@ from console.access.gate import Buckets
 from console.api.app import ROUTES
 from console.api.openapi import document
 from console.api.problems import Code, Problem
-from tests.console.site import ConsoleSite
-from tests.console.test_api_incidents import press
+from tests.console.site import ConsoleSite, press
 from tests.console.test_proposals import proposal
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch"}

@@ -10,8 +10,7 @@ from console.api.app import ROUTES
 from console.api.document import FILE, allowed, markdown
 from firmware_contracts import EventCode
 from tests.afstand.journal import LAT_E7
-from tests.console.site import ConsoleSite
-from tests.console.test_api_incidents import press
+from tests.console.site import ConsoleSite, press
 
 # The protected person's place in this file's story: north of the middle by so much.
 PLANTED_NORTH_M = 1_200.0

@@ -11,7 +11,7 @@ from console.hub import Hub, parse_cursor
 from firmware_contracts import EventCode
 from tests.conftest import run_seed
 from tests.console.room import PARTITION
-from tests.console.test_api_incidents import press
+from tests.console.site import press
 from tests.console.test_model import happen
 
 
