@@ -180,6 +180,7 @@ class Watch:
                 pass
 
     def _finish(self, work: Work) -> Step:
+        work.say_set_aside(len(self._devices.set_aside))
         if self._moving.persons:
             work.inputs = [
                 one
@@ -364,7 +365,6 @@ class Watch:
             coalesced = self._engine.fixes().coalesced
             work.inputs += self._observe(inputs, work, behind=batch.behind)
             work.notes["coalesced"] += self._engine.fixes().coalesced - coalesced
-        work.say_set_aside(len(self._devices.set_aside))
 
     def _read(self, batch: FrameBatch, work: Work) -> Inputs:
         """All frames at once; when that raises by halves, down to the frames that do."""
