@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ingest.resp import RespReader, encode_commands
-from tests.servers import RedisServer, free_port, wait_until
+from tests.servers import RedisServer, wait_until
 
 PRIMARIES = 3
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 1_500
+BUS_ABOVE = 10_000
 
 
 class ClusterServers:
@@ -26,7 +28,7 @@ class ClusterServers:
             extra = [
                 *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
                 *("--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
-                *("--cluster-port", str(port + 10_000), "--repl-diskless-sync-delay", "0"),
+                *("--cluster-port", str(port + BUS_ABOVE), "--repl-diskless-sync-delay", "0"),
                 *("--cluster-replica-validity-factor", "0"),
             ]
             folder = directory / f"node-{number}"
@@ -121,10 +123,15 @@ def ask(node: RedisServer, *args: str | int) -> bytes:
 
 
 def _port_with_bus() -> int:
-    """A free port whose cluster bus port (10,000 on) is free too."""
+    """A free port whose cluster bus port is free too.
+
+    Both below those that the system gives to outgoing connections (Linux: 32,768 on), of which one
+    could take it before the node does.
+    """
+    draw = random.SystemRandom()
     while True:
-        port = free_port()
-        if port < 55_000:
-            with contextlib.suppress(OSError), socket.socket() as probe:
-                probe.bind(("127.0.0.1", port + 10_000))
-                return port
+        port = draw.randrange(12_000, 22_000)
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as bus:
+            one.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + BUS_ABOVE))
+            return port
