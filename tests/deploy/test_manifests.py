@@ -210,6 +210,16 @@ def test_store_and_broker_may_write_where_they_keep_what_they_are_to_keep():
         assert name == "broker" or words[words.index("--dir") + 1] == folder
 
 
+def test_a_store_that_is_full_refuses_before_it_is_killed():
+    """What a fork needs while the append-only file is written anew comes on top."""
+    pod = documents(DEPLOY / "kubernetes/store.yaml")[0]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    most = container["args"][container["args"].index("--maxmemory") + 1]
+    limit = container["resources"]["limits"]["memory"]
+    assert (most[-2:], limit[-2:]) == ("gb", "Gi")
+    assert int(most[:-2]) <= 0.75 * int(limit[:-2])
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_manifest_runs_its_role(role):
     stateful, service, budget, *policies = documents(DEPLOY / f"kubernetes/{role}.yaml")
