@@ -78,6 +78,11 @@ class Somebody:
     async def go(self, path: str) -> None:
         await self.page.evaluate("path => { location.hash = path }", path)
 
+    async def sends(self) -> None:
+        """Send the open dialog, and wait until it is gone: until then keys are the dialog's."""
+        await self.page.keyboard.press("Control+Enter")
+        await self.page.locator("dialog[open]").wait_for(state="detached")
+
     async def sees(self, text: str, where: str = "body") -> None:
         """Wait until a text stands somewhere, visible.
 

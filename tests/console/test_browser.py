@@ -39,13 +39,13 @@ async def test_a_press_from_sign_in_to_closed_by_keyboard(live):
 
         await jan.page.keyboard.press("n")
         await jan.page.fill("dialog textarea", "buurvrouw gebeld")
-        await jan.page.keyboard.press("Control+Enter")
+        await jan.sends()
         await jan.sees("buurvrouw gebeld", ".timeline")
 
         await jan.page.keyboard.press("o")
         await jan.page.fill("dialog [name=to]", "piet")
         await jan.page.fill("dialog [name=text]", "politie is er")
-        await jan.page.keyboard.press("Control+Enter")
+        await jan.sends()
         await piet.sees("Aan u overgedragen", "#queue-list")
         await piet.page.keyboard.press("t")
         await piet.sees("Overgenomen om", ".answer")
@@ -55,7 +55,7 @@ async def test_a_press_from_sign_in_to_closed_by_keyboard(live):
         await piet.sees("Een toelichting is nodig", "dialog")
         await piet.page.keyboard.press("1")
         await piet.page.keyboard.type("politie heeft haar gesproken")
-        await piet.page.keyboard.press("Control+Enter")
+        await piet.sends()
         await piet.sees("een tweede persoon tekent mee", ".answer")
         assert await piet.page.locator(".actions button:visible", has_text="Afsluiten").count() == 0
         assert only(live).open
@@ -63,7 +63,7 @@ async def test_a_press_from_sign_in_to_closed_by_keyboard(live):
         await jan.sees("Wacht op uw handtekening", "#queue-list")
         await jan.page.keyboard.press("s")
         await jan.sees("politie heeft haar gesproken", "dialog")
-        await jan.page.keyboard.press("Control+Enter")
+        await jan.sends()
         await piet.sees("Er is niets open")
         (row,) = live.room.model.incidents.rows.values()
         assert (row.open, str(row.disposition)) == (False, "handled")
