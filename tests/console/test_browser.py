@@ -57,7 +57,7 @@ async def test_a_press_from_sign_in_to_closed_by_keyboard(live):
         await piet.page.keyboard.type("politie heeft haar gesproken")
         await piet.sends()
         await piet.sees("een tweede persoon tekent mee", ".answer")
-        assert await piet.page.locator(".actions button:visible", has_text="Afsluiten").count() == 0
+        await piet.page.locator(".actions button", has_text="Afsluiten").wait_for(state="hidden")
         assert only(live).open
 
         await jan.sees("Wacht op uw handtekening", "#queue-list")
