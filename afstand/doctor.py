@@ -6,6 +6,7 @@ of its own, and looks at clocks, disks, certificates, receivers and the service'
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import json
 import math
@@ -14,7 +15,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +46,8 @@ from ingest.store import Store, StoreUnavailableError, command, outbox_key
 
 STORE_VERSION_MIN: Final = (7, 0)
 MOSQUITTO_VERSION_MIN: Final = (2, 0, 22)
+BROKER_VERSION: Final = "$SYS/broker/version"
+BROKER_DROPPED: Final = "$SYS/broker/publish/messages/dropped"
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -311,7 +314,7 @@ async def look_at_broker(config: Config) -> list[Finding]:
         async with asyncio.timeout(DOCTOR_WAIT_S):
             async with mqtt_client(config, f"afstand-doctor-{os.getpid()}") as client:
                 found.append(ok("broker", f"{where} lets us in over MQTT {broker.version}"))
-                found += await _broker_version(client)
+                found += look_at_what_the_broker_says(await _broker_says(client))
     except (aiomqtt.MqttError, OSError, TimeoutError, ConfigError) as error:
         if not found:
             reason = str(error) or "no answer"
@@ -322,21 +325,37 @@ async def look_at_broker(config: Config) -> list[Finding]:
     return found
 
 
-async def _broker_version(client: aiomqtt.Client) -> list[Finding]:
+async def _broker_says(client: aiomqtt.Client) -> dict[str, str]:
     """What a mosquitto says of itself; others say nothing, and a strict ACL forbids it."""
-    try:
+    said: dict[str, str] = {}
+    with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
         async with asyncio.timeout(2.0):
-            await client.subscribe("$SYS/broker/version")
+            for topic in (BROKER_VERSION, BROKER_DROPPED):
+                await client.subscribe(topic)
             async for message in client.messages:
-                text = _text(message.payload)
-                number = _numbers(text.rpartition(" ")[2])
-                if "mosquitto" in text and number < MOSQUITTO_VERSION_MIN:
-                    wanted = ".".join(map(str, MOSQUITTO_VERSION_MIN))
-                    return [warn("broker", text, f"use mosquitto {wanted} or later: it loses less")]
-                return [ok("broker", text)]
-    except (aiomqtt.MqttError, TimeoutError):
-        pass
-    return []
+                said[str(message.topic)] = _text(message.payload)
+                if len(said) == 2:
+                    break
+    return said
+
+
+def look_at_what_the_broker_says(said: Mapping[str, str]) -> list[Finding]:
+    """Its version, and whether it ever dropped what it could not queue."""
+    found = []
+    text = said.get(BROKER_VERSION)
+    if text is not None:
+        number = _numbers(text.rpartition(" ")[2])
+        if "mosquitto" in text and number < MOSQUITTO_VERSION_MIN:
+            wanted = ".".join(map(str, MOSQUITTO_VERSION_MIN))
+            found.append(warn("broker", text, f"use mosquitto {wanted} or later: it loses less"))
+        else:
+            found.append(ok("broker", text))
+    dropped = said.get(BROKER_DROPPED, "0")
+    if dropped != "0":
+        what = f"dropped {dropped} messages since it started; devices sent theirs again, phones not"
+        do = "is an intake behind or away for long? raise max_queued_messages and max_queued_bytes"
+        found.append(warn("broker", what, do))
+    return found
 
 
 # --- disks, certificates, receivers, processes ----------------------------------------------------

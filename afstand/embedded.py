@@ -21,6 +21,7 @@ import msgspec
 
 READY_S_MAX = 15.0
 STOP_S_MAX = 5.0
+QUEUED_MESSAGES_MAX = 1_000_000  # that the broker keeps for an intake; more it drops
 
 
 class EmbeddedError(RuntimeError):
@@ -124,7 +125,7 @@ def _mosquitto_config(port: int, data: Path) -> str:
             f"persistence_location {data}/",
             "autosave_interval 10",
             "max_inflight_messages 4000",
-            "max_queued_messages 1000000",
+            f"max_queued_messages {QUEUED_MESSAGES_MAX}",
             "max_queued_bytes 2000000000",
             "set_tcp_nodelay true",
             *(("user root",) if data.owner() == "root" else ()),

@@ -238,3 +238,19 @@ def test_a_certificate_that_ends(tmp_path, days, level):
 )
 def test_an_old_store_is_found(version, level):
     assert doctor._version("store", version).level.value == level
+
+
+@pytest.mark.parametrize(
+    ("said", "levels"),
+    [
+        ({}, []),
+        ({doctor.BROKER_VERSION: "mosquitto version 2.0.22"}, ["ok"]),
+        ({doctor.BROKER_VERSION: "mosquitto version 2.0.11"}, ["warn"]),
+        ({doctor.BROKER_VERSION: "mosquitto version 2.1.0", doctor.BROKER_DROPPED: "0"}, ["ok"]),
+        ({doctor.BROKER_DROPPED: "284052"}, ["warn"]),
+    ],
+)
+def test_what_a_broker_dropped_is_told(said, levels):
+    found = doctor.look_at_what_the_broker_says(said)
+    assert [one.level.value for one in found] == levels
+    assert all(said.get(doctor.BROKER_DROPPED, "") in one.found for one in found)
